@@ -1,0 +1,58 @@
+# Two commands matter: `make run` opens the workbench, `make test` checks everything.
+# Both start from nothing but Python 3.11, make and git.
+
+PYTHON  ?= $(shell command -v python3.11 || command -v python3)
+VENV    ?= .venv
+PORT    ?= 7860
+BIN     := $(VENV)/bin
+NB      ?=
+BUDGET  ?= 0.05
+QUIET   := GRADIO_ANALYTICS_ENABLED=False HF_HUB_OFFLINE=1 PLOTLY_RENDERER=plotly_mimetype
+CHECK   := $(QUIET) MPLBACKEND=agg OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-full lab export refresh tidy bench hooks docs
+
+help:           ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */make \1\t/' | expand -t 20
+
+run: $(VENV)/.apps    ## open the workbench at a local address (PORT=7860)
+	@$(QUIET) $(BIN)/ssl-workbench app --port $(PORT)
+
+test: $(VENV)/.dev    ## every check, notebooks at a small training budget
+	SSL_BUDGET=$(BUDGET) $(CHECK)
+
+test-full: $(VENV)/.dev    ## every check, notebooks trained at full length
+	SSL_BUDGET=1 $(CHECK)
+
+lab: $(VENV)/.dev    ## open the notebooks in JupyterLab
+	$(QUIET) $(BIN)/jupyter lab nbs
+
+export: $(VENV)/.dev    ## write ssl_workbench/ from the notebooks
+	$(BIN)/nbdev_export
+
+refresh: $(VENV)/.dev    ## run notebooks at full length, keep their outputs, tidy (NB=nbs/01_world.ipynb for one)
+	$(QUIET) SSL_BUDGET=1 CUDA_VISIBLE_DEVICES= $(BIN)/python nbs/tidy.py --run $(NB)
+
+tidy: $(VENV)/.dev    ## strip what a run leaves in notebooks: counts, timings, widget state
+	$(BIN)/python nbs/tidy.py $(NB)
+
+bench: $(VENV)/.dev    ## measure speed on this machine
+	$(BIN)/python -m benchmarks.speed
+
+hooks: $(VENV)/.dev    ## git hooks: readable notebook merges, no untidy notebook committed
+	$(BIN)/nbdev_install_hooks
+	printf '#!/bin/sh\nexec $(BIN)/python nbs/tidy.py --check --staged\n' > "$$(git rev-parse --git-path hooks)/pre-commit"
+	chmod +x "$$(git rev-parse --git-path hooks)/pre-commit"
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.apps: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[apps]'
+	touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	touch $(VENV)/.apps $@

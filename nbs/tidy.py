@@ -1,0 +1,129 @@
+"""Strip from notebooks what a run leaves behind, so that a diff shows only what a person wrote.
+
+    python nbs/tidy.py [FILES]           rewrite them (all notebooks when none is named)
+    python nbs/tidy.py --check [FILES]   only say which are untidy; exit code 1 if any
+    python nbs/tidy.py --run [FILES]     run them first and keep their outputs
+"""
+import argparse
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+NBS = Path(__file__).resolve().parent
+KEEP_METADATA = {'kernelspec'}
+KEEP_CELL = {'hide_input'}
+WIDGETS = 'application/vnd.jupyter.widget'
+PATHS = re.compile(r'(?<![\w.])/(?:home|root|tmp|work|Users|mnt|var|opt)/[^\s\'":,<>)]*')
+ADDRESS = re.compile(r' at 0x[0-9a-f]+')
+KERNEL = {'display_name': 'python3', 'language': 'python', 'name': 'python3'}
+
+
+def text(source):
+    "A cell's or output's text, whether stored as a string or as lines"
+    return source if isinstance(source, str) else ''.join(source)
+
+
+def lines(source):
+    "Text as notebooks store it: a list of lines"
+    return text(source).splitlines(keepends=True)
+
+
+def tidy_output(output):
+    "One output without counts, addresses and widget state; None when nothing worth keeping is left"
+    if output['output_type'] == 'stream':
+        if output.get('name') == 'stderr': return None
+        kept = [l.split('\r')[-1] for l in lines(output['text']) if '\r' not in l.rstrip('\r\n')]
+        return {**output, 'text': lines(ADDRESS.sub('', ''.join(kept)))} if kept else None
+    if 'execution_count' in output: output = {**output, 'execution_count': None}
+    if 'data' not in output: return output
+    data = {k: v for k, v in output['data'].items() if not k.startswith(WIDGETS)}
+    data.update({k: text(v).rstrip() for k, v in data.items() if k.startswith('image/') and 'svg' not in k})
+    if 'text/plain' in data:
+        data['text/plain'] = lines(ADDRESS.sub('', text(data['text/plain'])))
+    if any(k.startswith('image/') for k in data) and any(k.startswith(WIDGETS) for k in output['data']):
+        data.pop('text/plain', None)
+    only_repr = set(data) <= {'text/plain'} and len(data) != len(output['data'])
+    return None if only_repr else {**output, 'data': data, 'metadata': {}}
+
+
+def tidy_cell(cell):
+    "One cell with its source, its tags, its id and tidy outputs"
+    new = {'cell_type': cell['cell_type'], 'id': cell.get('id'),
+           'metadata': {k: v for k, v in cell.get('metadata', {}).items() if k in KEEP_CELL},
+           'source': lines(cell['source'])}
+    if 'attachments' in cell: new['attachments'] = cell['attachments']
+    if cell['cell_type'] == 'code':
+        new['execution_count'] = None
+        new['outputs'] = [o for o in map(tidy_output, cell.get('outputs', [])) if o]
+    return new
+
+
+def tidy(nb):
+    "The notebook with nothing in it that depends on when and where it ran"
+    cells = [tidy_cell(c) for c in nb['cells'] if text(c['source']).strip()]
+    meta = {k: v for k, v in nb.get('metadata', {}).items() if k in KEEP_METADATA}
+    return {'cells': cells, 'metadata': {'kernelspec': KERNEL, **meta}, 'nbformat': 4, 'nbformat_minor': 5}
+
+
+def dumps(nb):
+    "The notebook's bytes as nbdev_clean writes them"
+    return json.dumps(nb, sort_keys=True, indent=1, ensure_ascii=False) + '\n'
+
+
+def faults(nb):
+    "Sentences about what tidying cannot mend: missing ids, absolute paths, too much output"
+    ids = [c.get('id') for c in nb['cells']]
+    if None in ids or len(set(ids)) < len(ids): yield 'cell ids are missing or double'
+    outputs = [o for c in nb['cells'] for o in c.get('outputs', [])]
+    size = len(json.dumps(outputs))
+    if size > 400_000: yield f'outputs take {size // 1000} kB, more than 400 kB as stored (300 kB of pictures)'
+    for found in PATHS.findall(' '.join(text(o.get('text', '')) + text(o.get('data', {}).get('text/plain', ''))
+                                        for o in outputs)):
+        yield f'an output shows the path {found}'
+    for c in nb['cells']:
+        if any(o['output_type'] == 'error' for o in c.get('outputs', [])): yield f"cell {c['id']} ended in an error"
+
+
+def notebooks():
+    "All notebooks of the project"
+    return sorted(p for p in NBS.rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
+
+
+def staged():
+    "Notebooks in git's index"
+    names = subprocess.run(['git', 'diff', '--cached', '--name-only', '--diff-filter=ACM', '-z', '--', '*.ipynb'],
+                           capture_output=True, text=True, check=True).stdout.split('\0')
+    return [Path(n) for n in names if n]
+
+
+def run(path):
+    "Execute a notebook in place with its own folder as working folder"
+    import nbformat
+    from nbclient import NotebookClient
+    nb = nbformat.read(path, 4)
+    NotebookClient(nb, timeout=3600, kernel_name='python3', record_timing=False, store_widget_state=False,
+                   resources={'metadata': {'path': str(path.parent)}}).execute()
+    nbformat.write(nb, path)
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('files', nargs='*', type=Path)
+    p.add_argument('--check', action='store_true')
+    p.add_argument('--run', action='store_true')
+    p.add_argument('--staged', action='store_true', help='the notebooks about to be committed')
+    args = p.parse_args()
+    bad = 0
+    for path in staged() if args.staged else args.files or notebooks():
+        if args.run: print('running', path); run(path)
+        old = path.read_text(encoding='utf-8')
+        new = dumps(tidy(json.loads(old)))
+        if new != old and args.check: print(f'{path}: untidy, run: python nbs/tidy.py {path}'); bad += 1
+        elif new != old: path.write_text(new, encoding='utf-8'); print('tidied', path)
+        for fault in faults(json.loads(new)): print(f'{path}: {fault}'); bad += 1
+    return bool(bad)
+
+
+if __name__ == '__main__': sys.exit(main())
