@@ -64,7 +64,7 @@ class ViT(nn.Module):
         super().__init__()
         self.net, self.dim = net, net.embed_dim
         self.patch, self.prefix = net.patch_embed.patch_size[0], net.num_prefix_tokens
-        self.mask_token = nn.Parameter(torch.zeros(net.embed_dim))
+        self.mask_token = nn.Parameter(torch.zeros(1, net.embed_dim))
         self.register_buffer('mean', torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
