@@ -1,0 +1,145 @@
+"""One contract, held by every method that the catalog calls ready; and the bundled weights."""
+import math
+
+import pytest
+import torch
+
+from ssl_workbench import catalog as house
+from ssl_workbench import world
+from ssl_workbench.learner import draw_seeds
+
+READY = [e.name for e in house.catalog if e.state == 'ready']
+needs = pytest.mark.parametrize('name', READY)
+
+
+def batch(n=4, size=64, seed=0):
+    "Images of the world as a learner hands them over"
+    made = world.batch(torch.arange(n), device='cpu', kind='scene', level=0, size=(size, size), frames=2)
+    return {'frames': made['frames'], 'aspect': torch.ones(n), 'seed': draw_seeds(seed, range(n))}
+
+
+def made(name, seed=0):
+    "(module, method, views of one batch) of the cpu preset"
+    torch.manual_seed(seed)
+    home = house.module(name)
+    method = house.build(name, 'cpu')
+    return home, method, home.Views(method.config)(batch())
+
+
+def step(method, views, t=.5):
+    "Terms of one step with their gradients"
+    method.train()
+    method.before_step(t)
+    out = method(views)
+    terms = method.loss(out)
+    sum(terms.values()).backward()
+    return out, terms
+
+
+@needs
+def test_terms_are_finite_scalars(name):
+    "Named scalar terms, and an embedding for the meter"
+    _, method, views = made(name)
+    out, terms = step(method, views)
+    assert terms and all(v.ndim == 0 and math.isfinite(v.detach()) for v in terms.values())
+    assert out['embedding'].shape[0] == 4 and out['embedding'].ndim == 2
+
+
+@needs
+def test_gradient_reaches_the_encoder_and_never_the_teacher(name):
+    "Every decayed weight of what is trained moves; a parameter called teacher has no gradient and is in no group"
+    _, method, views = made(name)
+    step(method, views)
+    grads = {n: p.grad for n, p in method.named_parameters()}
+    assert all(g is None for n, g in grads.items() if 'teacher' in n)
+    encoder = {n: g for n, g in grads.items() if 'encoder' in n and 'teacher' not in n and not n.endswith('mask_token')}
+    assert encoder
+    still = [n for n, g in encoder.items() if g is None or not g.abs().sum() > 0]
+    assert still == []
+    grouped = {id(p) for g in method.param_groups() for p in g['params']}
+    names = {n for n, p in method.named_parameters() if id(p) in grouped}
+    assert names and not [n for n in names if 'teacher' in n]
+    assert names == {n for n, p in method.named_parameters() if p.requires_grad}
+
+
+@needs
+def test_teacher_follows(name):
+    "After a step of the optimiser the teacher has moved, and only where there is one"
+    _, method, views = made(name)
+    before = {n: p.clone() for n, p in method.named_parameters() if 'teacher' in n}
+    if not before: pytest.skip('this method has no teacher')
+    step(method, views)
+    with torch.no_grad():
+        for p in method.parameters():
+            if p.grad is not None: p.sub_(.1 * p.grad.sign())
+    method.after_step(.5)
+    method.before_step(.5)
+    assert any(not torch.equal(p, before[n]) for n, p in method.named_parameters() if n in before)
+
+
+@needs
+def test_seeded_repeat(name):
+    "Same seeds, same views, same terms; another sample seed, other views"
+    home, method, views = made(name)
+    _, again, twin = made(name)
+    assert all(torch.equal(views[k], twin[k]) for k in views if isinstance(views[k], torch.Tensor))
+    first, second = step(method, views)[1], step(again, twin)[1]
+    assert {k: v.item() for k, v in first.items()} == {k: v.item() for k, v in second.items()}
+    other = home.Views(method.config)(batch(seed=1))
+    assert not torch.equal(views['x'], other['x'])
+
+
+@needs
+@pytest.mark.parametrize('preset', ['cpu', 'gpu', 'paper'])
+def test_presets_construct(name, preset):
+    "Each preset builds (without memory: on the meta device) and names its groups"
+    with torch.device('meta'): method = house.build(name, preset)
+    assert sum(p.numel() for p in method.parameters()) > 1e5
+    assert method.param_groups()
+
+
+@needs
+def test_features(name):
+    "tokens (B,N,D), grid, pooled (B,D), the same on every call"
+    _, method, _ = made(name)
+    method.eval()
+    x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad(): out, again = method.features(x), method.features(x)
+    assert out['tokens'].shape[:2] == (2, math.prod(out['grid'])) and out['pooled'].shape[0] == 2
+    assert torch.equal(out['pooled'], again['pooled'])
+
+
+@needs
+def test_weights_travel(name, tmp_path):
+    "Saved in half precision and loaded, the features are the same to half precision"
+    _, method, _ = made(name)
+    file = house.save_weights(method, tmp_path/'w.safetensors', CARD(name, method))
+    loaded = house.load(file)
+    x = torch.rand(2, 3, 64, 64)
+    with torch.no_grad(): a, b = method.eval().features(x)['pooled'], loaded.features(x)['pooled']
+    assert not loaded.training and (a - b).norm() / a.norm() < 1e-2
+
+
+def CARD(name, method):
+    "A card that the schema accepts"
+    score = {'name': 'knn', 'value': .5, 'protocol': 'k=20', 'baselines': {'random init': .3}}
+    return dict(method=name, preset='cpu', config=dict(vars(method.config)), seed=0, steps=2, device='cpu', wall_seconds=1.,
+                data=[dict(name='world', source='ssl_workbench.world', licence='Apache-2.0')], torch=torch.__version__,
+                commit='0', command='test', scores=[score], curve=dict(step=[0, 1], total=[2., 1.]))
+
+
+# ---- bundled weights
+
+BUNDLED = sorted(p.stem for p in house.core.weights_dir().glob('*.safetensors'))
+
+
+@pytest.mark.parametrize('name', BUNDLED)
+def test_bundled_weights_load(name):
+    "Card complete, fingerprint right, finite features that differ from picture to picture"
+    said = house.card(name)
+    method = house.load(name)
+    size = method.config.size
+    frames = world.batch(torch.arange(4), device='cpu', kind='scene', level=1, size=(size, size), frames=1)['frames']
+    with torch.no_grad(): pooled = method.features(frames[:, 0] / 255)['pooled']
+    assert pooled.isfinite().all() and pooled.std(0).mean() > 1e-3
+    assert said['scores'] and all(s['baselines'] for s in said['scores'])
