@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['EYES', 'LMS', 'LAB', 'OKABE_ITO', 'MAPS', 'PAPER', 'INK', 'pixels', 'to_image', 'png', 'upscale', 'oklab', 'colours',
-           'fit', 'edges', 'overlay', 'soft_overlay', 'paint', 'scaled', 'heat', 'flow_colours', 'boxes_on', 'grid',
-           'figure_png', 'strip', 'series', 'curves', 'curves_plotly']
+           'fit', 'edges', 'overlay', 'outline', 'soft_overlay', 'paint', 'scaled', 'heat', 'flow_colours', 'boxes_on',
+           'grid', 'figure_png', 'strip', 'series', 'curves', 'curves_plotly']
 
 # %% ../nbs/10_show.ipynb #98e9ea14
 import colorsys
@@ -15,6 +15,8 @@ from functools import lru_cache
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
+
+from .learner import HEALTHY
 
 # %% ../nbs/10_show.ipynb #d044047e
 def pixels(
@@ -141,6 +143,19 @@ def overlay(
     labels = fit(labels, image.shape[1:])
     opacity = torch.where(edges(labels), min(1., alpha + .35), alpha) * (labels >= 0)
     return _mix(image, palette[labels % len(palette)].permute(2, 0, 1), opacity)
+
+# %% ../nbs/10_show.ipynb #f361e24a
+def outline(
+    image,                        # anything `pixels` takes, (3,H,W)
+    mask:torch.Tensor,            # (h,w) bool
+    colour:tuple=(255, 255, 255), # RGB
+    width:int=3,                  # pixels, odd
+) -> torch.Tensor:                # uint8 (3,H,W)
+    "The picture with the mask's border drawn; along the picture's own border nothing is"
+    image = pixels(image)
+    edge = edges(fit(mask, image.shape[1:]))[None, None].float()
+    edge = F.max_pool2d(edge, width, 1, width // 2)[0, 0] > 0
+    return torch.where(edge, torch.tensor(colour, dtype=torch.uint8)[:, None, None], image)
 
 # %% ../nbs/10_show.ipynb #d9936831
 def soft_overlay(
@@ -338,7 +353,7 @@ def _loss_lines(records, reference) -> list:
 def curves(
     records,                      # steps, or dicts with i, terms, total, meter
     reference=None,               # records of another run: its total is drawn dotted
-    healthy:dict|None=None,       # meter's name -> (low, high), shaded
+    healthy:dict=HEALTHY,         # meter's name -> (low, high), shaded
     height:float=2.4,             # inches
 ):                                # a matplotlib figure
     "Loss terms and total, and each collapse meter with its healthy range shaded"
@@ -349,7 +364,7 @@ def curves(
     for name, xs, ys, colour, style in _loss_lines(records, reference):
         axes[0].plot(xs, ys, style, color=colour, label=name, lw=2.2 if name == 'total' else 1.3)
     for axis, (name, (xs, ys)) in zip(axes[1:], meters.items()):
-        if name in (healthy or {}): axis.axhspan(*healthy[name], color='#009e73', alpha=.13, lw=0)
+        if name in healthy: axis.axhspan(*healthy[name], color='#009e73', alpha=.13, lw=0)
         axis.plot(xs, ys, color='#0072b2')
     for axis, name in zip(axes, ['loss', *meters]):
         axis.set(title=name, xlabel='step')
@@ -378,7 +393,7 @@ def _plotly_layout(columns:int) -> dict:
 def curves_plotly(
     records,                      # as for `curves`
     reference=None,               # as for `curves`
-    healthy:dict|None=None,       # as for `curves`
+    healthy:dict=HEALTHY,         # as for `curves`
 ):                                # a plotly figure
     "The figure of `curves` to hover and zoom"
     go, records = _plotly(), list(records)
@@ -388,7 +403,7 @@ def curves_plotly(
         fig.add_scatter(x=xs, y=ys, name=name, line=dict(color=colour, dash='solid' if style == '-' else 'dot'))
     for k, (name, (xs, ys)) in enumerate(meters.items(), 2):
         fig.add_scatter(x=xs, y=ys, name=name, xaxis=f'x{k}', yaxis=f'y{k}', showlegend=False, line=dict(color='#0072b2'))
-        if name in (healthy or {}):
+        if name in healthy:
             fig.add_shape(type='rect', xref=f'x{k} domain', yref=f'y{k}', x0=0, x1=1, y0=healthy[name][0], y1=healthy[name][1],
                           fillcolor='#009e73', opacity=.13, line_width=0, layer='below')
     for k, name in enumerate(['loss', *meters], 1):
