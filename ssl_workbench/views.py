@@ -142,9 +142,9 @@ def shift_hue(
 ) -> torch.Tensor:
     "Colours turned by `f` around HSV's circle; lightest and darkest channel values stay"
     low, high = x.amin(1, keepdim=True), x.amax(1, keepdim=True)
-    home = x.new_tensor([0., 4, 2])[:, None, None]
-    h = (_hue(x, low, high) + 6 * f + home).remainder_(6)
-    return h.sub_(3).abs_().sub_(1).clamp_(0, 1).mul_(high - low).add_(low)
+    opposite = x.new_tensor([3., 5, 1])[:, None, None] / 6
+    turns = _hue(x, low, high) / 6 + f - opposite
+    return turns.sub_(turns.round()).abs_().mul_(6).sub_(1).clamp_(0, 1).mul_(high - low).add_(low)
 
 ADJUST = (brighten, contrast, saturate, shift_hue)
 
@@ -210,7 +210,8 @@ def solarise(
 ) -> torch.Tensor:                # (B,3,H,W)
     "Some pictures with their bright values inverted"
     rows, x = _chosen(x, seeds, stream, p), x.clone()
-    x[rows] = torch.where(x[rows] >= threshold, 1 - x[rows], x[rows])
+    some = x[rows]
+    x[rows] = torch.where(some >= threshold, 1 - some, some)
     return x
 
 # %% ../nbs/04_views.ipynb #b4526303
@@ -222,6 +223,7 @@ def _blur_matrix(
     i = torch.arange(length, device=sigma.device)
     far = torch.arange(2 * length - 1, device=sigma.device)
     bell = (-.5 * (far / sigma[:, None])**2).exp()
+    bell = torch.where(bell > 1e-9, bell, 0)        # subnormal numbers would make products slow
     near, over = (i[:, None] - i).abs(), i[:, None] + i
     at = lambda index: bell.index_select(1, index.flatten()).unflatten(1, index.shape)
     weights = at(near) + at(over) * (i > 0) + at(2 * length - 2 - over) * (i < length - 1)
