@@ -4,23 +4,32 @@
 
 # %% auto #0
 __all__ = ['catalog', 'schema', 'Entry', 'find', 'module', 'revise', 'settings', 'faults', 'inference_state', 'sha256',
-           'save_weights', 'cards', 'card', 'build', 'load']
+           'save_weights', 'cards', 'card', 'build', 'load', 'training_data', 'learner_of', 'train', 'labelled_halves',
+           'probe_scores', 'probe', 'listing', 'show_list', 'app', 'parser', 'main']
 
 # %% ../nbs/29_catalog.ipynb #2961df7e
+import argparse
 import ast
 import hashlib
 import importlib
 import json
 import re
+import shlex
+import signal
+import sys
+import warnings
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from . import core
-from .learner import newest_checkpoint
+from .data import open_data
+from .learner import Diverged, Learner, newest_checkpoint
+from .probes import Score, encode, knn, linear, random_init, report
 
 # %% ../nbs/29_catalog.ipynb #a189fb2a
 @dataclass(frozen=True)
@@ -42,13 +51,15 @@ class Entry:
 
 # %% ../nbs/29_catalog.ipynb #b42806a9
 catalog = (
-    Entry('poodle', 'PooDLe', 'PooDLe: Pooled and dense self-supervised learning from naturalistic videos',
+    Entry('poodle', 'PooDLe',
+          'PooDLe: Pooled and dense self-supervised learning from naturalistic videos',
           'Wang, Hoang et al.', 'ICLR 2025', 'PooDLe', ('pair',), 'planned'),
     Entry('loca', 'LOCA', 'Location-Aware Self-Supervised Transformers for Semantic Segmentation',
           'Caron et al.', 'WACV 2024', 'LOCA', ('image',), 'planned'),
     Entry('slotmim', 'SlotMIM', 'A Data-Centric Revisit of Pre-Trained Vision Models for Robot Learning',
           'Wen et al.', 'CVPR 2025', 'SlotMIM', ('image',), 'ready'),
-    Entry('mcjepa', 'MC-JEPA', 'MC-JEPA: A Joint-Embedding Predictive Architecture for Self-Supervised Learning of '
+    Entry('mcjepa', 'MC-JEPA',
+          'MC-JEPA: A Joint-Embedding Predictive Architecture for Self-Supervised Learning of '
           'Motion and Content Features', 'Bardes et al.', 'arXiv 2023', 'MCJEPA', ('pair', 'image'), 'planned'),
     Entry('dilemma', 'DILEMMA', 'Representation Learning by Detecting Incorrect Location Embeddings',
           'Sameni et al.', 'AAAI 2023', 'DILEMMA', ('image',), 'planned'),
@@ -254,7 +265,8 @@ def build(
 def _fill(method, state:dict, own:dict, where):
     "The method with `state` copied in; ValueError when names or shapes differ from `own`"
     shapes = {k: tuple(v.shape) for k, v in own.items()}
-    wrong = sorted(shapes.keys() ^ state.keys()) + sorted(k for k in shapes.keys() & state.keys() if shapes[k] != tuple(state[k].shape))
+    wrong = sorted(shapes.keys() ^ state.keys())
+    wrong += sorted(k for k in shapes.keys() & state.keys() if shapes[k] != tuple(state[k].shape))
     if wrong: raise ValueError(f'{where} does not fit its config: {len(wrong)} tensors differ, {wrong[0]} for one')
     method.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()}, strict=False)
     return method
@@ -294,3 +306,261 @@ def _tensors(path:Path) -> dict:
     "What a .safetensors file holds; ValueError when it is none"
     try: return load_file(path)
     except (SafetensorError, OSError) as e: raise ValueError(f'{path} cannot be read as safetensors: {e}') from None
+
+# %% ../nbs/29_catalog.ipynb #1b23c8eb
+_frames = {'image': 1, 'caption': 1, 'pair': 2, 'clip': 8}
+
+def training_data(
+    name:str,                     # as `data.open_data` takes it
+    entry:Entry,                  # the method's row
+    size:int,                     # pixels a side of its views
+):                                # dataset
+    "Data in the shape that a method eats; kept in memory where they fit into a gigabyte"
+    if name.split(':')[0] == 'world':
+        return open_data(name, size=size, frames=_frames[entry.eats[0]], truth=False)
+    if not Path(name).exists(): return open_data(name)
+    data = open_data(name, size=2 * size)
+    bytes_held = 3 * len(data) * (2 * size)**2
+    return open_data(name, size=2 * size, cache=True) if bytes_held < 2**30 else data
+
+# %% ../nbs/29_catalog.ipynb #03f37859
+class _Stop:
+    "A flag that SIGINT or SIGTERM raises; a second signal interrupts at once"
+    def __init__(self): self.signal = 0
+
+    def __enter__(self):
+        self.old = {s: signal.signal(s, self.raised) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_):
+        for s, handler in self.old.items(): signal.signal(s, handler)
+
+    def raised(self, number, _):
+        "What the system calls"
+        self.signal = number
+        signal.signal(number, self.old[number])
+
+    def agreed(self, device) -> bool:
+        "Whether any process was told to stop, so that all stop after the same step"
+        return bool(core.all_sum(torch.tensor(float(self.signal > 0), device=device)))
+
+# %% ../nbs/29_catalog.ipynb #ddea3b6b
+def learner_of(
+    name:str,                     # of a ready method
+    config,                       # its settings
+    data,                         # dataset
+    seed:int=0,                   # run seed
+    out=None,                     # folder of the run
+    device=None,                  # None chooses
+) -> Learner:
+    "A learner as the method's config asks for it: steps, batch, learning rate and its schedule"
+    home = module(name)
+    core.seed_everything(seed)
+    method = getattr(home, find(name).cls)(config)
+    options = ('lr', 'batch', 'warmup', 'lr_end', 'betas', 'accumulate', 'precision')
+    given = {k: getattr(config, k) for k in options if hasattr(config, k)}
+    return Learner(method, home.Views(config), data, config.steps, seed=seed, out=out, device=device,
+                   **given)
+
+def train(
+    args,                         # of the command line
+) -> int:                         # exit code
+    "Train a method and keep checkpoints; ValueError for what cannot be trained"
+    home = module(args.method)
+    config = revise(core.pick(home.presets, args.preset), settings(args.set))
+    if args.steps is not None: config = revise(config, {'steps': args.steps})
+    name = args.data or f'world:{config.kind}:{config.level}'
+    _same_run(args, config, name)
+    data = training_data(name, find(args.method), config.size)
+    learner = learner_of(args.method, config, data, args.seed, args.out, args.device)
+    if args.resume: learner.load()
+    _remember(args.out, _story(args, config, name))
+    return _watch(learner, args)
+
+# %% ../nbs/29_catalog.ipynb #451c3997
+def _story(args, config, data:str) -> dict:
+    "What a run must share with its continuation, as JSON would have it"
+    story = dict(method=args.method, data=data, seed=args.seed, **vars(config))
+    return json.loads(json.dumps(story, default=str))
+
+def _remember(out, story:dict) -> None:
+    "Write the run's story beside its checkpoints"
+    if core.rank(): return
+    Path(out).mkdir(parents=True, exist_ok=True)
+    (Path(out)/'settings.json').write_text(json.dumps(story, indent=1) + '\n', encoding='utf-8')
+
+def _same_run(args, config, data:str) -> None:
+    "ValueError where `--resume` is missing, or would continue another run"
+    there = newest_checkpoint(args.out)
+    if there and not args.resume:
+        raise ValueError(f'{args.out} holds a run already: add --resume to go on with it, or choose another --out')
+    if not args.resume: return
+    if not there: raise ValueError(f'there is nothing to resume in {args.out}: it holds no checkpoint')
+    file = Path(args.out)/'settings.json'
+    old = json.loads(file.read_text(encoding='utf-8')) if file.exists() else {}
+    for key, value in _story(args, config, data).items():
+        if key in old and old[key] != value:
+            raise ValueError(f'{args.out} is another run: its {key} is {old[key]}, not {value}')
+
+# %% ../nbs/29_catalog.ipynb #01e3dbba
+def _watch(learner:Learner, args) -> int:
+    "Run to the end or to a signal, printing ten lines where no bar is shown"
+    done, tenth = learner.i, max(1, learner.total // 10)
+    with _Stop() as stop:
+        for step in learner.steps():
+            done = step.i + 1
+            if core.rank() == 0 and done % tenth == 0 and not sys.stderr.isatty(): print(_line(step, learner.total))
+            if stop.agreed(learner.device): break
+    if done < learner.total or not newest_checkpoint(args.out): learner.save()
+    if core.rank() == 0: print(_ending(learner, args, done))
+    return 128 + stop.signal if done < learner.total else 0
+
+def _line(step, total:int) -> str:
+    "A step in words"
+    terms = ' '.join(f'{k} {v:.3f}' for k, v in step.terms.items())
+    return f'step {step.i + 1}/{total}  loss {step.total:.3f}  {terms}  rank {step.meter.get("rank", 0):.2f}'
+
+def _ending(learner:Learner, args, done:int) -> str:
+    "Where the run is, and how to go on"
+    skipped = len(getattr(learner.data, 'skipped', ()))
+    words = f'{skipped} files could not be read and were left out; ' if skipped else ''
+    if done >= learner.total: return f'{words}{done} steps done; look: ssl-workbench probe {args.out}'
+    again = shlex.join(['ssl-workbench', *args.words, *([] if args.resume else ['--resume'])])
+    return f'{words}stopped after step {done} of {learner.total}, saved in {args.out}; to go on: {again}'
+
+# %% ../nbs/29_catalog.ipynb #c41c04ce
+def labelled_halves(
+    name:str,                     # as `data.open_data` takes it
+    size:int,                     # pixels a side
+    train:int,                    # samples to learn from
+    test:int,                     # samples to judge by
+) -> tuple:                       # two datasets with labels
+    "Train and test data that share no picture; ValueError where there are no labels"
+    if name.split(':')[0] == 'world':
+        return tuple(open_data(name, size=size, frames=1, truth=False, seed=s, length=n)
+                     for s, n in ((101, train), (102, test)))
+    if name == 'cifar10':
+        return tuple(open_data(name, size=size, split=s, count=n) for s, n in (('train', train), ('test', test)))
+    both = open_data(name, size=size, count=train + test)
+    if getattr(both, 'labels', None) is None:
+        raise ValueError(f'{name} has no labels to probe with: one sub-folder a class gives them')
+    fifth = max(2, round(len(both) / max(1, min(test, len(both) // 2))))
+    index = range(len(both))
+    return (torch.utils.data.Subset(both, [i for i in index if i % fifth]),
+            torch.utils.data.Subset(both, [i for i in index if i % fifth == 0]))
+
+class _Pixels:
+    "Raw pixels in a method's place: 16 by 16 colours"
+    def features(self, x): return {'pooled': F.adaptive_avg_pool2d(x, 16).flatten(1)}
+
+# %% ../nbs/29_catalog.ipynb #4ad7d011
+def probe_scores(
+    method,                       # trained
+    train,                        # dataset with labels
+    test,                         # the same
+    name:str='trained',           # what to call it
+    seeds:tuple=(0, 1, 2),        # of the random networks it is compared with
+) -> list:                        # of Score
+    "kNN and linear accuracy of a method, of random networks of its kind, and of raw pixels"
+    rows, who = [], [(name, method, 0), *(('random init', random_init(method, seed=s), s) for s in seeds),
+                     ('raw pixels', _Pixels(), 0)]
+    for title, one, seed in who:
+        a, b = encode(one, train), encode(one, test)
+        sets = a['pooled'], a['label'], b['pooled'], b['label']
+        rows += [Score(f(*sets), title, m, '', len(train), len(test), seed) for f, m in ((knn, 'knn'), (linear, 'linear'))]
+    return rows
+
+def probe(
+    args,                         # of the command line
+) -> int:                         # exit code
+    "Print what a method's frozen features can do, with protocol and baselines"
+    method = load(args.method, core.device(args.device))
+    train, test = labelled_halves(args.data, method.config.size, args.train, args.test)
+    print(f'{args.method} on {args.data}, {method.config.size} pixels a side, pooled features\n')
+    print(report(probe_scores(method, train, test, args.method)))
+    return 0
+
+# %% ../nbs/29_catalog.ipynb #3e86447b
+def listing() -> str:
+    "The catalog and the bundled weights as a table"
+    bundled = {name: said['method'] for name, said in cards().items()}
+    rows = [('name', 'method', 'from', 'eats', 'state', 'bundled weights')]
+    for e in catalog:
+        weights = ', '.join(n for n, m in bundled.items() if m == e.name) or '-'
+        rows.append((e.name, e.title, f'{e.authors}, {e.venue}', '+'.join(e.eats), e.state, weights))
+    wide = [max(map(len, column)) for column in zip(*rows)]
+    return '\n'.join('  '.join(c.ljust(w) for c, w in zip(row, wide)).rstrip() for row in rows)
+
+def show_list(args) -> int:
+    "Print the catalog"
+    print(listing())
+    return 0
+
+def app(
+    args,                         # of the command line
+) -> int:                         # exit code
+    "Open the workbench in a browser at a local address; ValueError where the app packages are missing"
+    try: hub = importlib.import_module('ssl_workbench.hub')
+    except ModuleNotFoundError as e:
+        raise ValueError(f"the app needs {e.name}: pip install 'ssl_workbench[apps]'") from None
+    hub.launch(port=args.port)
+    return 0
+
+# %% ../nbs/29_catalog.ipynb #3baf5227
+class _Parser(argparse.ArgumentParser):
+    "Refuses with a ValueError, so that every refusal reads the same"
+    def error(self, message): raise ValueError(f'{message} (see {self.prog} --help)')
+
+def _natural(text:str) -> int:
+    "A whole number of at least 1"
+    if not text.isdigit() or int(text) < 1: raise argparse.ArgumentTypeError(f'{text} is not a whole number above 0')
+    return int(text)
+
+def parser() -> argparse.ArgumentParser:
+    "The command line's words"
+    p = _Parser(prog='ssl-workbench', description='Learn, train and look inside self-supervised vision methods.')
+    verbs = p.add_subparsers(dest='verb', required=True, metavar='list | train | probe | app')
+    verbs.add_parser('list', help='what exists').set_defaults(run=show_list)
+    _train_words(verbs.add_parser('train', help='train a method on the world or on your own images'))
+    t = verbs.add_parser('probe', help="a trained method's kNN and linear accuracy beside baselines")
+    t.add_argument('method', help='bundled name, .safetensors file, or folder of a run')
+    t.add_argument('--data', default='world:iconic:3', help='labelled: world:iconic:LEVEL, cifar10, a folder a class')
+    t.add_argument('--train', type=_natural, default=2000, help='samples to learn from')
+    t.add_argument('--test', type=_natural, default=1000, help='samples to judge by')
+    t.add_argument('--device', help='cpu, cuda; chosen when left out')
+    t.set_defaults(run=probe)
+    a = verbs.add_parser('app', help='open the workbench in a browser')
+    a.add_argument('--port', type=_natural, default=7860, help='local port')
+    a.set_defaults(run=app)
+    return p
+
+def _train_words(t) -> None:
+    "The words of `train`"
+    t.add_argument('method', help='a ready method of the catalog')
+    t.add_argument('--preset', help='cpu, gpu or paper; chosen by the machine when left out')
+    t.add_argument('--data', help='world:KIND:LEVEL, cifar10, camvid, a folder of images or films, a zip, a film')
+    t.add_argument('--steps', type=_natural, help="of the whole run; the preset's when left out")
+    t.add_argument('--out', help='folder of the run: checkpoints and log; runs/METHOD when left out')
+    t.add_argument('--resume', action='store_true', help='go on from the newest checkpoint in --out')
+    t.add_argument('--seed', type=int, default=0, help='same seed, same run')
+    t.add_argument('--set', action='append', default=[], metavar='KEY=VALUE', help='change a setting of the preset')
+    t.add_argument('--device', help='cpu, cuda; chosen when left out')
+    t.set_defaults(run=train)
+
+# %% ../nbs/29_catalog.ipynb #68fc70ae
+def main(
+    argv=None,                    # list of words; None reads the command line
+) -> int:                         # 0 fine, 1 diverged, 2 cannot be done, 130 or 143 stopped
+    "The command line"
+    def say(message, *_, **__): print(f'ssl-workbench: {message}', file=sys.stderr)
+    words = sys.argv[1:] if argv is None else list(argv)
+    with warnings.catch_warnings():
+        warnings.showwarning = say
+        try:
+            args = parser().parse_args(words)
+            args.words = words
+            if args.verb == 'train': args.out = args.out or f'runs/{args.method}'
+            return args.run(args)
+        except Diverged as e: say(e); return 1
+        except KeyboardInterrupt: say('interrupted'); return 130
+        except (ValueError, OSError) as e: say(e); return 2
