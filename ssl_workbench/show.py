@@ -316,7 +316,7 @@ def strip(
         axis.set(xticks=[], yticks=[], title=titles[col] if titles and row == 0 else '')
         axis.set_ylabel(labels[row] if labels and col == 0 else '')
         axis.spines[:].set_visible(False)
-        if col < len(rows[row]): axis.imshow(rows[row][col], interpolation='nearest')
+        if col < len(rows[row]): axis.imshow(rows[row][col])
     return _finished(fig)
 
 # %% ../nbs/10_show.ipynb #609be348
