@@ -12,7 +12,7 @@ import torch
 import torch.nn as nn
 
 from .. import core
-from ..geometry import match_views, overlaps
+from ..geometry import intersection, match_views
 from ..heads import Prototypes, assign, ema_update, frozen_copy, hard_assign, mlp, pool, winners
 from ..losses import centred, distill, sinkhorn_knopp, slot_contrast
 from ..nets import vit
@@ -87,7 +87,7 @@ class Views:
 
     def __call__(self,
         batch:dict,               # frames (B,T,3,H,W) uint8, seed (B,), aspect (B,)
-    ) -> dict:                    # x (B,2,3,S,S), matrix (B,2,2,3), box (B,2,4), flip (B,2), mask (B,2,N)
+    ) -> dict:                    # x (B,2,3,S,S), matrix (B,2,2,3), flip (B,2), mask (B,2,N), box (B,2,4): what both see, in each
         "Views with their geometry; depends on the samples' seeds alone"
         c, seeds = self.config, batch['seed']
         out = two_crops(batch['frames'][:, 0], seeds, aspect=batch.get('aspect'), size=c.size, scale=c.scale,
@@ -96,7 +96,8 @@ class Views:
         low, high = c.mask_ratio
         ratios = [low + (high - low) * core.uniform(seeds, f'ratio{v}', 1)[:, 0] for v in (0, 1)]
         masks = [block_mask(seeds, f'mask{v}', grid, r) for v, r in enumerate(ratios)]
-        return out | dict(mask=torch.stack(masks, 1).to(out['x'].device))
+        shared = torch.stack(intersection(out['matrix'][:, 0], out['matrix'][:, 1]), 1)
+        return out | dict(box=shared, mask=torch.stack(masks, 1).to(out['x'].device))
 
 # %% ../../nbs/methods/22_slotmim.ipynb #9066eade
 class Branch(nn.Module):
