@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['PIXELS', 'FORMATS', 'IMAGES', 'VIDEOS', 'ANIMATED', 'CONTAINERS', 'CLIP', 'MEMBER', 'CAMVID', 'LAYOUTS', 'NAMES',
-           'BadFile', 'reason', 'refusing', 'shown', 'source', 'located', 'scaled', 'rgb', 'upright', 'affordable',
-           'tensor', 'known_formats', 'read_image', 'fit', 'is_kind', 'natural', 'picture_frames', 'folder_frames',
-           'video_stream', 'check_end', 'frame_number', 'decoded', 'video_frames', 'frames_in', 'gathered',
-           'read_video', 'even', 'encoder', 'write_video', 'Samples', 'Files', 'folder_classes', 'spread',
+           'BadFile', 'first_line', 'reason', 'refusing', 'shown', 'source', 'located', 'scaled', 'rgb', 'upright',
+           'affordable', 'tensor', 'known_formats', 'read_image', 'fit', 'is_kind', 'natural', 'picture_frames',
+           'folder_frames', 'video_stream', 'check_end', 'frame_number', 'decoded', 'video_frames', 'frames_in',
+           'gathered', 'read_video', 'even', 'encoder', 'write_video', 'Samples', 'Files', 'folder_classes', 'spread',
            'ImageFolder', 'found', 'Cifar10', 'neighbours', 'CamVid', 'frame_count', 'clip_sources', 'VideoFolder',
            'read_flow', 'write_flow', 'fit_flow', 'flow_sample', 'FlowPairs', 'TorchFlow', 'world_data', 'path_data',
            'open_data']
@@ -36,15 +36,21 @@ from .world import World
 class BadFile(ValueError):
     "Raised for a file that cannot be used: one sentence that names the file and says what is wrong"
 
+def first_line(
+    error:Exception  # what a decoder raised
+)->str:
+    "A decoder's complaint, cut to one short line"
+    text = (getattr(error, 'strerror', None) or str(error)).strip() or type(error).__name__
+    return text.splitlines()[0].rstrip('.')[:120]
+
 def reason(
     error:Exception  # what a decoder raised
 )->str:              # the end of a sentence
-    "What went wrong, in a decoder's first line or in our words"
+    "What went wrong, in our words where we have some"
     if isinstance(error, BadFile): return str(error).rstrip('.')
     if isinstance(error, UnidentifiedImageError): return 'not a picture in a known format'
     if isinstance(error, Image.DecompressionBombError): return 'too many pixels'
-    text = (getattr(error, 'strerror', None) or str(error) or type(error).__name__).strip()
-    return f'cannot be decoded ({text.splitlines()[0].rstrip(".")[:120]})'
+    return f'cannot be decoded ({first_line(error)})'
 
 @contextmanager
 def refusing(
@@ -317,7 +323,7 @@ def encoder(
     "A yuv420p stream in an open container; ValueError when this PyAV lacks the codec"
     try: stream = box.add_stream(codec, rate=fps)
     except av.codec.codec.UnknownCodecError:
-        raise ValueError(f'This PyAV has no {codec} encoder; try codec="mpeg4".') from None
+        raise ValueError(f'this PyAV has no {codec} encoder; try codec="mpeg4"') from None
     stream.width, stream.height, stream.pix_fmt = w, h, 'yuv420p'
     stream.options = {'crf': str(quality), 'preset': 'veryfast', 'g': '16'} if codec == 'libx264' else {}
     stream.codec_context.thread_count = 1  # the same bytes on any machine
@@ -339,8 +345,8 @@ def write_video(
             stream = encoder(box, codec, fps, *pixels.shape[1:3], quality)
             for a in pixels: box.mux(stream.encode(av.VideoFrame.from_ndarray(a, format='rgb24')))
             box.mux(stream.encode())
-    except (OSError, av.error.FFmpegError) as error:
-        raise ValueError(f'{shown(path)}: cannot be written ({reason(error)}).') from error
+    except Exception as error:
+        raise ValueError(f'{shown(path)}: cannot be written ({first_line(error)}).') from error
     return Path(path)
 
 # %% ../nbs/02_data.ipynb #d0ba8663
@@ -372,7 +378,7 @@ class Samples:
             if self.bad[j]: continue
             try: return self.read(j)
             except BadFile as error: self.note(j, error)
-        raise BadFile(f'{self.title}: none of its {len(self)} files can be read (the first: {self.why(0)})')
+        raise BadFile(f'{self.title}: none of its {len(self)} files can be read; {self.why(0)}')
 
     def note(self, i, error):
         "Counts file i as bad; the first time, says so once"
