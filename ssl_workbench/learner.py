@@ -11,6 +11,7 @@ __all__ = ['HEALTHY', 'Method', 'draw_indices', 'draw_seeds', 'collate', 'effect
 import json
 import math
 import os
+import random
 import shutil
 import time
 from collections import deque
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 import torch.nn as nn
 from accelerate import Accelerator, DistributedDataParallelKwargs
@@ -112,7 +114,7 @@ class Meter:
     def _read(self, out:dict) -> dict:
         "One reading"
         x = nn.functional.normalize(self.ring, dim=-1)
-        reading = dict(rank=effective_rank(x - x.mean(0)) / min(x.shape), std=float(x.std(0).mean() * x.shape[1]**.5))
+        reading = dict(rank=effective_rank(x - x.mean(0)) / min(x.shape), std=float(x.std(0, correction=0).mean() * x.shape[1]**.5))
         if 'prototype_use' in out:
             p = out['prototype_use'].detach().float()
             reading |= dict(entropy=float(mean_entropy(p / p.sum())) / math.log(len(p)), active=float((out['prototype_wins'] > 0).float().mean()))
@@ -146,11 +148,11 @@ class Diverged(RuntimeError):
 def clip_gradients(
     groups:list,                  # optimiser's groups; 'clip' = None | ('parameter' | 'global', norm)
 ) -> None:
-    "Scale gradients down, each parameter by itself or a group as one vector"
-    for g in groups:
-        if not g.get('clip'): continue
-        kind, norm = g['clip']
-        units = [[p] for p in g['params']] if kind == 'parameter' else [g['params']]
+    "Scale gradients down, each parameter by itself or all groups of the same rule as one vector"
+    for rule in {g['clip'] for g in groups if g.get('clip')}:
+        kind, norm = rule
+        params = [p for g in groups if g.get('clip') == rule for p in g['params']]
+        units = [[p] for p in params] if kind == 'parameter' else [params]
         for unit in units: torch.nn.utils.clip_grad_norm_(unit, norm)
 
 # %% ../nbs/08_learner.ipynb #1772557b
@@ -180,7 +182,7 @@ class Learner:
         data,                     # dataset: len, [i]; optionally batch(indices, device)
         total:int,                # steps of the whole run; schedules end there
         lr:float=1e-3,            # peak learning rate
-        batch:int=32,             # samples a step, over all processes
+        batch:int=32,             # samples a batch, over all processes
         warmup:float=.1,          # part of the run in which the rate rises
         lr_end:float=0.,          # rate at the end
         betas=(.9, .999),         # AdamW's
@@ -199,7 +201,8 @@ class Learner:
         self.lr, self.warmup, self.lr_end, self.batch, self.seed = lr, warmup, lr_end, batch, seed
         self.workers, self.accumulate, self.keep, self.progress = workers, accumulate, keep, progress
         self.out, self.save_every = Path(out) if out else None, save_every or max(total // 10, 1)
-        self.i = self.drawn = 0
+        self.i, self.drawn, self.begun = 0, 0, False
+        self.betas, self.precision = list(betas), precision
         self.meter, self.recent = Meter(), deque(maxlen=50)
         self._check()
         groups = [dict(g, lr_scale=g.get('lr_scale', 1.), wd=g.get('weight_decay', 0.), weight_decay=0., clip=g.get('clip')) for g in method.param_groups()]
@@ -223,8 +226,9 @@ class Learner:
         return lr
 
     def _size(self, i:int) -> int:
-        "Samples of step i: constant, or what the method says"
-        return self.method.batch_size(i) if hasattr(self.method, 'batch_size') else self.batch
+        "Samples of a batch of step i: constant, or what the method says, the same for all processes"
+        n = self.method.batch_size(i) if hasattr(self.method, 'batch_size') else self.batch
+        return max(n // core.world_size(), 1) * core.world_size()
 
     def _plan(self, n:int) -> list:
         "This process's share of the draws of the next n steps"
@@ -239,7 +243,8 @@ class Learner:
     def _batches(self, plan:list):
         "Batches on the device, each sample with its seed"
         if hasattr(self.data, 'batch'): loaded = (self.data.batch(draw_indices(self.seed, d, len(self.data)), self.device) for d in plan)
-        else: loaded = iter(DataLoader(self.data, batch_sampler=_Draws(plan, self.seed, len(self.data)), num_workers=self.workers, collate_fn=collate))
+        else: loaded = iter(DataLoader(self.data, batch_sampler=_Draws(plan, self.seed, len(self.data)), num_workers=self.workers,
+                                       collate_fn=collate, generator=torch.Generator()))  # its own: a loader must not move the run's
         for draws in plan:
             batch = _move(next(loaded), self.device)
             batch['seed'] = draw_seeds(self.seed, draws).to(self.device)
@@ -272,6 +277,7 @@ class Learner:
     ):                            # generator of Step
         "Train n more steps, yielding each; stop with `break`"
         n = self.total - self.i if n is None else n
+        if not self.begun: self._begin()
         batches = self._batches(self._plan(n))
         self.model.train()
         bar = tqdm(range(n), disable=None if self.progress and core.rank() == 0 else True, initial=0)
@@ -279,6 +285,13 @@ class Learner:
             step = self._step(batches)
             bar.set_postfix({k: f'{v:.3g}' for k, v in step.terms.items()}, refresh=False)
             yield step
+
+    def _begin(self) -> None:
+        "A new run wants a folder without another's checkpoints, and starts its log afresh"
+        if self.out and newest_checkpoint(self.out):
+            raise ValueError(f'{self.out} holds the checkpoints of a run: load() continues it, a new run needs another folder')
+        if self.out and core.rank() == 0: (self.out/'log.jsonl').unlink(missing_ok=True)
+        self.begun = True
 
     def _step(self, batches) -> Step:
         "One step: schedules, gradients, optimiser, teacher, meter, log, checkpoint"
@@ -306,10 +319,12 @@ class Learner:
     def _header(self) -> dict:
         "What a run must share with its checkpoint to be continued exactly"
         return dict(seed=self.seed, total=self.total, batch=self.batch, accumulate=self.accumulate, samples=len(self.data),
-                    method=type(self.method).__name__, processes=self.accelerator.num_processes)
+                    method=type(self.method).__name__, processes=self.accelerator.num_processes, precision=self.precision,
+                    lr=self.lr, warmup=self.warmup, lr_end=self.lr_end, betas=self.betas)
 
     def save(self) -> Path:       # the checkpoint's folder
         "Write a checkpoint under a temporary name, then rename it: a killed run never leaves half of one"
+        if not self.out: raise ValueError('this run has no folder to keep a checkpoint in: give `out`')
         folder = self.out/'checkpoints'
         part, final = folder/f'{self.i:08d}.part', folder/f'{self.i:08d}'
         if core.rank() == 0: shutil.rmtree(part, ignore_errors=True); part.mkdir(parents=True)
@@ -320,7 +335,8 @@ class Learner:
         if core.rank() == 0:
             shutil.rmtree(final, ignore_errors=True)
             os.replace(part, final)
-            for old in checkpoints(self.out)[:-self.keep]: shutil.rmtree(old)
+            for old in checkpoints(self.out)[:-self.keep]:
+                if old != final: shutil.rmtree(old)
         return final
 
     def _write(self, part:Path) -> None:
@@ -333,24 +349,31 @@ class Learner:
     def load(self,
         path=None,                # a checkpoint's folder; None: the newest of this run
     ) -> 'Learner':               # itself
-        "Continue exactly from a checkpoint; ValueError where it belongs to another run"
-        path = Path(path) if path else newest_checkpoint(self.out)
+        "Continue exactly from a checkpoint; ValueError where it is damaged or belongs to another run"
+        path = Path(path) if path else newest_checkpoint(self.out) if self.out else None
         if path is None: raise ValueError(f'there is no checkpoint in {self.out}')
-        run = json.loads((path/'run.json').read_text())
-        differ = [f'{k} {run["run"].get(k)} there, {v} here' for k, v in self._header().items() if run['run'].get(k) != v]
-        if differ: raise ValueError(f'{path} belongs to another run: {"; ".join(differ)}')
-        self.method.load_state_dict(load_file(path/'model.safetensors', device=str(self.device)))
-        state = torch.load(path/'state.pt', map_location=self.device, weights_only=True)
-        self._restore(state['optimiser']); self.meter.load(state['meter']); self.recent.extend(state['recent'])
-        self.i, self.drawn = run['i'], run['drawn']
-        _set_random_state(torch.load(path/f'random-{core.rank()}.pt', weights_only=True))
+        run = _read(path/'run.json', lambda f: json.loads(f.read_text()))
+        self._same(path, run)
+        parts = [_read(path/name, _tensors) for name in ('model.safetensors', 'state.pt', f'random-{core.rank()}.pt')]
+        self._restore(*parts)
+        self.i, self.drawn, self.begun = run['i'], run['drawn'], True
         if core.rank() == 0: _cut_log(self.out, self.i)
         return self
 
-    def _restore(self, saved:dict) -> None:
-        "The optimiser's moments; schedules and rules stay those of the code"
+    def _same(self, path:Path, run:dict) -> None:
+        "ValueError naming what differs between a checkpoint's run and this one"
+        pairs = [(run['run'], _json(self._header())), (run['config'], _json(_config(self.method)))]
+        differ = [f'{k} {there.get(k)} there, {v} here' for there, here in pairs for k, v in here.items() if there.get(k) != v]
+        if differ: raise ValueError(f'{path} belongs to another run: {"; ".join(differ)}')
+
+    def _restore(self, weights:dict, state:dict, generators:dict) -> None:
+        "Weights, the optimiser's moments, meter and generators; schedules and rules stay those of the code"
+        self.method.load_state_dict(weights)
         ours = self.optimiser.state_dict()
-        self.optimiser.load_state_dict(dict(state=saved['state'], param_groups=ours['param_groups']))
+        self.optimiser.load_state_dict(dict(state=state['optimiser']['state'], param_groups=ours['param_groups']))
+        self.meter.load(state['meter'])
+        self.recent = deque(state['recent'], maxlen=self.recent.maxlen)
+        _set_random_state(generators)
 
 # %% ../nbs/08_learner.ipynb #03b85ae6
 def _plain(state:dict) -> dict:
@@ -361,20 +384,45 @@ def _config(method) -> dict:
     "The method's settings as plain values"
     return dict(vars(method.config)) if hasattr(method, 'config') else {}
 
+def _json(x:dict) -> dict:
+    "`x` as JSON would give it back"
+    return json.loads(json.dumps(x, default=str))
+
+def _read(file:Path, reader):
+    "What `reader` makes of a checkpoint's file; ValueError naming the file where it is damaged or missing"
+    try: return reader(file)
+    except Exception as e: raise ValueError(f'{file} is damaged or missing ({type(e).__name__}): load an older checkpoint by its path') from None
+
+def _tensors(file:Path) -> dict:
+    "A checkpoint's file on the CPU, whence its tensors go where they belong"
+    return load_file(file) if file.suffix == '.safetensors' else torch.load(file, map_location='cpu', weights_only=True)
+
 def _random_state() -> dict:
-    "All generators of this process"
-    return dict(cpu=torch.get_rng_state(), cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [])
+    "All generators of this process: torch's, Python's, NumPy's"
+    numbers = np.random.get_state()
+    return dict(cpu=torch.get_rng_state(), cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+                python=random.getstate(), numpy=(torch.from_numpy(numbers[1].astype('int64')), *numbers[2:]))
 
 def _set_random_state(state:dict) -> None:
     "Put all generators back"
-    torch.set_rng_state(state['cpu'].cpu())
-    if state['cuda'] and torch.cuda.is_available(): torch.cuda.set_rng_state_all([s.cpu() for s in state['cuda']])
+    torch.set_rng_state(state['cpu'])
+    if state['cuda'] and torch.cuda.is_available(): torch.cuda.set_rng_state_all(state['cuda'])
+    random.setstate(state['python'])
+    np.random.set_state(('MT19937', state['numpy'][0].numpy().astype('uint32'), *state['numpy'][1:]))
+
+def _lines(log:Path) -> list:     # of (line, record)
+    "The whole lines of a log"
+    def parse(line):
+        try: return json.loads(line)
+        except ValueError: return None
+    lines = [(line, parse(line)) for line in log.read_text(errors='replace').splitlines(keepends=True) if line.endswith('\n')]
+    return [(line, record) for line, record in lines if isinstance(record, dict)]
 
 def _cut_log(out:Path, i:int) -> None:
     "Drop the log's lines from step i on: they will be written again"
     log = (out/'log.jsonl') if out else None
     if not log or not log.exists(): return
-    kept = [line for line in log.read_text().splitlines(keepends=True) if line.endswith('\n') and json.loads(line)['i'] < i]
+    kept = [line for line, record in _lines(log) if record['i'] < i]
     (out/'log.part').write_text(''.join(kept)); os.replace(out/'log.part', log)
 
 def checkpoints(
@@ -422,5 +470,5 @@ def tensorboard(
 def read_log(
     out,                          # folder of a run
 ) -> list:                        # of records
-    "The log of a run, as records"
-    return [json.loads(line) for line in (Path(out)/'log.jsonl').read_text().splitlines()]
+    "The log of a run, as records; a line that was cut off when the run was killed is left out"
+    return [record for _, record in _lines(Path(out)/'log.jsonl')]
