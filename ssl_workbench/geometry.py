@@ -193,8 +193,9 @@ def match_views(
     maps:torch.Tensor,            # (B,C,h,w) of one view
     boxes:torch.Tensor,           # (B,4) x1 y1 x2 y2 in 0–1 of the view as displayed
     flips:torch.Tensor,           # (B,) bool, the view is mirrored
-) -> torch.Tensor:                # (B,C,h,w) over the box, unmirrored; zeros for an empty box
+) -> torch.Tensor:                # (B,C,h,w) float32 or 64, over the box, unmirrored; zeros for an empty box
     "ROIAlign (aligned, as many samples as the box has cells) over the box, mirrored back where flipped"
+    maps = maps.to(torch.promote_types(maps.dtype, torch.float32))     # half precision would move the boxes
     h, w = maps.shape[-2:]
     index = torch.arange(len(maps), device=maps.device, dtype=maps.dtype)[:, None]
     rois = torch.cat([index, boxes.to(maps) * boxes.new_tensor([w, h, w, h]).to(maps)], 1)
