@@ -3,7 +3,7 @@
 
 PYTHON  ?= $(shell command -v python3.11 || command -v python3)
 VENV    ?= .venv
-PORT    ?= 7860
+PORT    ?=
 BIN     := $(VENV)/bin
 NB      ?=
 BUDGET  ?= 0.05
@@ -16,8 +16,8 @@ CHECK   := $(QUIET) MPLBACKEND=agg OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */make \1\t/' | expand -t 20
 
-run: $(VENV)/.apps    ## open the workbench at a local address (PORT=7860)
-	@$(QUIET) $(BIN)/ssl-workbench app --port $(PORT)
+run: $(VENV)/.apps    ## open the workbench at a local address (PORT=7860 chooses one)
+	@$(QUIET) PYTHONUNBUFFERED=1 $(BIN)/ssl-workbench app $(if $(PORT),--port $(PORT))
 
 test: $(VENV)/.dev    ## every check, notebooks at a small training budget
 	SSL_BUDGET=$(BUDGET) $(CHECK)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['catalog', 'schema', 'Entry', 'find', 'module', 'revise', 'settings', 'faults', 'inference_state', 'sha256',
-           'save_weights', 'cards', 'card', 'build', 'load', 'training_data', 'learner_of', 'train', 'labelled_halves',
-           'probe_scores', 'probe', 'listing', 'show_list', 'app', 'parser', 'main']
+           'save_weights', 'cards', 'card', 'build', 'made', 'load', 'training_data', 'usable', 'learner_of', 'train',
+           'labelled_halves', 'probe_scores', 'probe', 'listing', 'show_list', 'app', 'parser', 'main']
 
 # %% ../nbs/29_catalog.ipynb #2961df7e
 import argparse
@@ -257,10 +257,16 @@ def build(
     changes:dict=None,            # config fields to change
 ):                                # the method, untrained
     "A new method from its preset; ValueError when a setting is unknown or the parts do not fit"
-    home = module(name)
-    config = revise(core.pick(home.presets, preset), changes or {})
-    try: return getattr(home, find(name).cls)(config)
-    except (RuntimeError, AssertionError) as e: raise ValueError(f'{name} cannot be built so: {e}') from None
+    return made(name, revise(core.pick(module(name).presets, preset), changes or {}))
+
+def made(
+    name:str,                     # of a ready method
+    config,                       # its settings
+):                                # the method, untrained
+    "A new method from a config; ValueError when its parts do not fit"
+    try: return getattr(module(name), find(name).cls)(config)
+    except (RuntimeError, AssertionError, ZeroDivisionError) as e:
+        raise ValueError(f'{name} cannot be built so: {e}') from None
 
 def _fill(method, state:dict, own:dict, where):
     "The method with `state` copied in; ValueError when names or shapes differ from `own`"
@@ -345,6 +351,13 @@ class _Stop:
         return bool(core.all_sum(torch.tensor(float(self.signal > 0), device=device)))
 
 # %% ../nbs/29_catalog.ipynb #ddea3b6b
+def usable(
+    device,                       # a name, or None
+) -> str:                         # the device's name
+    "The device, or the best there is; ValueError when this machine has none of that name"
+    try: return str(torch.zeros((), device=core.device(device)).device)
+    except (RuntimeError, AssertionError): raise ValueError(f"there is no device '{device}' here") from None
+
 def learner_of(
     name:str,                     # of a ready method
     config,                       # its settings
@@ -354,12 +367,11 @@ def learner_of(
     device=None,                  # None chooses
 ) -> Learner:
     "A learner as the method's config asks for it: steps, batch, learning rate and its schedule"
-    home = module(name)
     core.seed_everything(seed)
-    method = getattr(home, find(name).cls)(config)
+    method = made(name, config)
     options = ('lr', 'batch', 'warmup', 'lr_end', 'betas', 'accumulate', 'precision')
     given = {k: getattr(config, k) for k in options if hasattr(config, k)}
-    return Learner(method, home.Views(config), data, config.steps, seed=seed, out=out, device=device,
+    return Learner(method, module(name).Views(config), data, config.steps, seed=seed, out=out, device=device,
                    **given)
 
 def train(
@@ -372,7 +384,7 @@ def train(
     name = args.data or f'world:{config.kind}:{config.level}'
     _same_run(args, config, name)
     data = training_data(name, find(args.method), config.size)
-    learner = learner_of(args.method, config, data, args.seed, args.out, args.device)
+    learner = learner_of(args.method, config, data, args.seed, args.out, usable(args.device))
     if args.resume: learner.load()
     _remember(args.out, _story(args, config, name))
     return _watch(learner, args)
@@ -474,7 +486,7 @@ def probe(
     args,                         # of the command line
 ) -> int:                         # exit code
     "Print what a method's frozen features can do, with protocol and baselines"
-    method = load(args.method, core.device(args.device))
+    method = load(args.method, usable(args.device))
     train, test = labelled_halves(args.data, method.config.size, args.train, args.test)
     print(f'{args.method} on {args.data}, {method.config.size} pixels a side, pooled features\n')
     print(report(probe_scores(method, train, test, args.method)))
@@ -501,8 +513,7 @@ def app(
 ) -> int:                         # exit code
     "Open the workbench in a browser at a local address; ValueError where the app packages are missing"
     try: hub = importlib.import_module('ssl_workbench.hub')
-    except ModuleNotFoundError as e:
-        raise ValueError(f"the app needs {e.name}: pip install 'ssl_workbench[apps]'") from None
+    except ImportError as e: raise ValueError(e) from None
     hub.launch(port=args.port)
     return 0
 
@@ -530,7 +541,7 @@ def parser() -> argparse.ArgumentParser:
     t.add_argument('--device', help='cpu, cuda; chosen when left out')
     t.set_defaults(run=probe)
     a = verbs.add_parser('app', help='open the workbench in a browser')
-    a.add_argument('--port', type=_natural, default=7860, help='local port')
+    a.add_argument('--port', type=_natural, help='local port; the first free one from 7860 when left out')
     a.set_defaults(run=app)
     return p
 
@@ -562,5 +573,6 @@ def main(
             if args.verb == 'train': args.out = args.out or f'runs/{args.method}'
             return args.run(args)
         except Diverged as e: say(e); return 1
+        except torch.OutOfMemoryError: say('the memory of the GPU is full: try --set batch=...'); return 2
         except KeyboardInterrupt: say('interrupted'); return 130
         except (ValueError, OSError) as e: say(e); return 2

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LIB = ROOT/'ssl_workbench'
 MODULES = sorted(p for p in LIB.rglob('*.py') if p.name not in ('__init__.py', '_modidx.py'))
 APPS = sorted((ROOT/'apps').glob('*.py'))
+ONLY_APPS = {'ssl_workbench.hub'}  # builds the page, so it needs gradio
 HEAVY = ['gradio', 'plotly', 'matplotlib', 'ipywidgets', 'IPython', 'nbdev', 'fastcore']
 
 
@@ -119,7 +120,7 @@ class Block:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in {HEAVY}: raise ImportError("blocked " + name)
 sys.meta_path.insert(0, Block())
-for name in {[dotted(p) for p in MODULES]}: importlib.import_module(name)
+for name in {[dotted(p) for p in MODULES if dotted(p) not in ONLY_APPS]}: importlib.import_module(name)
 '''
     done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -1,0 +1,262 @@
+"""The command line from outside: exit codes, one sentence, a run stopped by a signal and continued; README's example."""
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from ssl_workbench import catalog as house
+
+ROOT = Path(__file__).resolve().parent.parent
+DOOR = [sys.executable, '-c', 'import sys; from ssl_workbench.catalog import main; sys.exit(main())']
+ENV = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'SSL_DATA': str(ROOT/'nowhere')}
+TINY = [w for kv in ('batch=4', 'dim=48', 'depth=1', 'heads=2', 'hidden=32', 'prototypes=4') for w in ('--set', kv)]
+
+
+def call(*words, cwd=None):
+    "The command line in this process: (exit code, stdout, stderr)"
+    from contextlib import redirect_stderr, redirect_stdout
+    from io import StringIO
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err: code = house.main(list(map(str, words)))
+    return code, out.getvalue(), err.getvalue()
+
+
+def train(out, *words, steps=6, data='world:scene:0'):
+    return ['train', 'slotmim', '--preset', 'cpu', '--device', 'cpu', '--data', data, '--steps', steps, '--out', out, *TINY, *words]
+
+
+def final(out):
+    "The last checkpoint's weights"
+    return load_file(house.newest_checkpoint(out)/'model.safetensors')
+
+
+def same(a, b): return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+    "A finished run of six steps"
+    out = tmp_path_factory.mktemp('runs')/'whole'
+    code, said, err = call(*train(out))
+    assert code == 0 and '6 steps done' in said, err
+    return out
+
+
+def test_list():
+    "Nine rows and a heading, from a process of its own"
+    done = subprocess.run([*DOOR, 'list'], capture_output=True, text=True, env=ENV, timeout=300)
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0 and len(lines) == 10
+    assert [l.split()[0] for l in lines[1:]] == [e.name for e in house.catalog]
+
+
+def test_refusal_in_a_process():
+    "Exit code 2, nothing on stdout, one sentence on stderr, no traceback"
+    done = subprocess.run([*DOOR, 'train', 'loca'], capture_output=True, text=True, env=ENV, timeout=300)
+    assert (done.returncode, done.stdout) == (2, '')
+    assert done.stderr.count('\n') == 1 and 'planned' in done.stderr
+
+
+def folder(kind, where):
+    "A folder of bad input"
+    where.mkdir()
+    if kind == 'text': (where/'a.jpg').write_text('this is no picture')
+    if kind == 'zero': (where/'a.jpg').write_bytes(b'')
+    return where
+
+
+@pytest.mark.parametrize('words, hint', [
+    ([], 'required'), (['fly'], 'fly'), (['list', 'more'], 'more'),
+    (['train'], 'method'), (['train', 'simclr'], 'slotmim'), (['train', 'river'], 'planned'),
+    (['train', 'slotmim', '--preset', 'huge'], 'huge'), (['train', 'slotmim', '--steps', '0'], '0'),
+    (['train', 'slotmim', '--steps', 'many'], 'many'), (['train', 'slotmim', '--data', 'nowhere'], 'nowhere'),
+    (['train', 'slotmim', '--data', 'world:moon'], 'moon'), (['train', 'slotmim', '--data', 'world:scene:9'], '9'),
+    (['train', 'slotmim', '--set', 'size'], 'key=value'), (['train', 'slotmim', '--set', 'sise=3'], 'sise'),
+    (['train', 'slotmim', '--set', 'size=big'], 'big'), (['train', 'slotmim', '--set', 'heads=5'], 'heads'),
+    (['train', 'slotmim', '--device', 'abacus'], 'abacus'),
+    (['train', 'slotmim', '--resume', '--out', 'never'], 'never'),
+    (['probe', 'nothing'], 'nothing'), (['probe', 'x.pth'], 'pickle'), (['probe', 'x.safetensors'], 'x.safetensors'),
+    (['probe', '.'], 'checkpoint'), (['app', '--port', 'nine'], 'nine')], ids=lambda v: ' '.join(v) if isinstance(v, list) else '')
+def test_what_it_cannot_do(words, hint, tmp_path, monkeypatch):
+    "Exit code 2 and one sentence that names what is wrong"
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call(*words)
+    assert code == 2 and hint in err and err.startswith('ssl-workbench: ') and err.count('\n') == 1, err
+
+
+@pytest.mark.parametrize('kind', ['empty', 'text', 'zero'])
+def test_bad_folder(kind, tmp_path):
+    "A folder in which nothing can be read is refused by name"
+    code, _, err = call(*train(tmp_path/'out', data=folder(kind, tmp_path/kind)))
+    assert code == 2 and kind in err and 'Traceback' not in err
+
+
+def test_one_bad_file_is_counted(tmp_path):
+    "A folder of photographs with a broken one trains, and says how many were left out"
+    where = folder('text', tmp_path/'photos')
+    for i in range(5): Image.effect_noise((80 + i, 60), 60).convert('RGB').save(where/f'b{i}.png')
+    code, out, err = call(*train(tmp_path/'out', data=where, steps=3))
+    assert code == 0 and '1 files could not be read' in out, err
+
+
+def test_training_twice_is_the_same(run, tmp_path):
+    "Same words, same weights, bit for bit"
+    assert call(*train(tmp_path/'again'))[0] == 0
+    assert same(final(run), final(tmp_path/'again'))
+
+
+def test_an_old_run_is_not_overwritten(run):
+    "Without --resume a folder with a run is refused; with other settings or data, too"
+    for words, hint in [([], '--resume'), (['--resume', '--set', 'tau=1'], 'tau'), (['--resume', '--set', 'lr=.1'], 'lr'),
+                        (['--resume', '--seed', '1'], 'seed')]:
+        code, _, err = call(*train(run, *words))
+        assert code == 2 and hint in err, err
+    assert call(*train(run, '--resume', data='world:iconic:0'))[0] == 2
+
+
+@pytest.mark.parametrize('name', ['SIGTERM', 'SIGINT'])
+def test_stopped_and_resumed(name, tmp_path):
+    "A signal ends the run between two steps; the words it prints continue it to the same weights"
+    out, log, steps = tmp_path/'run', tmp_path/'run'/'log.jsonl', 40
+    child = subprocess.Popen([*DOOR, *map(str, train(out, steps=steps))], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV)
+    end = time.time() + 300
+    while time.time() < end and child.poll() is None and not (log.exists() and log.read_text().count('\n') >= 3): time.sleep(.02)
+    child.send_signal(getattr(signal, name))
+    said, err = child.communicate(timeout=300)
+    if child.returncode == 0: pytest.skip('this machine finished before the signal came')
+    assert child.returncode == 128 + getattr(signal, name), err
+    again = re.search(r'to go on: ssl-workbench (.*)', said).group(1).split()
+    assert '--resume' in again and 'Traceback' not in err
+    assert call(*again)[0] == 0
+    assert call(*train(tmp_path/'whole', steps=steps))[0] == 0
+    assert same(final(out), final(tmp_path/'whole'))
+    assert [json.loads(l)['i'] for l in log.read_text().splitlines()] == list(range(steps))
+
+
+def test_probe_prints_protocol_and_baselines(run):
+    "kNN and linear, each beside random networks and raw pixels, with how it was measured"
+    code, out, _ = call('probe', run, '--data', 'world:iconic:0', '--train', 40, '--test', 20, '--device', 'cpu')
+    assert code == 0 and all(w in out for w in ('random init', 'raw pixels', 'knn', 'linear', 'train 40, test 20', 'k=20'))
+
+
+def test_probe_of_a_folder(run, tmp_path):
+    "One sub-folder a class is enough; without classes there is nothing to probe"
+    for c, value in (('dark', 40), ('light', 200)):
+        (tmp_path/'set'/c).mkdir(parents=True)
+        for i in range(10): Image.effect_noise((64, 64), 30).point(lambda v: v // 4 + value // 2).save(tmp_path/'set'/c/f'{i}.png')
+    code, out, err = call('probe', run, '--data', tmp_path/'set', '--train', 16, '--test', 4, '--device', 'cpu')
+    assert code == 0 and 'raw pixels' in out, err
+    code, _, err = call('probe', run, '--data', tmp_path/'set'/'dark')
+    assert code == 2 and 'label' in err
+
+
+# ---- files that load refuses
+
+@pytest.fixture
+def saved(run, tmp_path):
+    "Weights and card of the finished run"
+    method = house.load(run)
+    score = {'name': 'knn', 'value': .5, 'protocol': 'k=20', 'baselines': {'random init': .3}}
+    card = dict(method='slotmim', preset='cpu', config=dict(vars(method.config)), seed=0, steps=6, device='cpu', wall_seconds=1.,
+                data=[dict(name='world', source='ssl_workbench.world', licence='Apache-2.0')], torch=torch.__version__,
+                commit='0', command='test', scores=[score], curve=dict(step=[0, 5], total=[2., 1.]))
+    return house.save_weights(method, tmp_path/'tiny', card)
+
+
+def test_saved_weights_are_the_runs(saved, run):
+    "What was saved in half precision shows the same slots on almost every patch"
+    x = torch.rand(8, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    a, b = house.load(saved).slots(x), house.load(run).slots(x)
+    assert (a == b).float().mean() > .98
+    assert all(v.dtype == torch.float16 for v in load_file(saved).values() if v.is_floating_point())
+    assert not [k for k in load_file(saved) if k.startswith('student')]
+
+
+def recard(path, **changes):
+    card = path.with_suffix('.json')
+    said = {**json.loads(card.read_text()), **changes}
+    card.write_text(json.dumps({k: v for k, v in said.items() if v is not None}))
+
+
+def spoil(path, kind):
+    "Weights or card with one thing wrong"
+    whole = path.read_bytes()
+    if kind == 'cut': path.write_bytes(whole[:len(whole) // 2])
+    if kind == 'flipped bit': path.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+    if kind == 'no card': path.with_suffix('.json').unlink()
+    if kind == 'card is text': path.with_suffix('.json').write_text('hello')
+    if kind == 'card lacks seed': recard(path, seed=None)
+    if kind == 'another config': recard(path, config={'dim': 96, 'heads': 4})
+    if kind == 'unknown setting': recard(path, config={'colour_of_the_sky': 1})
+    if kind == 'planned method': recard(path, method='loca')
+    if kind == 'text': path.write_text('hello'); recard(path, sha256=house.sha256(path))
+    if kind == 'other tensors': save_file({'a': torch.zeros(2)}, path); recard(path, sha256=house.sha256(path))
+
+
+@pytest.mark.parametrize('kind', ['cut', 'flipped bit', 'no card', 'card is text', 'card lacks seed', 'another config', 'unknown setting',
+                                  'planned method', 'text', 'other tensors'])
+def test_load_refuses(kind, saved):
+    "One sentence for each"
+    spoil(saved, kind)
+    with pytest.raises(ValueError) as said: house.load(saved)
+    assert '\n' not in str(said.value)
+
+
+@pytest.mark.parametrize('name', ['w.pt', 'w.pth', 'w.ckpt', 'w.pkl', 'w.bin'])
+def test_pickles_are_not_opened(name, tmp_path):
+    "A pickle that would leave a trace when opened leaves none"
+    import pickle
+    trace = tmp_path/'trace'
+
+    class Bomb:
+        def __reduce__(self): return (open, (str(trace), 'w'))
+    (tmp_path/name).write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(ValueError, match='pickle'): house.load(tmp_path/name)
+    assert not trace.exists()
+
+
+def test_schema_agrees_with_jsonschema(saved):
+    "Our few lines and the jsonschema package refuse the same cards"
+    jsonschema = pytest.importorskip('jsonschema')
+    card = json.loads(saved.with_suffix('.json').read_text())
+    score = card['scores'][0]
+    wrong = [{k: v for k, v in card.items() if k != gone} for gone in house.schema['required']]
+    wrong += [{**card, **c} for c in ({'seed': -1}, {'seed': '0'}, {'seed': True}, {'steps': 1.5}, {'data': []}, {'data': [{'name': 'x'}]},
+                                      {'scores': []}, {'scores': [{**score, 'baselines': {}}]}, {'scores': [{**score, 'baselines': {'a': 'b'}}]},
+                                      {'curve': {'step': [0], 'total': [1.]}}, {'sha256': 'abc'}, {'device': ''}, {'config': []})]
+    check = jsonschema.Draft202012Validator(house.schema)
+    assert check.is_valid(card) and house.faults(card, house.schema) == []
+    for bad in wrong: assert not check.is_valid(bad) and house.faults(bad, house.schema), bad
+
+
+# ---- several processes, and README's words
+
+def test_two_processes(tmp_path):
+    "torchrun with two processes: one run, one log, the batch divided"
+    words = train(tmp_path/'two', steps=4)
+    program = tmp_path/'door.py'
+    program.write_text('import sys\nfrom ssl_workbench.catalog import main\nsys.exit(main())\n')
+    done = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2', program, *map(str, words)],
+                          env={**ENV, 'ACCELERATE_USE_CPU': 'true'}, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    said = json.loads((house.newest_checkpoint(tmp_path/'two')/'run.json').read_text())
+    assert said['run']['processes'] == 2 and said['drawn'] == 16
+    assert len((tmp_path/'two'/'log.jsonl').read_text().splitlines()) == 4
+
+
+def test_readme_example(monkeypatch, tmp_path):
+    "The library example in README runs as it stands, shortened"
+    code = re.search(r'```python\n(.*?)```', (ROOT/'README.md').read_text(), re.S).group(1)
+    assert len([l for l in code.splitlines() if l.strip()]) <= 12
+    short = re.sub(r'total=\d+', 'total=2', code)
+    assert short != code
+    monkeypatch.chdir(tmp_path)
+    exec(compile(short, 'README.md', 'exec'), {})
