@@ -44,7 +44,8 @@ def invert(
 ) -> torch.Tensor:                # (…,2,3)
     "The matrix back: from source to view coordinates"
     (a, b), (c, d) = (row.unbind(-1) for row in matrix[..., :2].unbind(-2))
-    inverse = torch.stack([d, -b, -c, a], -1).unflatten(-1, (2, 2)) / (a * d - b * c)[..., None, None]
+    turned = torch.stack([d, -b, -c, a], -1).unflatten(-1, (2, 2))
+    inverse = turned / (a * d - b * c)[..., None, None]
     return torch.cat([inverse, -inverse @ matrix[..., 2:]], -1)
 
 # %% ../nbs/03_geometry.ipynb #bc42274f
@@ -105,9 +106,9 @@ def _resample_upright(
     antialias:bool,               # widen the kernel where the view shrinks
 ) -> torch.Tensor:                # (N,C,h,w)
     "A_y · images · A_xᵀ"
-    N, C, H, W = images.shape
-    across = _weights(matrix[:, 0, 0], matrix[:, 0, 2], size[1], W, KERNELS[mode], antialias).to(images)
-    down = _weights(matrix[:, 1, 1], matrix[:, 1, 2], size[0], H, KERNELS[mode], antialias).to(images)
+    (N, C, H, W), how = images.shape, (KERNELS[mode], antialias)
+    across = _weights(matrix[:, 0, 0], matrix[:, 0, 2], size[1], W, *how).to(images)
+    down = _weights(matrix[:, 1, 1], matrix[:, 1, 2], size[0], H, *how).to(images)
     thin = (images.reshape(N, C * H, W) @ across.mT).view(N, C, H, size[1])
     return down[:, None] @ thin
 
@@ -119,10 +120,11 @@ def _resample_turned(
     times:int,                    # k: look up k×k places a pixel
 ) -> torch.Tensor:                # (N,C,h,w)
     "The mean of k×k look-ups a pixel"
-    ys, xs = ((torch.arange(n * times, device=matrix.device, dtype=matrix.dtype) + .5) / (n * times) for n in size)
+    h, w = size[0] * times, size[1] * times
+    ys, xs = ((torch.arange(n, device=matrix.device).to(matrix) + .5) / n for n in (h, w))
     points = torch.stack(torch.meshgrid(xs, ys, indexing='xy'), -1).flatten(0, 1)
-    places = apply(matrix, points).unflatten(1, (len(ys), len(xs))) * 2 - 1
-    fine = F.grid_sample(images, places.to(images), mode=mode, padding_mode='border', align_corners=False)
+    places = apply(matrix, points).unflatten(1, (h, w)).to(images) * 2 - 1
+    fine = F.grid_sample(images, places, mode, padding_mode='border', align_corners=False)
     return F.avg_pool2d(fine, times)
 
 # %% ../nbs/03_geometry.ipynb #424e187c
@@ -131,8 +133,9 @@ def _times(
     shape:tuple,                  # (H,W) of the source
     size:tuple,                   # (h,w) of the view
 ) -> torch.Tensor:                # (N,) int64
-    "How many source pixels the longer step from one view pixel to the next crosses, rounded up, 1 to 8"
-    pixels = matrix[:, :, :2] * matrix.new_tensor([shape[1], shape[0]])[:, None] / matrix.new_tensor([size[1], size[0]])
+    "How many source pixels lie between two view pixels, along the longer step, rounded up, 1 to 8"
+    source, view = matrix.new_tensor(shape).flip(0), matrix.new_tensor(size).flip(0)
+    pixels = matrix[:, :, :2] * source[:, None] / view
     return (pixels.norm(dim=1).amax(-1) - 1e-4).ceil().clamp(1, 8).long()
 
 def resample(
@@ -147,7 +150,8 @@ def resample(
     size = (size, size) if isinstance(size, int) else tuple(size)
     if matrix.dim() == 4:
         many = images.repeat_interleave(matrix.shape[1], 0)
-        return resample(many, matrix.flatten(0, 1), size, mode, antialias).unflatten(0, matrix.shape[:2])
+        views = resample(many, matrix.flatten(0, 1), size, mode, antialias)
+        return views.unflatten(0, matrix.shape[:2])
     turned = (matrix[:, 0, 1] != 0) | (matrix[:, 1, 0] != 0)
     if not turned.any(): return _resample_upright(images, matrix, size, mode, antialias)
     group = torch.where(turned, _times(matrix, images.shape[-2:], size) if antialias else 1, 0)
@@ -176,26 +180,28 @@ def shared_box(
     b:torch.Tensor,               # (…,4)
 ) -> torch.Tensor:                # (…,4), zeros where they do not meet
     "The box that lies in both boxes"
-    box = torch.cat([torch.maximum(a[..., :2], b[..., :2]), torch.minimum(a[..., 2:], b[..., 2:])], -1)
+    start, end = torch.maximum(a[..., :2], b[..., :2]), torch.minimum(a[..., 2:], b[..., 2:])
+    box = torch.cat([start, end], -1)
     return torch.where(overlaps(box)[..., None], box, 0)
 
 def intersection(
     matrix1:torch.Tensor,         # (…,2,3) of view 1
     matrix2:torch.Tensor,         # (…,2,3) of view 2
-) -> tuple:                       # boxes (…,4) in view 1, (…,4) in view 2; `box_area` of each: its shared fraction
+) -> tuple:                       # (…,4) in view 1, (…,4) in view 2; `box_area`: shared fraction
     "The overlap of two views in the coordinates of each as displayed, zeros where there is none"
     shared = shared_box(matrix_box(matrix1), matrix_box(matrix2))
-    inside = lambda matrix: torch.where(overlaps(shared)[..., None], map_box(invert(matrix), shared).clamp(0, 1), 0)
-    return inside(matrix1), inside(matrix2)
+    some = overlaps(shared)[..., None]
+    return tuple(torch.where(some, map_box(invert(matrix), shared).clamp(0, 1), 0)
+                 for matrix in (matrix1, matrix2))
 
 # %% ../nbs/03_geometry.ipynb #bf5e5c9a
 def match_views(
     maps:torch.Tensor,            # (B,C,h,w) of one view
     boxes:torch.Tensor,           # (B,4) x1 y1 x2 y2 in 0–1 of the view as displayed
     flips:torch.Tensor,           # (B,) bool, the view is mirrored
-) -> torch.Tensor:                # (B,C,h,w) float32 or 64, over the box, unmirrored; zeros for an empty box
-    "ROIAlign (aligned, as many samples as the box has cells) over the box, mirrored back where flipped"
-    maps = maps.to(torch.promote_types(maps.dtype, torch.float32))     # half precision would move the boxes
+) -> torch.Tensor:                # (B,C,h,w) float32 or 64; zeros for an empty box
+    "ROIAlign (He et al. 2017, sec. 3; aligned) over the boxes, mirrored back where flipped"
+    maps = maps.to(torch.promote_types(maps.dtype, torch.float32))   # half would move the boxes
     h, w = maps.shape[-2:]
     index = torch.arange(len(maps), device=maps.device, dtype=maps.dtype)[:, None]
     rois = torch.cat([index, boxes.to(maps) * boxes.new_tensor([w, h, w, h]).to(maps)], 1)

@@ -7,7 +7,6 @@ __all__ = ['ADJUST', 'BYOL', 'crop_boxes', 'overlapping_boxes', 'brighten', 'con
            'greyscale', 'solarise', 'blur', 'Photometric', 'two_crops', 'block_mask']
 
 # %% ../nbs/04_views.ipynb #fcb625c5
-import math
 from dataclasses import dataclass
 from itertools import count
 
@@ -24,7 +23,8 @@ def _column(
     default:float=1.,             # for None
 ) -> torch.Tensor:                # (B,1) float64
     "One number a sample"
-    value = torch.as_tensor(default if value is None else value, dtype=torch.float64, device=seeds.device)
+    value = default if value is None else value
+    value = torch.as_tensor(value, dtype=torch.float64, device=seeds.device)
     return value.expand(len(seeds))[:, None]
 
 def _tries(
@@ -36,11 +36,12 @@ def _tries(
     n:int=10,                     # how many
 ) -> tuple:                       # boxes (B,n,4), (B,n) bool: fits
     "Random boxes, with those that are larger than the picture marked"
-    if not 0 < scale[0] <= scale[1]: raise ValueError(f'scale is 0 < smallest <= largest, got {scale}')
-    if not 0 < ratio[0] <= ratio[1]: raise ValueError(f'ratio is 0 < smallest <= largest, got {ratio}')
+    for name, (least, most) in dict(scale=scale, ratio=ratio).items():
+        if not 0 < least <= most:
+            raise ValueError(f'{name} is 0 < smallest <= largest, not {least}, {most}')
     u = uniform(seeds, stream, 4 * n).unflatten(1, (n, 4))
     area = scale[0] + (scale[1] - scale[0]) * u[..., 0]
-    shape = (math.log(ratio[0]) + math.log(ratio[1] / ratio[0]) * u[..., 1]).exp() / _column(aspect, seeds)
+    shape = ratio[0] * (ratio[1] / ratio[0])**u[..., 1] / _column(aspect, seeds)
     size = torch.stack([(area * shape).sqrt(), (area / shape).sqrt()], -1)
     corner = u[..., 2:] * (1 - size)
     return torch.cat([corner, corner + size], -1), (size <= 1).all(-1)
@@ -74,7 +75,7 @@ def crop_boxes(
     ratio:tuple=(3/4, 4/3),       # smallest and largest width/height in the photo's pixels
     aspect=None,                  # (B,) W/H of the photo, or None: 1
 ) -> torch.Tensor:                # (B,4) float64 x1 y1 x2 y2 in 0–1
-    "Random resized crops: the first of ten tries that fits, else a centred box (torchvision's rule)"
+    "Random resized crops: the first of ten tries that fits, else centred (torchvision's rule)"
     seeds = seeds_of(seeds)
     boxes, fits = _tries(seeds, stream, scale, ratio, aspect)
     return _first(boxes, fits, _centre_boxes(seeds, ratio, aspect))
@@ -241,8 +242,8 @@ def blur(
     u = uniform(seeds, stream, 2).to(x.device)
     rows, x = (u[:, 0] < p).nonzero()[:, 0], x.clone()
     if not len(rows): return x
-    width = ((sigma[0] + (sigma[1] - sigma[0]) * u[rows, 1]) * (x.shape[-1] / at if at else 1)).to(x.dtype)
-    down, across = (_blur_matrix(width, side)[:, None] for side in x.shape[-2:])
+    width = (sigma[0] + (sigma[1] - sigma[0]) * u[rows, 1]) * (x.shape[-1] / at if at else 1)
+    down, across = (_blur_matrix(width.to(x.dtype), side)[:, None] for side in x.shape[-2:])
     x[rows] = down @ x[rows] @ across.mT
     return x
 
@@ -268,7 +269,8 @@ class Photometric:
         stream:str,               # name of the purpose, another for each view
     ) -> torch.Tensor:            # (B,3,H,W)
         "Jitter, grey, blur, solarise"
-        x = jitter(x, seeds, stream + '/jitter', self.brightness, self.contrast, self.saturation, self.hue, self.jitter_p)
+        strengths = self.brightness, self.contrast, self.saturation, self.hue
+        x = jitter(x, seeds, stream + '/jitter', *strengths, self.jitter_p)
         x = greyscale(x, seeds, stream + '/grey', self.grey_p)
         x = blur(x, seeds, stream + '/blur', self.blur_sigma, self.blur_p, self.blur_at)
         return solarise(x, seeds, stream + '/solarise', self.solarise_p, self.threshold)
@@ -289,7 +291,8 @@ def two_crops(
     interpolation:str='bicubic',  # or 'bilinear'
 ) -> dict:                        # x (B,2,3,S,S), matrix (B,2,2,3), box (B,2,4), flip (B,2) bool
     "Two overlapping random crops of each picture, with where they came from"
-    if frames.dim() != 4 or frames.shape[1] != 3: raise ValueError(f'frames are (B,3,H,W), got {tuple(frames.shape)}')
+    if frames.dim() != 4 or frames.shape[1] != 3:
+        raise ValueError(f'frames are (B,3,H,W), got {tuple(frames.shape)}')
     seeds = seeds_of(seeds, frames.device)
     if aspect is None: aspect = frames.shape[3] / frames.shape[2]
     first = crop_boxes(seeds, 'crop1', scale, ratio, aspect)
@@ -297,8 +300,8 @@ def two_crops(
     box, flip = torch.stack([first, second], 1), uniform(seeds, 'flip', 2) < flip_p
     matrix = crop_matrix(box, flip).float()
     images = frames.float() / 255 if frames.dtype == torch.uint8 else frames
-    x = [recipe(resample(images, matrix[:, v], size, interpolation).clamp_(0, 1), seeds, f'view{v + 1}')
-         for v, recipe in enumerate(photometric)]
+    crops = [resample(images, matrix[:, v], size, interpolation).clamp_(0, 1) for v in range(2)]
+    x = [photometric[v](crops[v], seeds, f'view{v + 1}') for v in range(2)]
     return dict(x=torch.stack(x, 1), matrix=matrix, box=box.float(), flip=flip)
 
 # %% ../nbs/04_views.ipynb #76255f99
@@ -309,7 +312,8 @@ def _block_tries(
 ):                                # yields (4,B) float64 arrays
     "Four uniform numbers a sample for each try, without end"
     for part in count():
-        yield from uniform(seeds, f'{stream}/{part}', 4 * chunk).cpu().numpy().reshape(-1, chunk, 4).transpose(1, 2, 0)
+        u = uniform(seeds, f'{stream}/{part}', 4 * chunk).unflatten(1, (chunk, 4))
+        yield from u.permute(1, 2, 0).cpu().numpy()
 
 def _block(
     u:np.ndarray,                 # (4,B) in [0,1)
