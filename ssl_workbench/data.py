@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['PIXELS', 'FORMATS', 'IMAGES', 'VIDEOS', 'ANIMATED', 'CONTAINERS', 'CLIP', 'MEMBER', 'CAMVID', 'LAYOUTS', 'NAMES',
            'BadFile', 'first_line', 'reason', 'refusing', 'shown', 'source', 'located', 'scaled', 'rgb', 'upright',
-           'affordable', 'tensor', 'known_formats', 'read_image', 'fit', 'is_kind', 'natural', 'picture_frames',
-           'folder_frames', 'video_stream', 'check_end', 'frame_number', 'decoded', 'video_frames', 'frames_in',
-           'gathered', 'read_video', 'even', 'encoder', 'write_video', 'Samples', 'Files', 'folder_classes', 'spread',
-           'ImageFolder', 'found', 'Cifar10', 'neighbours', 'CamVid', 'frame_count', 'clip_sources', 'VideoFolder',
-           'read_flow', 'write_flow', 'fit_flow', 'flow_sample', 'FlowPairs', 'TorchFlow', 'world_data', 'path_data',
-           'open_data']
+           'affordable', 'tensor', 'known_formats', 'read_image', 'sides', 'fit', 'nearest', 'is_kind', 'natural',
+           'picture_frames', 'folder_frames', 'opened', 'video_stream', 'check_end', 'frame_number', 'decoded',
+           'video_frames', 'frames_in', 'gathered', 'read_video', 'even', 'encoder', 'write_video', 'Pack', 'Samples',
+           'Files', 'folder_classes', 'spread', 'existing', 'ImageFolder', 'found', 'Cifar10', 'drive_of', 'neighbours',
+           'CamVid', 'frame_count', 'clip_sources', 'VideoFolder', 'read_flow', 'write_flow', 'fit_flow', 'flow_sample',
+           'FlowPairs', 'TorchFlow', 'world_data', 'path_data', 'open_data']
 
 # %% ../nbs/02_data.ipynb #2edc5c11
 import io
@@ -52,10 +52,11 @@ def reason(
     if isinstance(error, Image.DecompressionBombError): return 'too many pixels'
     return f'cannot be decoded ({first_line(error)})'
 
+# %% ../nbs/02_data.ipynb #c3d40a3d
 @contextmanager
 def refusing(
     name:str  # of the file, as the sentence names it
-):
+):            # a context manager
     "Any error inside becomes a `BadFile`: the name, a colon, the reason"
     try: yield
     except Exception as error: raise BadFile(f'{name}: {reason(error)}.') from error
@@ -74,12 +75,13 @@ def source(
     "Name and opened-able form of a file that exists and is not empty; BadFile otherwise"
     if path is None: raise BadFile('No file was given.')
     name = 'the given bytes'
-    if hasattr(path, 'read'): name, path = shown(getattr(path, 'name', 'the open file')), path.read()
+    if hasattr(path, 'read'): name, path = shown(getattr(path, 'name', 'open file')), path.read()
     if isinstance(path, (bytes, bytearray, memoryview)):
         if not len(path): raise BadFile(f'{name}: the file is empty (0 bytes).')
         return name, io.BytesIO(path)
     return shown(path), located(os.fspath(path))
 
+# %% ../nbs/02_data.ipynb #277e4e40
 def located(
     path:str  # of a file
 )->str:       # its absolute path
@@ -101,11 +103,13 @@ def scaled(
     "A deep grey picture in 0-255, white staying white; BadFile where white cannot be known"
     white = 1. if values.dtype.kind == 'f' else 65535.
     low, high = float(values.min()), float(values.max())
-    if not 0 <= low <= high <= white: raise BadFile(f'values from {low:g} to {high:g} have no known white')
+    if not 0 <= low <= high <= white:
+        raise BadFile(f'values from {low:g} to {high:g} have no known white')
     return np.round(values*(255/white)).astype(np.uint8)
 
+# %% ../nbs/02_data.ipynb #cde34c92
 def rgb(
-    picture:Image.Image
+    picture:Image.Image  # in any mode
 )->np.ndarray:           # uint8 (H,W,3)
     "Three bytes a pixel: deep values scaled, transparent ones laid on white"
     if picture.mode[0] in 'IF': return np.stack([scaled(np.asarray(picture))]*3, -1)
@@ -116,15 +120,17 @@ def rgb(
 
 # %% ../nbs/02_data.ipynb #b34e36d2
 def upright(
-    picture:Image.Image
-)->Image.Image:
+    picture:Image.Image  # as stored
+)->Image.Image:          # as seen
     "The picture turned as its EXIF note says; as stored when the note is damaged"
     picture.load()
     try: return ImageOps.exif_transpose(picture)
     except Exception: return picture  # a bad note beside good pixels
 
+# %% ../nbs/02_data.ipynb #5c23fb7b
 def affordable(
-    picture:Image.Image, limit:int  # most pixels allowed
+    picture:Image.Image, # opened, not decoded
+    limit:int            # most pixels allowed
 )->Image.Image:
     "The same picture, not decoded yet; BadFile when it has no pixel or too many"
     w, h = picture.size
@@ -143,6 +149,7 @@ def known_formats()->list:
     Image.init()
     return [f for f in FORMATS if f in Image.OPEN]
 
+# %% ../nbs/02_data.ipynb #522e1344
 def read_image(
     path,                # a path, bytes, or an open binary file
     limit:int=PIXELS,    # most pixels allowed
@@ -156,18 +163,30 @@ def read_image(
         return tensor(rgb(upright(picture)))
 
 # %% ../nbs/02_data.ipynb #f3717c5c
+def sides(
+    size   # S, or (height, width)
+)->list:
+    "Height and width"
+    return [size, size] if isinstance(size, int) else list(size)
+
 def fit(
     image:torch.Tensor, # uint8 (...,3,H,W)
     size,               # S, or (height, width)
 )->tuple:               # uint8 (...,3,S,S) and W/H of what came in
     "The whole picture stretched to a fixed canvas (antialiased), and its aspect"
     h, w = image.shape[-2:]
-    size = [size, size] if isinstance(size, int) else list(size)
-    return transforms.resize(image, size, antialias=True), w/h
+    return transforms.resize(image, sides(size), antialias=True), w/h
+
+def nearest(
+    labels:torch.Tensor, # (...,H,W)
+    size,                # S, or (height, width)
+)->torch.Tensor:
+    "Labels on another canvas, each from the nearest pixel: classes are never mixed"
+    return transforms.resize(labels, sides(size), transforms.InterpolationMode.NEAREST_EXACT)
 
 # %% ../nbs/02_data.ipynb #04226274
-IMAGES = ('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.gif', '.webp', '.bmp', '.dib', '.tif', '.tiff',
-          '.ppm', '.pgm', '.pbm', '.pnm', '.jp2', '.avif', '.mpo')
+IMAGES = ('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.gif', '.webp', '.bmp', '.dib', '.tif',
+          '.tiff', '.ppm', '.pgm', '.pbm', '.pnm', '.jp2', '.avif', '.mpo')
 VIDEOS = ('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg', '.ts', '.m2ts', '.flv',
           '.wmv', '.ogv', '.3gp', '.gif')
 
@@ -180,7 +199,7 @@ def is_kind(
     return not hidden and name.lower().endswith(endings)
 
 def natural(
-    name:str
+    name:str # of a file
 )->str:      # sorts frame_2 before frame_10
     "A sorting key in which numbers count as numbers"
     return re.sub(r'\d+', lambda m: m.group().lstrip('0').zfill(20), name)
@@ -189,8 +208,10 @@ def natural(
 ANIMATED = ('GIF', 'WEBP', 'PNG', 'AVIF')
 
 def picture_frames(
-    file, start:int=0, stride:int=1
-):
+    file,         # path or bytes in memory
+    start:int=0,  # number of the first frame
+    stride:int=1, # take every stride-th
+):                # generator
     "Yields uint8 (H,W,3): the frames of an animation, or the one of a still picture"
     with Image.open(file, formats=known_formats()) as picture:
         for k in count(start, stride):
@@ -199,49 +220,66 @@ def picture_frames(
             except EOFError: return
             yield rgb(upright(affordable(picture, PIXELS)))
 
+# %% ../nbs/02_data.ipynb #90345463
 def folder_frames(
-    path, start:int=0, stride:int=1
-):
+    path,         # of a folder
+    start:int=0,  # number of the first frame
+    stride:int=1, # take every stride-th
+):                # generator
     "Yields uint8 (H,W,3): the pictures directly in a folder, in natural order"
     names = sorted((n for n in os.listdir(path) if is_kind(n, IMAGES)), key=natural)
     if not names: raise BadFile('the folder holds no pictures')
-    for name in names[start::stride]: yield read_image(os.path.join(path, name)).permute(1, 2, 0).numpy()
+    for name in names[start::stride]:
+        yield read_image(os.path.join(path, name)).permute(1, 2, 0).numpy()
 
 # %% ../nbs/02_data.ipynb #e907d126
 CONTAINERS = 'mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,mpegvideo,h264,hevc,ivf,m4v'
 
+def opened(
+    file # path or BytesIO
+):       # a PyAV container
+    "A container opened for reading, when it is of a kind that holds its own frames"
+    options = dict(format_whitelist=CONTAINERS, protocol_whitelist='file')
+    return av.open(file, metadata_errors='replace', options=options)
+
 def video_stream(
     box # an opened container
 ):
-    "The first video stream, ready to decode strictly; BadFile when it has none, or one that cannot be decoded"
-    if not box.streams.video: raise BadFile('holds no video (or the part that describes it is cut off)')
+    "The first video stream, set to decode strictly; BadFile when none can be decoded"
+    if not box.streams.video: raise BadFile('holds no video, or its description is cut off')
     stream = box.streams.video[0]
     if stream.codec_context is None: raise BadFile('its video codec is not known here')
     w, h = stream.codec_context.width, stream.codec_context.height
-    if w*h > PIXELS: raise BadFile(f'{w} x {h} pixels a frame, where at most {PIXELS:,} can be read')
+    if w*h > PIXELS: raise BadFile(f'{w} x {h} pixels, where at most {PIXELS:,} can be read')
     stream.codec_context.options = {'err_detect': 'explode'}
     stream.codec_context.thread_count = 1  # loader workers are the threads
     return stream
 
+# %% ../nbs/02_data.ipynb #70136093
 def check_end(
-    stream, file # path or BytesIO
+    stream, # read to its end
+    file    # path or BytesIO
 ):
     "BadFile when the container's index promises more bytes than the file has"
-    index = stream.index_entries
     size = os.path.getsize(file) if isinstance(file, str) else file.getbuffer().nbytes
-    if stream.frames and len(index) and index[len(index) - 1].pos + index[len(index) - 1].size > size:
-        raise BadFile('the file is cut short')
+    if not stream.frames or not len(stream.index_entries): return  # keeps no list of frames
+    last = stream.index_entries[len(stream.index_entries) - 1]
+    if last.pos + last.size > size: raise BadFile('the file is cut short')
 
 # %% ../nbs/02_data.ipynb #db396b1f
 def frame_number(
-    frame, stream
+    frame,  # decoded
+    stream  # it came from
 )->int:
     "The number of a frame, from its time stamp and the average rate"
     return round((frame.pts - (stream.start_time or 0))*stream.time_base*stream.average_rate)
 
+# %% ../nbs/02_data.ipynb #d6096cce
 def decoded(
-    box, stream, start:int
-):
+    box,      # an opened container
+    stream,   # in it
+    start:int # number of the first frame wanted
+):            # generator of PyAV frames
     "Yields the decoder's frames from number `start` on, jumping to a key frame where that is safe"
     if start and stream.average_rate and box.format.name.startswith(('mov', 'matroska')):
         early = max(start - 16, 0)/stream.average_rate/stream.time_base
@@ -255,24 +293,29 @@ def decoded(
         box.seek(0)
     yield from islice(box.decode(stream), start, None)
 
+# %% ../nbs/02_data.ipynb #0ac0042e
 def video_frames(
-    file, start:int=0, stride:int=1
-):
-    "Yields uint8 (H,W,3): every `stride`-th frame of a video file from `start` on, turned as it says"
-    options = dict(format_whitelist=CONTAINERS, protocol_whitelist='file')
-    with av.open(file, metadata_errors='replace', options=options) as box:
+    file,         # path or BytesIO
+    start:int=0,  # number of the first frame
+    stride:int=1, # take every stride-th
+):                # generator
+    "Yields uint8 (H,W,3): frames of a video file, turned as its rotation note says"
+    with opened(file) as box:
         stream = video_stream(box)
         for k, frame in enumerate(decoded(box, stream, start)):
             if frame.is_corrupt: raise BadFile('a frame is damaged')
-            if k % stride == 0: yield np.rot90(frame.to_ndarray(format='rgb24'), frame.rotation//90)
+            if k % stride: continue
+            yield np.rot90(frame.to_ndarray(format='rgb24'), frame.rotation//90)
         check_end(stream, file)
 
 # %% ../nbs/02_data.ipynb #f821ff99
 CLIP = 256_000_000  # pixels of all frames together: 768 MB as uint8
 
 def frames_in(
-    file, start:int, stride:int
-):
+    file,      # path or BytesIO
+    start:int, # number of the first frame
+    stride:int # take every stride-th
+):             # generator
     "Yields uint8 (H,W,3) from a folder of frames, an animation, a still picture or a video file"
     if isinstance(file, str) and os.path.isdir(file): return folder_frames(file, start, stride)
     try:
@@ -281,6 +324,7 @@ def frames_in(
     if not isinstance(file, str): file.seek(0)
     return video_frames(file, start, stride)
 
+# %% ../nbs/02_data.ipynb #e506d407
 def gathered(
     frames,    # generator of uint8 (H,W,3)
     size=None, # canvas, or None to keep the size
@@ -289,11 +333,14 @@ def gathered(
     clip = []
     for frame in frames:
         clip.append(tensor(frame) if size is None else fit(tensor(frame), size)[0])
-        if clip[-1].shape != clip[0].shape: raise BadFile(f'frame {len(clip)} differs in size from the first')
-        if len(clip)*clip[0].numel() > 3*CLIP: raise BadFile(f'more than {CLIP:,} pixels: ask for fewer frames')
+        if clip[-1].shape != clip[0].shape:
+            raise BadFile(f'frame {len(clip)} differs in size from the first')
+        if len(clip)*clip[0].numel() > 3*CLIP:
+            raise BadFile(f'more than {CLIP:,} pixels: ask for fewer frames')
     if not clip: raise BadFile('holds no frame that can be shown')
     return torch.stack(clip)
 
+# %% ../nbs/02_data.ipynb #043fb57a
 def read_video(
     path,                 # video file, folder of frames, animation; bytes or an open file
     frames:int|None=None, # at most so many; None reads all
@@ -317,32 +364,39 @@ def even(
     if frames.shape[3] % 2: frames = torch.cat([frames, frames[..., -1:]], 3)
     return frames
 
+# %% ../nbs/02_data.ipynb #46e8f64d
 def encoder(
-    box, codec:str, fps, h:int, w:int, quality:int
+    box,        # a container opened for writing
+    codec:str,  # as FFmpeg calls it
+    fps:int,    # frames a second
+    size:tuple, # (height, width), both even
+    quality:int # H.264's crf
 ):
     "A yuv420p stream in an open container; ValueError when this PyAV lacks the codec"
     try: stream = box.add_stream(codec, rate=fps)
     except av.codec.codec.UnknownCodecError:
         raise ValueError(f'this PyAV has no {codec} encoder; try codec="mpeg4"') from None
-    stream.width, stream.height, stream.pix_fmt = w, h, 'yuv420p'
-    stream.options = {'crf': str(quality), 'preset': 'veryfast', 'g': '16'} if codec == 'libx264' else {}
+    stream.height, stream.width, stream.pix_fmt = *size, 'yuv420p'
+    if codec == 'libx264': stream.options = {'crf': str(quality), 'preset': 'veryfast', 'g': '16'}
     stream.codec_context.thread_count = 1  # the same bytes on any machine
     return stream
 
+# %% ../nbs/02_data.ipynb #e402f1ea
 def write_video(
     frames:torch.Tensor,  # uint8 (T,3,H,W)
-    path,                 # where to write; the ending chooses the container
+    path,                 # where to write; the ending chooses the container, mp4 for browsers
     fps:int=8,            # frames a second
-    codec:str='libx264',
+    codec:str='libx264',  # as FFmpeg calls it
     quality:int=18,       # H.264's crf: 0 lossless, 18 hardly visible, 30 poor
 )->Path:
     "The path, after writing a clip that browsers play; odd sides are grown by one"
-    if frames.dtype != torch.uint8 or frames.dim() != 4 or frames.shape[1] != 3 or not frames.numel():
-        raise ValueError(f'write_video needs uint8 (T,3,H,W), not {frames.dtype} {tuple(frames.shape)}.')
+    if frames.dtype != torch.uint8 or frames.dim() != 4 or frames.shape[1] != 3 or not len(frames):
+        given = f'{frames.dtype} {tuple(frames.shape)}'
+        raise ValueError(f'write_video needs uint8 (T,3,H,W), not {given}.')
     pixels = even(frames).permute(0, 2, 3, 1).contiguous().cpu().numpy()
     try:
         with av.open(str(path), 'w') as box:
-            stream = encoder(box, codec, fps, *pixels.shape[1:3], quality)
+            stream = encoder(box, codec, fps, pixels.shape[1:3], quality)
             for a in pixels: box.mux(stream.encode(av.VideoFrame.from_ndarray(a, format='rgb24')))
             box.mux(stream.encode())
     except Exception as error:
@@ -350,8 +404,30 @@ def write_video(
     return Path(path)
 
 # %% ../nbs/02_data.ipynb #d0ba8663
+class Pack:
+    "Decoded samples kept in memory: pictures and class maps as uint8, one tensor a key"
+    def __init__(self,
+        n:int, # samples that may come
+    ): self.n, self.kept, self.ready = n, {}, torch.zeros(n, dtype=torch.bool)
+
+    def keep(self, i, sample):
+        "Stores sample i"
+        for k, v in sample.items():
+            v = torch.as_tensor(v)
+            small = torch.uint8 if k == 'classes' else v.dtype
+            if k not in self.kept: self.kept[k] = torch.zeros(self.n, *v.shape, dtype=small)
+            self.kept[k][i] = v
+        self.ready[i] = True
+
+    def rows(self, indices, device):
+        "The batch of these samples on a device, class maps as int64 again"
+        at = torch.as_tensor(indices)
+        batch = {k: v[at].to(device) for k, v in self.kept.items()}
+        return {k: v.long() if k == 'classes' else v for k, v in batch.items()}
+
+# %% ../nbs/02_data.ipynb #ac235e0b
 class Samples:
-    "Map-style dataset over files of which some may be bad; subclasses set `names` and write `read(i)`"
+    "Map-style dataset over files of which some may be bad; subclasses write `read(i)`"
     def __init__(self,
         names:list,        # one name a sample, for sentences
         title:str,         # what the whole is called
@@ -360,7 +436,7 @@ class Samples:
         if not names: raise BadFile(f'{shown(title)}: nothing here that can be read.')
         self.names, self.title = names, shown(title)
         self.bad = torch.zeros(len(names), dtype=torch.uint8).share_memory_()
-        self.pack = {} if cache else None
+        self.pack = Pack(len(names)) if cache else None
         if cache: self.batch = self.packed
         self.readable(0)  # one honest file at least
 
@@ -368,8 +444,9 @@ class Samples:
 
     def __getitem__(self, i):
         if not -len(self) <= i < len(self): raise IndexError(i)
-        if self.pack is None: return self.readable(int(i) % len(self))
-        row = {k: v[0] for k, v in self.packed([int(i) % len(self)]).items()}
+        i = int(i) % len(self)
+        if self.pack is None: return self.readable(i)
+        row = {k: v[0] for k, v in self.packed([i]).items()}
         return {k: v if v.dim() else v.item() for k, v in row.items()}
 
     def readable(self, i):
@@ -382,7 +459,8 @@ class Samples:
 
     def note(self, i, error):
         "Counts file i as bad; the first time, says so once"
-        if not self.bad.any(): warnings.warn(f'{error} It is skipped, as all bad files; `.skipped` lists them.')
+        if not self.bad.any():
+            warnings.warn(f'{error} It is skipped, as all bad files; `.skipped` lists them.')
         self.bad[i] = 1
 
     def why(self, i):
@@ -403,47 +481,39 @@ class Samples:
 
     def packed(self,
         indices,      # list of int
-        device='cpu',
+        device='cpu', # where the batch goes
     )->dict:          # the samples collated
-        "A batch from memory: uint8 kept, class maps as int64"
+        "A batch from memory, decoding what is asked for the first time"
         for i in indices:
-            if 'ready' not in self.pack or not self.pack['ready'][i]: self.keep(i)
-        rows = torch.as_tensor(indices)
-        batch = {k: v[rows].to(device) for k, v in self.pack.items() if k != 'ready'}
-        return {k: v.long() if k == 'classes' else v for k, v in batch.items()}
-
-    def keep(self, i):
-        "Decodes sample i into the pack"
-        values = {k: torch.as_tensor(v) for k, v in self.readable(i).items()} | {'ready': torch.tensor(True)}
-        for k, v in values.items():
-            small = torch.uint8 if k == 'classes' else v.dtype
-            if k not in self.pack: self.pack[k] = torch.zeros(len(self), *v.shape, dtype=small)
-            self.pack[k][i] = v
+            if not self.pack.ready[i]: self.pack.keep(i, self.readable(i))
+        return self.pack.rows(indices, device)
 
 # %% ../nbs/02_data.ipynb #6016840b
 MEMBER = 256_000_000  # bytes of one file inside an archive
 
 class Files:
-    "The files with given endings in a folder (and its sub-folders) or a zip archive, in natural order"
+    "The files with given endings below a folder or in a zip archive, in natural order"
     def __init__(self,
         root,         # a folder, a zip archive, or a single file
         endings:tuple=IMAGES,
     ):
         self.root, self.handle = os.path.abspath(os.fspath(root)), (None, None)
         self.single = os.path.isfile(self.root) and not self.root.lower().endswith('.zip')
-        self.names = sorted((n for n in self.found() if is_kind(n, endings) or self.single), key=natural)
+        wanted = (n for n in self.found() if self.single or is_kind(n, endings))
+        self.names = sorted(wanted, key=natural)
 
     def found(self):
         "Every file's name below the root"
         if self.single: return [os.path.basename(self.root)]
         if not os.path.isdir(self.root): return self.archive().namelist()
-        walk = os.walk(self.root)
-        return [os.path.relpath(os.path.join(d, n), self.root).replace(os.sep, '/') for d, _, ns in walk for n in ns]
+        paths = (os.path.join(d, n) for d, _, names in os.walk(self.root) for n in names)
+        return [os.path.relpath(p, self.root).replace(os.sep, '/') for p in paths]
 
     def archive(self):
         "This process's own handle on the archive"
         if self.handle[0] != os.getpid():
-            with refusing(shown(self.root)): self.handle = os.getpid(), zipfile.ZipFile(located(self.root))
+            with refusing(shown(self.root)):
+                self.handle = os.getpid(), zipfile.ZipFile(located(self.root))
         return self.handle[1]
 
     def __getstate__(self): return {**self.__dict__, 'handle': (None, None)}
@@ -453,8 +523,9 @@ class Files:
         if self.single: return self.root
         if os.path.isdir(self.root): return os.path.join(self.root, name)
         with refusing(shown(name)):
-            if self.archive().getinfo(name).file_size > MEMBER: raise BadFile('too large inside its archive')
-            file = io.BytesIO(self.archive().read(name))
+            archive = self.archive()
+            if archive.getinfo(name).file_size > MEMBER: raise BadFile('too large when unpacked')
+            file = io.BytesIO(archive.read(name))
         file.name = name
         return file
 
@@ -471,23 +542,30 @@ def folder_classes(
     return classes, [classes.index(t) for t in tops]
 
 def spread(
-    items:list, count:int|None
+    items:list,    # sorted
+    count:int|None # how many to take
 )->list:
     "`count` of the items at even distances (so that sorted classes stay balanced); all when None"
     if count is None or count >= len(items): return items
     return [items[k*len(items)//count] for k in range(count)]
 
 # %% ../nbs/02_data.ipynb #1b8a31c3
+def existing(
+    path  # of a file or folder
+)->str:   # the same, absolute
+    "Absolute path of what exists; BadFile otherwise"
+    if not os.path.exists(path): raise BadFile(f'{shown(path)}: there is no such file or folder.')
+    return os.path.abspath(os.fspath(path))
+
 class ImageFolder(Samples):
-    "Pictures below a folder, in a zip archive, or a single file: frames (1,3,S,S), aspect, label where folders give one"
+    "Pictures of a folder, zip archive or file: frames (1,3,S,S), aspect, label by sub-folder"
     def __init__(self,
         root,                # folder, zip archive or one picture
         size=256,            # canvas: S or (height, width)
         count:int|None=None, # at most so many, evenly spread
         cache:bool=False,    # keep the decoded canvases in memory
     ):
-        if not os.path.exists(root): raise BadFile(f'{shown(root)}: there is no such file or folder.')
-        self.files, self.size = Files(root), size
+        self.files, self.size = Files(existing(root)), size
         self.classes, labels = folder_classes(self.files.names)
         self.labels = spread(labels, count) if labels else None
         super().__init__(spread(self.files.names, count), root, cache)
@@ -504,36 +582,46 @@ def found(
     name:str,  # file or folder inside it
     hint:str,  # what should be where
 )->Path:
-    "Path of a set's file or folder: `root` itself when it is the thing, else inside it; BadFile when absent"
-    roots = [Path(r) for r in (root, data_root()) if r is not None][:1]
-    for path in [p for r in roots for p in (r/name, r) if p.name == name and p.exists()]: return path
-    raise BadFile(f'{name}: not found in {shown(roots[0]) if roots else "any data folder"}; {hint}')
+    "Path of a set's file or folder: `root` itself or inside it; BadFile when absent"
+    root = Path(root) if root else data_root()
+    if root and root.name == name and root.exists(): return root
+    if root and (root/name).exists(): return root/name
+    raise BadFile(f'{name}: not found in {shown(root) if root else "any data folder"}; {hint}')
 
+# %% ../nbs/02_data.ipynb #052fdad7
 class Cifar10(ImageFolder):
     "CIFAR-10 (Krizhevsky 2009) as JPEG in a zip, read in place: frames (1,3,32,32), label"
     def __init__(self,
         root=None,           # folder with cifar10_<split>.zip; None looks in `data_root()`
         split:str='train',   # 'train' or 'test'
         count:int|None=None, # at most so many, classes balanced
-        size=32,
+        size=32,             # canvas
         cache:bool=False,    # keep decoded pictures in memory: 154 MB for all of train
     ):
         hint = 'it holds <split>/<class>/<number>.jpg, and SSL_DATA names the folder it lies in.'
         super().__init__(found(root, f'cifar10_{split}.zip', hint), size, count, cache)
 
 # %% ../nbs/02_data.ipynb #92832c03
-CAMVID = ['sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign', 'fence', 'car', 'pedestrian', 'bicyclist']
+CAMVID = ['sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign', 'fence', 'car',
+          'pedestrian', 'bicyclist']
+
+def drive_of(
+    name:str # of a frame, such as '0016E5_00390.jpg'
+)->str:
+    "The drive a frame belongs to"
+    return name.split('_')[0]
 
 def neighbours(
     names:list # sorted file names such as '0016E5_00390.jpg'
 )->list:       # pairs of them
     "Consecutive frames of one drive whose distance is at most twice the drive's usual one"
-    spot = lambda n: (n.split('_')[0], int(re.sub(r'\D', '', n.rsplit('_', 1)[1])))
-    pairs = [(a, b) for a, b in zip(names, names[1:]) if spot(a)[0] == spot(b)[0]]
-    step = {}
-    for a, b in pairs: step.setdefault(spot(a)[0], []).append(spot(b)[1] - spot(a)[1])
-    return [(a, b) for a, b in pairs if spot(b)[1] - spot(a)[1] <= 2*np.median(step[spot(a)[0]])]
+    number = lambda n: int(re.sub(r'\D', '', n.split('_', 1)[1]))
+    pairs = [(a, b) for a, b in zip(names, names[1:]) if drive_of(a) == drive_of(b)]
+    steps = {}
+    for a, b in pairs: steps.setdefault(drive_of(a), []).append(number(b) - number(a))
+    return [(a, b) for a, b in pairs if number(b) - number(a) <= 2*np.median(steps[drive_of(a)])]
 
+# %% ../nbs/02_data.ipynb #2f46932a
 class CamVid(Samples):
     "CamVid: frames (T,3,H,W), classes (T,H,W) with 255 = ignore; T = 2 with `pairs`, else 1"
     def __init__(self,
@@ -544,13 +632,16 @@ class CamVid(Samples):
         pairs:bool=False,   # two consecutive frames of one drive
         cache:bool=False,   # keep the decoded frames in memory
     ):
-        self.root = found(root, 'camvid', 'it holds train, trainannot, val, valannot, and SSL_DATA names its folder.')
-        self.size, self.classes = size, CAMVID
+        hint = 'it holds train, trainannot, val, valannot; SSL_DATA names the folder it lies in.'
+        self.root, self.size, self.classes = found(root, 'camvid', hint), size, CAMVID
         splits = ['train', 'val'] if split == 'all' else [split]
-        files = {p.name: p for s in splits for p in (self.root/s).glob('*') if is_kind(p.name, IMAGES)}
-        names = sorted(n for n in files if drives is None or n.split('_')[0] in list(drives))
-        self.rows = [[files[n] for n in row] for row in (neighbours(names) if pairs else zip(names))]
-        super().__init__([str(row[0].relative_to(self.root)) for row in self.rows], f'camvid {split}', cache)
+        files = {p.name: p for s in splits for p in (self.root/s).glob('*')}
+        names = sorted(n for n in files if is_kind(n, IMAGES))
+        if drives is not None: names = [n for n in names if drive_of(n) in drives]
+        chosen = neighbours(names) if pairs else zip(names)
+        self.rows = [[files[n] for n in row] for row in chosen]
+        names = [f'{row[0].parent.name}/{row[0].name}' for row in self.rows]
+        super().__init__(names, f'camvid {split}', cache)
 
     def read(self, i):
         both = [self.one(path) for path in self.rows[i]]
@@ -558,15 +649,14 @@ class CamVid(Samples):
         aspect = frames.shape[-1]/frames.shape[-2]
         if self.size is None: return {'frames': frames, 'aspect': aspect, 'classes': classes}
         canvas, aspect = fit(frames, self.size)
-        small = transforms.resize(classes, list(canvas.shape[-2:]), transforms.InterpolationMode.NEAREST_EXACT)
-        return {'frames': canvas, 'aspect': aspect, 'classes': small}
+        return {'frames': canvas, 'aspect': aspect, 'classes': nearest(classes, self.size)}
 
     def one(self, path):
         "One frame and its label map"
         label = path.parent.with_name(path.parent.name + 'annot')/(path.stem + '.png')
         classes = read_image(label)[0].long()
         frame = read_image(path)
-        if classes.shape != frame.shape[-2:]: raise BadFile(f'{path.name}: its label has another size.')
+        if classes.shape != frame.shape[-2:]: raise BadFile(f'{path.name}: label of another size.')
         return frame, classes.masked_fill(classes > 10, 255)
 
 # %% ../nbs/02_data.ipynb #881f7915
@@ -578,11 +668,13 @@ def frame_count(
         if os.path.isdir(path): return sum(is_kind(n, IMAGES) for n in os.listdir(path))
         if path.lower().endswith('.gif'):
             with Image.open(path, formats=['GIF']) as picture: return picture.n_frames
-        with av.open(path, metadata_errors='replace', options=dict(format_whitelist=CONTAINERS)) as box:
+        with opened(path) as box:
             stream = video_stream(box)
-            return max(1, stream.frames or round((box.duration or 0)/1e6*(stream.average_rate or 0)))
+            seconds = (box.duration or 0)/av.time_base
+            return max(1, stream.frames or round(seconds*(stream.average_rate or 0)))
     except Exception: return 1  # reading it will say what is wrong
 
+# %% ../nbs/02_data.ipynb #628c8442
 def clip_sources(
     root # a folder, or one video file
 )->list: # of paths: video files, and folders that hold pictures
@@ -595,8 +687,9 @@ def clip_sources(
         if len(stills) > 1: found.append(folder)
     return sorted(found, key=natural)
 
+# %% ../nbs/02_data.ipynb #aaf598e1
 class VideoFolder(Samples):
-    "Clips of all films below a folder (video files, animations, folders of frames): frames (T,3,S,S), aspect"
+    "Clips of all films below a folder: frames (T,3,S,S), aspect"
     def __init__(self,
         root,                # folder, or one video file
         frames:int=8,        # of a clip
@@ -605,19 +698,19 @@ class VideoFolder(Samples):
         every:int|None=None, # film frames from clip to clip; None: no overlap
         cache:bool=False,    # keep the decoded clips in memory
     ):
-        if not os.path.exists(root): raise BadFile(f'{shown(root)}: there is no such file or folder.')
+        root = existing(root)
         self.frames, self.stride, self.size = frames, stride, size
         span = (frames - 1)*stride + 1
-        self.clips = [(path, start) for path in clip_sources(root)
-                      for start in range(0, max(1, frame_count(path) - span + 1), every or frames*stride)]
-        super().__init__([os.path.relpath(p, root) if p != str(root) else p for p, _ in self.clips], root, cache)
+        starts = lambda path: range(0, max(1, frame_count(path) - span + 1), every or frames*stride)
+        self.clips = [(path, start) for path in clip_sources(root) for start in starts(path)]
+        names = [os.path.relpath(p, root) if p != root else shown(p) for p, _ in self.clips]
+        super().__init__(names, root, cache)
 
     def read(self, i):
         path, start = self.clips[i]
-        clip = read_video(path, self.frames, start, self.stride)
-        if len(clip) < self.frames: raise BadFile(f'{shown(path)}: {len(clip)} frames where {self.frames} are needed.')
-        canvas, aspect = fit(clip, self.size)
-        return {'frames': canvas, 'aspect': aspect}
+        clip, aspect = fit(read_video(path, self.frames, start, self.stride), self.size)
+        if len(clip) == self.frames: return {'frames': clip, 'aspect': aspect}
+        raise BadFile(f'{shown(path)}: {len(clip)} frames where {self.frames} are needed.')
 
 # %% ../nbs/02_data.ipynb #e8aeebf4
 def read_flow(
@@ -630,24 +723,28 @@ def read_flow(
     w, h = (int(n) for n in np.frombuffer(raw, '<i4', 2, 4))
     if w < 1 or h < 1 or len(raw) != 12 + 8*w*h:
         raise BadFile(f'{name}: {len(raw)} bytes do not hold a flow of {w} x {h} pixels.')
-    return torch.from_numpy(np.frombuffer(raw, '<f4', 2*w*h, 12).reshape(h, w, 2).transpose(2, 0, 1).copy())
+    flow = np.frombuffer(raw, '<f4', 2*w*h, 12).reshape(h, w, 2)
+    return torch.from_numpy(flow.transpose(2, 0, 1).copy())
 
+# %% ../nbs/02_data.ipynb #4a5f969a
 def write_flow(
     flow:torch.Tensor, # float (2,H,W), in pixels
-    path,
+    path,              # where to write
 )->Path:
     "The path, after writing Middlebury's format"
     size = np.array(flow.shape[:0:-1], '<i4').tobytes()
-    Path(path).write_bytes(b'PIEH' + size + flow.permute(1, 2, 0).contiguous().numpy().astype('<f4').tobytes())
+    body = flow.permute(1, 2, 0).contiguous().numpy().astype('<f4').tobytes()
+    Path(path).write_bytes(b'PIEH' + size + body)
     return Path(path)
 
+# %% ../nbs/02_data.ipynb #05c33272
 def fit_flow(
     flow:torch.Tensor, # float32 (...,2,H,W)
     size,              # S or (height, width)
 )->torch.Tensor:
     "Flow on another canvas: resampled, and its values scaled as the sides are"
     h, w = flow.shape[-2:]
-    flow = transforms.resize(flow, [size, size] if isinstance(size, int) else list(size), antialias=True)
+    flow = transforms.resize(flow, sides(size), antialias=True)
     return flow*torch.tensor([flow.shape[-1]/w, flow.shape[-2]/h]).view(2, 1, 1)
 
 # %% ../nbs/02_data.ipynb #88d1b7eb
@@ -656,14 +753,16 @@ LAYOUTS = [('-gt.flo', '-img0.png', '-img1.png'), ('_flow.flo', '_img1.ppm', '_i
 def flow_sample(
     frames:torch.Tensor,   # uint8 (2,3,H,W)
     flow,                  # float32 (2,H,W), or None where there is no truth
-    size=None,
+    size=None,             # canvas; None keeps the size
 )->dict:
     "A sample in the world's words: frames (2,3,H,W), aspect, flow (1,2,H,W)"
-    if flow is not None and flow.shape[-2:] != frames.shape[-2:]: raise BadFile('frames and flow differ in size')
+    if flow is not None and flow.shape[-2:] != frames.shape[-2:]:
+        raise BadFile('frames and flow differ in size')
     canvas, aspect = fit(frames, size or tuple(frames.shape[-2:]))
     truth = {} if flow is None else {'flow': (flow if size is None else fit_flow(flow, size))[None]}
     return {'frames': canvas, 'aspect': aspect, **truth}
 
+# %% ../nbs/02_data.ipynb #1e2bd003
 class FlowPairs(Samples):
     "FlyingChairs' files in one folder (Dosovitskiy et al. 2015): frames (2,3,H,W), flow (1,2,H,W)"
     def __init__(self,
@@ -671,16 +770,21 @@ class FlowPairs(Samples):
         size=None,        # canvas: S or (height, width); None keeps the size
         cache:bool=False, # keep the decoded pairs in memory
     ):
-        self.root = Path(root) if root else found(None, 'flying_chairs', 'it holds -img0.png, -img1.png and -gt.flo.')
+        hint = 'it holds <n>-img0.png, <n>-img1.png and <n>-gt.flo.'
+        self.root = Path(root) if root else found(None, 'flying_chairs', hint)
         self.size, here = size, sorted(p.name for p in self.root.glob('*.flo'))
-        self.rows = [(n, *(n.removesuffix(end) + e for e in rest)) for end, *rest in LAYOUTS for n in here if n.endswith(end)]
+        self.rows = [[name.removesuffix(ends[0]) + end for end in ends]
+                     for ends in LAYOUTS for name in here if name.endswith(ends[0])]
         super().__init__([row[0] for row in self.rows], self.root, cache)
 
     def read(self, i):
         flow, *pair = (self.root/n for n in self.rows[i])
         frames = [read_image(p) for p in pair]
-        with refusing(shown(flow)): return flow_sample(torch.stack(frames), read_flow(flow), self.size)
+        with refusing(shown(flow)):
+            if frames[0].shape != frames[1].shape: raise BadFile('its two frames differ in size')
+            return flow_sample(torch.stack(frames), read_flow(flow), self.size)
 
+# %% ../nbs/02_data.ipynb #46f1e63b
 class TorchFlow(Samples):
     "A flow set of torchvision in the world's words; sparse truth (KITTI) adds valid (1,1,H,W)"
     def __init__(self,
@@ -698,39 +802,43 @@ class TorchFlow(Samples):
         with refusing(shown(self.names[i])):
             a, b, flow, *valid = self.data[self.order[i]]
             frames = torch.stack([tensor(rgb(a)), tensor(rgb(b))])
-            if flow is not None: flow = torch.from_numpy(np.ascontiguousarray(flow, dtype=np.float32))
+            if flow is not None: flow = torch.tensor(np.asarray(flow, np.float32))
             sample = flow_sample(frames, flow, self.size)
             if not valid or valid[0] is None: return sample
-            mask = torch.from_numpy(np.ascontiguousarray(valid[0]))[None, None].float()
-            mask = transforms.resize(mask, list(sample['frames'].shape[-2:]), transforms.InterpolationMode.NEAREST_EXACT)
-            return {**sample, 'valid': mask > .5}
+            mask = torch.tensor(np.asarray(valid[0], np.uint8))[None, None]
+            return {**sample, 'valid': nearest(mask, sample['frames'].shape[-2:]).bool()}
 
 # %% ../nbs/02_data.ipynb #ad34dd2a
 NAMES = {'cifar10': Cifar10, 'camvid': CamVid, 'flying_chairs': FlowPairs}
 
 def world_data(
-    name:str, **kw # 'world[:kind[:level]]'; size may be one number
+    name:str, # 'world', 'world:KIND' or 'world:KIND:LEVEL'
+    **kw      # handed on to World; size may be one number
 ):
     "The procedural world that a name asks for; ValueError for a kind or level it does not have"
     parts = name.split(':')[1:]
     if len(parts) > 2 or not all(p.isdigit() for p in parts[1:]):
-        raise ValueError(f'{name!r} is not of the form world, world:KIND or world:KIND:LEVEL, such as world:scene:3.')
+        raise ValueError(f'{name!r} is not world, world:KIND or world:KIND:LEVEL (world:scene:3).')
     kw |= dict(kind=parts[0]) if parts else {}
     kw |= dict(level=int(parts[1])) if len(parts) == 2 else {}
     if isinstance(kw.get('size'), int): kw['size'] = (kw['size'], kw['size'])
     return World(**kw)
 
+# %% ../nbs/02_data.ipynb #ddb25313
 def path_data(
-    path:str, **kw # handed on to the dataset
+    path:str, # that exists
+    **kw      # handed on to the dataset
 ):
     "The dataset that suits a folder, a zip archive, a film or a picture"
-    if os.path.isfile(path): return (VideoFolder if is_kind(shown(path), VIDEOS) else ImageFolder)(path, **kw)
+    film = is_kind(shown(path), VIDEOS)
+    if os.path.isfile(path): return (VideoFolder if film else ImageFolder)(path, **kw)
     here = os.listdir(path)
     if {'train', 'trainannot'} <= set(here): return CamVid(path, **kw)
     if any(n.endswith('.flo') for n in here): return FlowPairs(path, **kw)
     films = 'frames' in kw or not Files(path).names and Files(path, VIDEOS).names
     return (VideoFolder if films else ImageFolder)(path, **kw)
 
+# %% ../nbs/02_data.ipynb #ae31d196
 def open_data(
     name_or_path, # 'world[:kind[:level]]', 'cifar10', 'camvid', 'flying_chairs', or a path
     **kw,         # handed on to the dataset: size, count, cache, frames, split ...

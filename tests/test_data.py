@@ -249,7 +249,7 @@ def test_cut_with_its_index_in_front(tmp_path):
     import av
     path = tmp_path/'front.mp4'
     with av.open(str(path), 'w', options={'movflags': 'faststart'}) as box:
-        stream = data.encoder(box, 'libx264', 8, 40, 56, 18)
+        stream = data.encoder(box, 'libx264', 8, (40, 56), 18)
         for a in clip(30).permute(0, 2, 3, 1).numpy():
             box.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(a), format='rgb24')))
         box.mux(stream.encode())
@@ -523,6 +523,20 @@ def test_torch_flow_sets(tmp_path):
     sintel = data.TorchFlow('Sintel', tmp_path, split='train')
     assert len(sintel) == 2 and sintel[1]['frames'].equal(clip(3)[1:]) and (sintel[1]['flow'] == 2).all()
     with pytest.raises(BadFile): data.TorchFlow('KittiFlow', tmp_path)
+    (root/'clean'/'alley'/'frame_0000.png').write_bytes(b'no picture')
+    with pytest.warns(match='skipped'): assert (data.TorchFlow('Sintel', tmp_path)[0]['flow'] == 2).all()
+
+
+def test_sparse_flow(tmp_path):
+    "KITTI stores (flow*64 + 2^15, valid) as a 16-bit picture; two pixels, one of them measured"
+    root = tmp_path/'KittiFlow'/'training'
+    for part in ('image_2', 'flow_occ'): (root/part).mkdir(parents=True)
+    for t in (10, 11): scene(1, 2).save(root/'image_2'/f'000000_{t}.png')
+    stored = np.array([[[2**15 + 64*3, 2**15 - 32, 1], [0, 0, 0]]], '>u2')
+    (root/'flow_occ'/'000000_10.png').write_bytes(png(2, 1, b'\0' + stored.tobytes(), bits=16, colour=2))
+    sample = data.TorchFlow('KittiFlow', tmp_path, split='train')[0]
+    assert sample['flow'].shape == (1, 2, 1, 2) and sample['flow'][0, :, 0, 0].tolist() == [3., -.5]
+    assert sample['valid'].shape == (1, 1, 1, 2) and sample['valid'].flatten().tolist() == [True, False]
 
 
 # ---- one door
