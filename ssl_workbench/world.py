@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['kinds', 'LEVELS', 'COLOURS', 'CLASSES', 'TRAFFIC', 'ACTIONS', 'PLACES', 'EDGE', 'SHUTTER', 'SPAN', 'GRID', 'FAR',
-           'WIDE', 'SHAPES', 'TEXTURES', 'VARIANTS', 'FURTHEST', 'GROUNDS', 'FOCAL', 'HEIGHT', 'STAND', 'POOL', 'Level',
-           'Plan', 'collide', 'classes', 'batch', 'sample', 'World', 'collate']
+           'WIDE', 'SHAPES', 'TEXTURES', 'VARIANTS', 'FURTHEST', 'GROUNDS', 'FOCAL', 'HEIGHT', 'STAND', 'NOUNS', 'HUES',
+           'SIZES', 'WHERE', 'MOVES', 'LANGUAGES', 'POOL', 'Level', 'Plan', 'collide', 'classes', 'batch', 'sample',
+           'World', 'collate']
 
 # %% ../nbs/01_world.ipynb #346d1cec
 from dataclasses import dataclass
@@ -306,10 +307,11 @@ def _pick(
 def _spread(
     u,                            # (B,N,C,2) in [0,1): C candidates an object
     radius,                       # (B,N)
+    reach:tuple,                  # half width and half height of the frame
 ):                                # (B,N) complex
     "Places for the objects, one after the other: the candidate with most room"
-    spots = 1.7 * (u[..., 0] - .5) + 1.7j * (u[..., 1] - .5)
-    spots = spots * (1.1 - .55 * radius[..., None])
+    edge = .07 + .5 * radius[..., None]
+    spots = (2 * u[..., 0] - 1) * (reach[0] - edge) + 1j * (2 * u[..., 1] - 1) * (reach[1] - edge)
     chosen = spots[:, :, 0].copy()
     for k in range(1, spots.shape[1]):
         room = np.abs(spots[:, k, :, None] - chosen[:, None, :k]) - radius[:, None, :k]
@@ -344,7 +346,7 @@ def _two(
     "An object's two colours: its hue, and a cream or a dark tone of it"
     base = np.array(list(COLOURS.values()))[hue] * (.92 + .16 * u[..., None])
     pale, dark = .35 * base + .65 * np.array([.99, .96, .90]), .45 * base + .02
-    other = np.where(v[..., None] < .5, pale, dark)
+    other = np.where(((v < .5) & (hue != len(COLOURS) - 1))[..., None], pale, dark)
     return np.clip(np.stack([base, base + contrast * (other - base)], -2), 0, 1)
 
 def _backdrop(
@@ -405,18 +407,25 @@ def _finish(
     looks['label'] = looks['label'] * here.any(-1)
     alpha, tau = np.where(here, alpha * camera[0], 1), np.where(here, tau * camera[0] + camera[1], 100)
     b, both = len(depth), lambda a, c: np.concatenate([a, c], 1)
-    rest = dict(action=_heading(alpha, tau), road=np.zeros((b, 0, depth.shape[-1])), flat=np.zeros(b))
+    rest = dict(action=np.zeros(b, np.int64), road=np.zeros((b, 0, depth.shape[-1])), flat=np.zeros(b))
     return Plan(**looks, **backdrop, alpha=both(camera[0], alpha), tau=both(camera[1], tau),
                 depth=both(np.full_like(depth[:, :1], FURTHEST), depth), **{**rest, **more})
 
 FURTHEST = 50.                    # depth of a background
 
+def _largest(
+    plan:Plan,                    # B videos
+) -> np.ndarray:                  # (B,N)
+    "Objects from large to small as first seen; those out of the frame last"
+    z, size = plan.tau[:, 1:, 0], np.abs(plan.alpha[:, 1:, 0]) * (plan.label > 0)
+    seen = np.maximum(np.abs(z.real), np.abs(z.imag)) < 1
+    return np.argsort(-np.where(seen, size, size * 1e-6), 1, kind='stable')
+
 def _heading(
-    alpha, tau,                   # (B,N,T) complex
-):                                # (B,) 0 left, 1 right, 2 up, 3 down
+    plan:Plan,                    # B videos
+) -> np.ndarray:                  # (B,) 0 left, 1 right, 2 up, 3 down
     "Where the largest object heads, as an index into ACTIONS"
-    main = np.where(tau[..., :1] == 100, 0, np.abs(alpha[..., :1])).argmax(1)[:, None]
-    way = np.take_along_axis(tau, main, 1)[:, 0]
+    way = np.take_along_axis(plan.tau[:, 1:], _largest(plan)[:, :1, None], 1)[:, 0]
     way = way[:, -1] - way[:, 0]
     return np.where(np.abs(way.real) >= np.abs(way.imag), 0 + (way.real > 0), 2 + (way.imag > 0))
 
@@ -425,19 +434,28 @@ def _scene(
     seeds,                        # (B,) int64
     level:Level,                  # how hard
     t,                            # (T,) times in frames
-    iconic:bool=False,            # one object, large and in the middle
+    reach:tuple,                  # half width and half height of the frame
 ) -> Plan:
     "A scene: several objects, each on its own smooth path, before a camera that moves too"
-    low, high = (1, 1) if iconic else level.objects
+    low, high = level.objects
     u = uniform(seeds, 'world.scene', 1 + 2 * high).numpy()
-    count = low + _pick(u[:, 0], high - low + 1)
-    small, large = (.52, .72) if iconic else level.radius
+    count, (small, large) = low + _pick(u[:, 0], high - low + 1), level.radius
     radius = small * (large / small)**(u[:, 1:1 + high]**level.tail)
-    spots = uniform(seeds, 'world.spots', 2 * 6 * high).numpy().reshape(-1, high, 6, 2)
-    start = .3 * (spots[:, :, 0, 0] - .5) + .3j * (spots[:, :, 0, 1] - .5) if iconic else _spread(spots, radius)
+    start = _spread(uniform(seeds, 'world.spots', 12 * high).numpy().reshape(-1, high, 6, 2), radius, reach)
     depth = np.where(np.arange(high) < count[:, None], 1 + 8 * u[:, 1 + high:], -1.)
     return _finish(_looks(seeds, level, high), _backdrop(seeds, level), _camera(seeds, level.speed, t),
                    *_paths(seeds, level, radius, start, t), depth[..., None].repeat(len(t), -1))
+
+def _iconic(
+    seeds,                        # (B,) int64
+    level:Level,                  # how hard
+    t,                            # (T,) times in frames
+) -> Plan:
+    "One large object near the middle, as a photographer would frame it"
+    u = uniform(seeds, 'world.iconic', 3).numpy()[..., None]
+    start = .3 * (u[:, 1] - .5) + .3j * (u[:, 2] - .5)
+    return _finish(_looks(seeds, level, 1), _backdrop(seeds, level), _camera(seeds, level.speed, t),
+                   *_paths(seeds, level, .52 + .2 * u[:, 0], start, t), np.ones((len(u), 1, len(t))))
 
 # %% ../nbs/01_world.ipynb #b5c08f46
 def _motion(
@@ -478,15 +496,15 @@ def collide(
 def _balls(
     p, v, r,                      # (B,N) complex places, complex velocities, radii
     frames:int,                   # T
+    reach:tuple,                  # half width and half height of the box
     steps:int=16,                 # steps of the simulation a frame
-    wide:float=1.,                # the box is -1..1 high and -wide..wide
 ):                                # (B,N,T) complex
     "Where bouncing discs are in each frame"
     seen, (p, v) = [p.copy()], (p.copy(), v.copy())
     for _ in range((frames - 1) * steps):
         p = p + v / steps
         out = lambda x, dx, side: np.where((np.abs(x) > side - r) & (x * dx > 0), -dx, dx)
-        v = out(p.real, v.real, wide) + 1j * out(p.imag, v.imag, 1.)
+        v = out(p.real, v.real, reach[0]) + 1j * out(p.imag, v.imag, reach[1])
         near = np.abs(p[:, :, None] - p[:, None]) < r[:, :, None] + r[:, None]
         collide(p, v, r, near)
         seen.append(p)
@@ -496,6 +514,7 @@ def _bounce(
     seeds,                        # (B,) int64
     level:Level,                  # how many balls, how fast
     t,                            # (T,) times in frames: 0, 1, …
+    reach:tuple,                  # half width and half height of the frame
 ) -> Plan:
     "Flat discs on a flat ground that bounce off the frame and off each other"
     high = min(level.objects[1], 6)
@@ -503,13 +522,13 @@ def _bounce(
     count, v = 2 + _pick(u[:, 0], high - 1), u[:, 3:].reshape(-1, high, 6)
     cell = np.argsort(uniform(seeds, 'world.cells', 9).numpy(), 1)[:, :high]
     r = .15 + .15 * v[..., 0]
-    start = .64 * (cell % 3 - 1 + 1j * (cell // 3 - 1)) + (.31 - r) * (2 * v[..., 1] - 1 + 2j * v[..., 2] - 1j)
+    start = .64 * (reach[0] * (cell % 3 - 1) + 1j * reach[1] * (cell // 3 - 1)) + (.31 - r) * (2 * v[..., 1] - 1 + 2j * v[..., 2] - 1j)
     here = np.arange(high) < count[:, None]
     start, r = np.where(here, start, 100 + 10 * np.arange(high)), np.where(here, r, .01)
     speed = np.where(here, 1.6 * level.speed * (.6 + .4 * v[..., 3]) * np.exp(2j * np.pi * v[..., 4]), 0)
     hue = _pick(v[..., 5], len(COLOURS) - 1)
     looks = dict(card=0 * hue, skin=0 * hue, label=hue + 1, colour=_two(hue, 0 * r + .5, r, 0.), hue=hue)
-    still, tau = np.ones((len(r), 1, len(t)), complex), _balls(start, speed, r, len(t))
+    still, tau = np.ones((len(r), 1, len(t)), complex), _balls(start, speed, r, len(t), reach)
     backdrop = _backdrop(seeds, level)
     backdrop['ground'] = np.repeat(GROUNDS[_pick(u[:, 1], 3)][:, None], 4, 1)
     return _finish(looks, backdrop, (still, 0 * still), r[..., None] * still, tau,
@@ -724,7 +743,8 @@ def _lens(
 ) -> torch.Tensor:                # (B,3,T,H,W)
     "The light of the room and the lens: brighter towards the light, darker in the corners"
     lx, ly, on = [_send(p, x.device)[:, None, None] for p in (plan.light.real, plan.light.imag, 1 - plan.flat)]
-    light = on * ((lx * x + ly * y[:, None]) * .07 - (x * x + (y * y)[:, None]) * .06 + .04) + 1    # (B,H,W)
+    fall = .12 / float(x[-1] * x[-1] + y[-1] * y[-1])
+    light = on * ((lx * x + ly * y[:, None]) * .07 - (x * x + (y * y)[:, None]) * fall + .04) + 1    # (B,H,W)
     return rgb.mul_(light[:, None, None])
 
 def _bytes(
@@ -840,10 +860,11 @@ def classes(
     names = [c[0] for c in (TRAFFIC if kind == 'drive' else CLASSES)][:LEVELS[level].classes]
     return ['background'] + ([f'{c} ball' for c in COLOURS][:-1] if kind == 'bounce' else names)
 
-def _plan(seeds, kind:str, level:int, t) -> Plan:
+def _plan(seeds, kind:str, level:int, t, size:tuple) -> Plan:
     "The plan of these videos at the times t"
-    if kind == 'iconic': return _scene(seeds, LEVELS[level], t, iconic=True)
-    return dict(scene=_scene, drive=_drive, motion=_motion, bounce=_bounce)[kind](seeds, LEVELS[level], t)
+    level, reach = LEVELS[level], (size[1] / min(size), size[0] / min(size))
+    if kind in ('scene', 'bounce'): return dict(scene=_scene, bounce=_bounce)[kind](seeds, level, t, reach)
+    return dict(iconic=_iconic, drive=_drive, motion=_motion)[kind](seeds, level, t)
 
 def _part(plan:Plan, keep, n:int) -> Plan:
     "The plan of some of the videos, `n` objects each"
@@ -854,10 +875,136 @@ def _part(plan:Plan, keep, n:int) -> Plan:
 def _label(plan:Plan, kind:str) -> np.ndarray:
     "Class of the largest object, or of the motion"
     if kind == 'motion': return plan.action
-    size = np.abs(plan.alpha[:, 1:, 0]) * (plan.label > 0)
-    return np.take_along_axis(plan.label, size.argmax(1)[:, None], 1)[:, 0]
+    return np.take_along_axis(plan.label, _largest(plan)[:, :1], 1)[:, 0]
 
 # %% ../nbs/01_world.ipynb #67674d32
+NOUNS = {                         # English; Spanish, French, German with their genders
+    'disc': ('disc', 'disco m', 'disque m', 'Scheibe f'), 'star': ('star', 'estrella f', 'étoile f', 'Stern m'),
+    'square': ('square', 'cuadrado m', 'carré m', 'Quadrat n'),
+    'triangle': ('triangle', 'triángulo m', 'triangle m', 'Dreieck n'),
+    'ring': ('ring', 'anillo m', 'anneau m', 'Ring m'), 'heart': ('heart', 'corazón m', 'cœur m', 'Herz n'),
+    'cross': ('cross', 'cruz f', 'croix f', 'Kreuz n'), 'moon': ('moon', 'luna f', 'lune f', 'Mond m'),
+    'hexagon': ('hexagon', 'hexágono m', 'hexagone m', 'Sechseck n'),
+    'pill': ('pill', 'píldora f', 'pilule f', 'Pille f'), 'flower': ('flower', 'flor f', 'fleur f', 'Blume f'),
+    'drop': ('drop', 'gota f', 'goutte f', 'Tropfen m'), 'car': ('car', 'coche m', 'voiture f', 'Auto n'),
+    'tree': ('tree', 'árbol m', 'arbre m', 'Baum m'), 'house': ('house', 'casa f', 'maison f', 'Haus n'),
+    'sign': ('sign', 'señal f', 'panneau m', 'Schild n'), 'truck': ('truck', 'camión m', 'camion m', 'Lastwagen m'),
+    'person': ('person', 'persona f', 'personne f', 'Person f'), 'ball': ('ball', 'pelota f', 'balle f', 'Ball m')}
+HUES = {                          # Spanish and French: masculine, feminine; German: the stem
+    'red': ('rojo roja', 'rouge rouge', 'rot'), 'yellow': ('amarillo amarilla', 'jaune jaune', 'gelb'),
+    'blue': ('azul azul', 'bleu bleue', 'blau'), 'green': ('verde verde', 'vert verte', 'grün'),
+    'orange': ('naranja naranja', 'orange orange', 'orangefarben'), 'pink': ('rosa rosa', 'rose rose', 'rosafarben'),
+    'turquoise': ('turquesa turquesa', 'turquoise turquoise', 'türkisfarben'),
+    'purple': ('morado morada', 'violet violette', 'violett'), 'brown': ('marrón marrón', 'marron marron', 'braun'),
+    'white': ('blanco blanca', 'blanc blanche', 'weiß')}
+SIZES = {'small': ('pequeño pequeña', 'petit petite', 'klein'), 'large': ('grande grande', 'grand grande', 'groß')}
+WHERE = {                         # in the picture, one object to another, and the background
+    'left': ('on the left', 'a la izquierda', 'à gauche', 'links'),
+    'right': ('on the right', 'a la derecha', 'à droite', 'rechts'),
+    'top': ('at the top', 'arriba', 'en haut', 'oben'), 'bottom': ('at the bottom', 'abajo', 'en bas', 'unten'),
+    'middle': ('in the middle', 'en el centro', 'au milieu', 'in der Mitte'),
+    'above': ('above', 'encima de', "au-dessus d'", 'über'), 'below': ('below', 'debajo de', "au-dessous d'", 'unter'),
+    'left of': ('to the left of', 'a la izquierda de', "à gauche d'", 'links von'),
+    'right of': ('to the right of', 'a la derecha de', "à droite d'", 'rechts von'),
+    'with': ('with', 'con', 'avec', 'mit'),
+    'meadow': ('in a meadow', 'en un prado', 'dans un pré', 'auf einer Wiese'),
+    'beach': ('on a beach', 'en una playa', 'sur une plage', 'an einem Strand'),
+    'evening': ('by the sea', 'junto al mar', 'au bord de la mer', 'am Meer'),
+    'wood': ('in a wood', 'en un bosque', 'dans un bois', 'in einem Wald'),
+    'street': ('in front of a wall', 'delante de un muro', 'devant un mur', 'vor einer Mauer'),
+    'room': ('in a room', 'en una habitación', 'dans une pièce', 'in einem Zimmer'),
+    'road': ('by a road', 'junto a una carretera', "au bord d'une route", 'an einer Straße'),
+    'ground': ('on a plain ground', 'sobre un fondo liso', 'sur un fond uni', 'auf einem glatten Grund')}
+MOVES = (
+    ('moves left', 'moves right', 'moves up', 'moves down', 'turns clockwise', 'turns anticlockwise', 'grows',
+     'shrinks', 'zigzags', 'moves in a circle'),
+    ('se mueve hacia la izquierda', 'se mueve hacia la derecha', 'se mueve hacia arriba', 'se mueve hacia abajo',
+     'gira en sentido horario', 'gira en sentido antihorario', 'crece', 'encoge', 'se mueve en zigzag',
+     'se mueve en círculo'),
+    ('se déplace vers la gauche', 'se déplace vers la droite', 'se déplace vers le haut', 'se déplace vers le bas',
+     'tourne dans le sens horaire', 'tourne dans le sens antihoraire', 'grandit', 'rétrécit',
+     'se déplace en zigzag', 'se déplace en cercle'),
+    ('bewegt sich nach links', 'bewegt sich nach rechts', 'bewegt sich nach oben', 'bewegt sich nach unten',
+     'dreht sich im Uhrzeigersinn', 'dreht sich gegen den Uhrzeigersinn', 'wächst', 'schrumpft',
+     'bewegt sich im Zickzack', 'bewegt sich im Kreis'))
+LANGUAGES = ('en', 'es', 'fr', 'de')
+
+# %% ../nbs/01_world.ipynb #10f883b5
+def _name(
+    size:str, hue:str, noun:str,  # 'large', 'small' or ''; keys of HUES and NOUNS
+    lang:int,                     # index into LANGUAGES
+    dative:bool=False,            # German's case after a preposition of place
+) -> str:
+    "An object's name with its adjectives in agreement: 'a large red star', 'una estrella roja grande'"
+    if lang == 0:
+        words = f"{size} {hue} {NOUNS[noun][0]}".split()
+        return ('an ' if words[0][0] in 'aeiou' else 'a ') + ' '.join(words)
+    word, gender = NOUNS[noun][lang].split()
+    forms = [HUES[hue][lang - 1], SIZES[size][lang - 1] if size else '']
+    if lang == 3: return _german(forms, word, gender, dative)
+    hue, size = [f.split()[gender == 'f'] if f else '' for f in forms]
+    article = {1: ('un', 'una'), 2: ('un', 'une')}[lang][gender == 'f']
+    return ' '.join(f"{article} {word} {hue} {size}".split() if lang == 1 else f"{article} {size} {word} {hue}".split())
+
+def _german(
+    stems:list,                   # of the colour and the size
+    word:str, gender:str,         # noun and m, f or n
+    dative:bool,                  # else nominative
+) -> str:
+    "German adjectives after 'ein' take the ending that shows case and gender"
+    end = 'en' if dative else dict(m='er', f='e', n='es')[gender]
+    article = 'ein' + (dict(m='em', f='er', n='em') if dative else dict(m='', f='e', n=''))[gender]
+    return ' '.join([article] + [s + end for s in reversed(stems) if s] + [word])
+
+def _sentence(
+    things:list,                  # of (size, hue, noun), the largest first
+    spot:str, relation:str,       # key of WHERE: the first in the picture, the first to the second
+    action:int,                   # index into MOVES, -1: none
+    place:str,                    # key of WHERE
+    lang:int,                     # index into LANGUAGES
+) -> str:
+    "One caption: the largest object, where it is and what it does, two others, the place"
+    say, join = (lambda key: WHERE[key][lang]), (lambda a, b: a + b if a.endswith("'") else f'{a} {b}')
+    if not things: return f'{say(place).capitalize()}.'
+    parts = [f"{_name(*things[0], lang)} {say(spot)}" + (f' {MOVES[lang][action]}' if action >= 0 else '')]
+    for thing, key in zip(things[1:3], (relation, 'with')):
+        parts.append(join(say(key), _name(*thing, lang, dative=True)))
+    text = ', '.join(parts + [say(place)])
+    return text[0].upper() + text[1:] + '.'
+
+# %% ../nbs/01_world.ipynb #c17d4c99
+def _spot(
+    z:complex,                    # where
+    names:tuple,                  # left, right, up, down, near
+    least:float=.0,               # nearer than this is 'near'
+) -> str:
+    "A direction in words"
+    if abs(z) < least: return names[4]
+    return names[0 + (z.real > 0)] if abs(z.real) >= abs(z.imag) else names[2 + (z.imag > 0)]
+
+def _captions(
+    plan:Plan,                    # B videos
+    kind:str, level:int,          # one of `kinds`, 0-3
+) -> list:                        # B dicts en, es, fr, de
+    "What a person would say of each video, in four languages, from one grammar"
+    names, hues, places = classes(kind, level), list(COLOURS), list(PLACES)
+    out = []
+    for b, order in enumerate(_largest(plan)):
+        order, z, a = [k for k in order if plan.label[b, k] > 0], plan.tau[b, 1:], np.abs(plan.alpha[b, 1:, 0])
+        size = lambda k: 'large' if a[k] > .36 else 'small' if a[k] < .22 else ''
+        noun = lambda k: 'ball' if kind == 'bounce' else names[plan.label[b, k]]
+        things = [(size(k), hues[plan.hue[b, k]], noun(k)) for k in order[:3]]
+        spot = _spot(z[order[0], 0], ('left', 'right', 'top', 'bottom', 'middle'), .3) if things else ''
+        apart = z[order[0], 0] - z[order[1], 0] if len(things) > 1 else 0j
+        moving = kind == 'motion' or (things and abs(z[order[0], -1] - z[order[0], 0]) > .1)
+        moving = moving and z.shape[1] > 1 and z[order[0], -1] != 100
+        place = dict(drive='road', bounce='ground').get(kind, places[plan.place[b] // VARIANTS])
+        words = (things, spot, _spot(apart, ('left of', 'right of', 'above', 'below')),
+                 int(plan.action[b]) if moving else -1, place)
+        out.append({code: _sentence(*words, lang) for lang, code in enumerate(LANGUAGES)})
+    return out
+
+# %% ../nbs/01_world.ipynb #b8851170
 def batch(
     seeds,                        # (B,) ints
     device='cpu',                 # where to render
@@ -873,7 +1020,8 @@ def batch(
     seeds, device = torch.as_tensor(seeds, dtype=torch.int64).cpu().reshape(-1), torch.device(device)
     blurred = not plain and frames > 1 and kind != 'bounce'
     shifts = (0, -SHUTTER, SHUTTER) if blurred else (0,)
-    plans = [_plan(seeds, kind, level, np.arange(frames) + s) for s in shifts]
+    plans = [_plan(seeds, kind, level, np.arange(frames) + s, size) for s in shifts]
+    if kind != 'motion': plans[0].action = _heading(plans[0])
     n = max(1, int((plans[0].label > 0).sum(1).max()))
     step = max(1, 2**18 // (n * frames * size[0] * size[1])) if device.type == 'cpu' else 32
     parts = [_render([_part(p, slice(i, i + step), n) for p in plans], size, device, plain, truth)
@@ -881,7 +1029,7 @@ def batch(
     out = {k: torch.cat([p[k] for p in parts]) for k in parts[0]}
     out['aspect'] = torch.full((len(seeds),), size[1] / size[0], device=device)
     out['label'] = torch.as_tensor(_label(plans[0], kind), device=device)
-    if truth: out.update(action=torch.as_tensor(plans[0].action, device=device), caption=_captions(plans[0], kind))
+    if truth: out.update(action=torch.as_tensor(plans[0].action, device=device), caption=_captions(plans[0], kind, level))
     return out
 
 @torch.no_grad()
@@ -916,10 +1064,6 @@ def _one(
     sample.update(aspect=float(sample['aspect']), label=int(sample['label']))
     if 'action' in sample: sample['action'] = int(sample['action'])
     return sample
-
-def _captions(plan:Plan, kind) -> list: # of dicts, one a video
-    "Captions in four languages"
-    return [dict(en='', es='', fr='', de='') for _ in plan.label]
 
 # %% ../nbs/01_world.ipynb #ba06d42a
 class World:
