@@ -418,11 +418,15 @@ def _asked(panel:Panel, sources:dict) -> list:
     "(component, function from its value to the input) of every input the panel asks for"
     gr, out = _gradio(), []
     for name in panel.asks:
-        if name in sources: out.append(sources[name])
+        if name in sources: out.append((_made(sources[name][0]), sources[name][1]))
         elif name == 'image': out.append((picture_input(height=300), lambda path: path and read_input('image', path)))
         elif name == 'clip': out.append((gr.Video(label='Your clip', height=300), lambda path: path and read_input('clip', path)))
         else: raise ValueError(f'{panel.title}: an app cannot ask for {name!r}; give it in sources or bind it.')
     return out
+
+def _made(component):
+    "The component, made here and now where a function for it is given"
+    return component if isinstance(component, _gradio().components.Component) else component()
 
 def _knob_components(panel:Panel) -> list:
     "(knob, its components); sliders that stand in for clicks are folded away"
@@ -445,8 +449,8 @@ def gathered(
 
 def app(
     panel:Panel,                  # what to show
-    examples:list|None=None,      # paths or values for its first input
-    sources:dict|None=None,       # input's name -> (component, function from its value to the input)
+    examples:list|None=None,      # paths for its picture or clip
+    sources:dict|None=None,       # input's name -> (component or function that makes it, function from its value to the input)
 ) -> dict:                        # components: inputs, knobs, parts (all knobs'), figure; functions: run, values
     "The panel as Gradio components; call it inside `gr.Blocks`"
     gr = _gradio()
@@ -454,7 +458,7 @@ def app(
         with gr.Column(scale=2, min_width=280):
             asked, knobs = _asked(panel, sources or {}), _knob_components(panel)
         with gr.Column(scale=3, min_width=280):
-            figure = gr.Plot(label=panel.title) if panel.static else gr.Image(label=panel.title, type='pil', interactive=False, format='png')
+            figure = gr.Plot(label=panel.title) if panel.static else gr.Image(label=panel.title, type='pil', interactive=False, format='png', buttons=['download', 'fullscreen'], elem_classes='figure')
             gr.Markdown(panel.help)
     inputs, parts = [c for c, _ in asked], [c for _, cs in knobs for c in cs]
     def run(*values):
@@ -464,7 +468,8 @@ def app(
         return made if is_plotly(made) else to_image(made)
     wire(run, inputs, parts, figure)
     if not panel.static: wire_click(run, inputs, knobs, figure)
-    if examples: gr.Examples(examples, inputs[0])
+    shown = [c for c, name in zip(inputs, panel.asks) if name in ('image', 'clip')] or inputs
+    if examples: gr.Examples(examples, shown[0])
     return dict(inputs=inputs, knobs={k.name: cs for k, cs in knobs}, parts=parts, figure=figure, run=refused(run), values=partial(gathered, knobs))
 
 def wire(
@@ -658,7 +663,7 @@ def draw_attention(
 
 HEAT = Knob('alpha', 0, 1, .05, .65, 'Opacity')
 attention_panel = Panel('Attention', attention_maps, draw_attention, (
-    Knob('head', 0, 16, 1, 0, 'Head', '0 is the mean of all heads.'), Knob('mass', .05, 1, .05, 1, 'Mass kept', 'Below 1 only the patches that hold this share stay lit.'),
+    Knob('head', 0, 16, 1, 0, 'Head', '0 is the mean of all; beyond the last, the last.'), Knob('mass', .05, 1, .05, 1, 'Mass kept', 'Below 1 only the patches that hold this share stay lit.'),
     HEAT, DETAIL), ('method', 'image'), 'Bright patches are what the class token reads.')
 
 # %% ../nbs/11_panels.ipynb #812e6a57

@@ -161,6 +161,7 @@ def jitter(
     p:float=.8,                   # probability of any change
 ) -> torch.Tensor:                # (B,3,H,W)
     "Colour jitter in a random order a sample (torchvision's ColorJitter within RandomApply)"
+    if not p: return x
     u = uniform(seeds, stream, 9).to(x.device)
     spread = u.new_tensor([brightness, contrast, saturation, hue])
     middle = u.new_tensor([1., 1, 1, 0])
@@ -198,7 +199,9 @@ def greyscale(
     p:float=.2,                   # probability
 ) -> torch.Tensor:                # (B,3,H,W)
     "Some pictures without colour"
-    rows, x = _chosen(x, seeds, stream, p), x.clone()
+    rows = _chosen(x, seeds, stream, p)
+    if not len(rows): return x
+    x = x.clone()
     x[rows] = _grey(x[rows]).expand(-1, 3, -1, -1)
     return x
 
@@ -210,7 +213,9 @@ def solarise(
     threshold:float=.5,           # values from here on are inverted
 ) -> torch.Tensor:                # (B,3,H,W)
     "Some pictures with their bright values inverted"
-    rows, x = _chosen(x, seeds, stream, p), x.clone()
+    rows = _chosen(x, seeds, stream, p)
+    if not len(rows): return x
+    x = x.clone()
     some = x[rows]
     x[rows] = torch.where(some >= threshold, 1 - some, some)
     return x
@@ -240,8 +245,9 @@ def blur(
 ) -> torch.Tensor:                # (B,3,H,W)
     "Some pictures blurred by a Gaussian of random width"
     u = uniform(seeds, stream, 2).to(x.device)
-    rows, x = (u[:, 0] < p).nonzero()[:, 0], x.clone()
+    rows = (u[:, 0] < p).nonzero()[:, 0]
     if not len(rows): return x
+    x = x.clone()
     width = (sigma[0] + (sigma[1] - sigma[0]) * u[rows, 1]) * (x.shape[-1] / at if at else 1)
     down, across = (_blur_matrix(width.to(x.dtype), side)[:, None] for side in x.shape[-2:])
     x[rows] = down @ x[rows] @ across.mT

@@ -1,0 +1,1 @@
+"""Commands that measure: speed, claims. Results are JSON files in `results`."""

@@ -1,0 +1,1 @@
+"""What the papers say, run again: `python -m benchmarks.claims METHOD` (see nbs/31_claims.ipynb)."""

@@ -1,0 +1,7 @@
+"""`python -m benchmarks.claims`"""
+import sys
+
+from benchmarks.claims.machine import main
+
+if __name__ == '__main__':
+    sys.exit(main())

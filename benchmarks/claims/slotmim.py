@@ -1,0 +1,259 @@
+"""SlotMIM's claims: tables 4 and 5 of Wen et al., CVPR 2025, on drawn scenes."""
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+
+from benchmarks.claims.machine import Claim, Pair, Together
+from ssl_workbench import core, probes, world
+from ssl_workbench.catalog import learner_of
+from ssl_workbench.methods.slotmim import SlotMIM
+
+# ---- the setting: what the arms share, the smallest in which the sentences make sense
+
+CPU = dict(level=0, steps=250, batch=32)        # changes of the cpu preset
+GPU = dict(level=3, steps=3000)                 # changes of the gpu preset
+SEEDS = 5
+
+
+@dataclass(frozen=True)
+class Protocol:
+    "What is trained on, and how a run is scored; the same for every arm"
+    pool: int = 2048              # scenes to train on
+    knn_train: int = 500          # iconic pictures that vote
+    knn_test: int = 500           # iconic pictures judged
+    seg_train: int = 150          # scenes that the linear segmentation learns from
+    scenes: int = 200             # scenes judged: segmentation, slots
+    temperature: float = .07      # of soft slots (the authors' VOC protocol)
+
+
+protocols = dict(cpu=Protocol(), gpu=replace(Protocol(), pool=50_000, knn_train=2000, knn_test=1000, seg_train=300, scenes=500))
+WORLDS = dict(pool=0, knn_train=9001, knn_test=9002, seg_train=9003, scenes=9004)  # world seeds: no picture in two sets
+
+
+# ---- data
+
+class Pool:
+    "Pictures rendered once and kept on the device"
+    def __init__(self, made):
+        self.frames, self.aspect, self.label = made['frames'], made['aspect'], made['label']
+
+    def __len__(self): return len(self.frames)
+
+    def __getitem__(self, i): return {k: v[0] for k, v in self.batch([i], self.frames.device).items()}
+
+    def batch(self, indices, device):
+        index = torch.as_tensor(indices, device=self.frames.device)
+        return dict(frames=self.frames[index].to(device), aspect=self.aspect[index].to(device), label=self.label[index].to(device))
+
+
+@lru_cache(maxsize=None)
+def rendered(kind, level, size, seed, n, truth, device):
+    "n pictures of a world with their truth, rendered once a process"
+    ds = world.World(kind, level, (size, size), frames=1, length=n, seed=seed, truth=truth, pool=False)
+    keys = ('frames', 'aspect', 'label') + (('instances', 'classes') if truth else ())
+    parts = []
+    for start in range(0, n, 128):
+        made = ds.batch(range(start, min(start + 128, n)), device)
+        parts.append({k: made[k].to(device) for k in keys} | (dict(boxes=list(made['boxes'][:, 0])) if truth else {}))
+    whole = {k: torch.cat([p[k] for p in parts]) for k in keys}
+    return whole | (dict(boxes=[b for p in parts for b in p['boxes']]) if truth else {})
+
+
+def pictures(name, config, protocol, device, kind='scene'):
+    "One of the five sets of pictures"
+    return rendered(kind, config.level, config.size, WORLDS[name], getattr(protocol, name), name in ('seg_train', 'scenes'), str(device))
+
+
+def pixels(made):
+    "(N,3,H,W) float 0-1 on the CPU"
+    return made['frames'][:, 0].cpu().float() / 255
+
+
+def pairs_of(made):
+    "A dataset of (image, semantic label)"
+    return list(zip(made['frames'][:, 0].cpu(), made['classes'][:, 0].cpu(), strict=True))
+
+
+# ---- scores
+
+def in_parts(f, images, n=100):
+    return torch.cat([f(x) for x in images.split(n)])
+
+
+def one_hot(labels):
+    "(B,h,w) labels as a soft assignment (B,K,h,w) that is sure"
+    return F.one_hot(labels, int(labels.max()) + 1).movedim(-1, 1).double()
+
+
+def classified(pooled, config, protocol, device):
+    "kNN accuracy on iconic pictures; pooled: (N,3,H,W) → (N,D)"
+    a, b = (pictures(n, config, protocol, device, 'iconic') for n in ('knn_train', 'knn_test'))
+    return probes.knn(in_parts(pooled, pixels(a)), a['label'].cpu(), in_parts(pooled, pixels(b)), b['label'].cpu())
+
+
+def segmented(maps, config, protocol, device):
+    "Mean IoU of linear segmentation on scenes; maps: (B,3,H,W) → (B,D,h,w)"
+    train, test = (pairs_of(pictures(n, config, protocol, device)) for n in ('seg_train', 'scenes'))
+    return probes.segment(maps, train, test, len(world.classes('scene', config.level)))['miou']
+
+
+def discovered(soft, config, protocol, device):
+    "Object discovery by soft slots (B,K,h,w) of the judged scenes"
+    made = pictures('scenes', config, protocol, device)
+    instances, classes = made['instances'][:, 0].cpu(), made['classes'][:, 0].cpu()
+    hard = soft.argmax(1)
+    full = probes.upsample_labels(hard, instances.shape[-2:])
+    return dict(jacc=probes.mask_jaccard(probes.slot_masks(soft, instances.shape[-2:]), classes),
+                loc=probes.corloc(probes.object_box(full), [b.cpu() for b in made['boxes']]),
+                kbar=sum(len(h.unique()) for h in hard) / len(hard),
+                ari=probes.ari(full, instances), mbo=probes.best_iou(full, instances), used=len(hard.unique()))
+
+
+def scores(method, config, protocol, device):
+    "All scores of a trained or untrained SlotMIM"
+    images, place = pixels(pictures('scenes', config, protocol, device)), torch.device(device)
+    method.eval()
+    with torch.no_grad():
+        soft = in_parts(lambda x: method.soft_slots(x.to(place), protocol.temperature).cpu(), images)
+        pooled = lambda x: method.features(x.to(place))['pooled'].float().cpu()
+        knn = classified(pooled, config, protocol, device)
+    ade = segmented(probes.feature_maps(method), config, protocol, device)
+    return dict(knn=knn, ade=ade, **discovered(soft, config, protocol, device))
+
+
+def measure(config, protocol, seed, device):
+    "Scores of one arm with one seed: train from scratch, then probe"
+    learner = learner_of('slotmim', config, Pool(pictures('pool', config, protocol, device)), seed, device=device)
+    learner.progress = False
+    for _ in learner.steps(): pass
+    return scores(learner.method, config, protocol, device)
+
+
+# ---- what needs no training
+
+def random_init(config, protocol, seed, device):
+    "The same network, its weights as drawn"
+    core.seed_everything(seed)
+    return scores(SlotMIM(config).to(device).eval(), config, protocol, device)
+
+
+def raw_pixels(config, protocol, seed, device):
+    "kNN on small pictures, linear segmentation of patches, k-means of patches, all on pixels"
+    grid = (config.size // config.patch,) * 2
+    images = pixels(pictures('scenes', config, protocol, device))
+    labels = probes.cluster_maps(probes.patch_pixels(images, grid), config.prototypes, seed, shared=True)
+    return dict(knn=classified(lambda x: F.adaptive_avg_pool2d(x, 16).flatten(1), config, protocol, device),
+                ade=segmented(lambda x: probes.patch_pixels(x, grid), config, protocol, device),
+                **discovered(one_hot(labels), config, protocol, device))
+
+
+def colour_clusters(config, protocol, seed, device):
+    "k-means of patch colours over all judged scenes, as many clusters as prototypes"
+    grid = (config.size // config.patch,) * 2
+    images = pixels(pictures('scenes', config, protocol, device))
+    labels = probes.cluster_maps(probes.patch_colour(images, grid), config.prototypes, seed, shared=True)
+    return discovered(one_hot(labels), config, protocol, device)
+
+
+def blind_grid(config, protocol, seed, device):
+    "Two by four rectangles, whatever the picture: what a score gives for nothing"
+    side = config.size // config.patch
+    return discovered(one_hot(probes.grid_labels((protocol.scenes, side, side), 2, 4)), config, protocol, device)
+
+
+def truth_at_patches(config, protocol, seed, device):
+    "The truth in patches: the most that slots can score"
+    made = pictures('scenes', config, protocol, device)
+    labels = probes.truth_at_patches(made['instances'][:, 0].cpu(), (config.size // config.patch,) * 2)
+    return discovered(one_hot(labels), config, protocol, device)
+
+
+references = {'random init': random_init, 'raw pixels': raw_pixels, 'k-means on colour': colour_clusters,
+              'image-blind grid': blind_grid, 'truth in patches': truth_at_patches}
+
+
+def describe(config, protocol):
+    "Data and scoring in words"
+    c, p = config, protocol
+    return (f'{c.size} px, patch {c.patch}, width {c.dim}, depth {c.depth}, {c.prototypes} prototypes, {c.steps} steps of {c.batch} images '
+            f'from {p.pool} scenes of level {c.level}; kNN of {p.knn_test} iconic pictures by {p.knn_train} others, '
+            f'linear segmentation learnt on {p.seg_train} scenes; slots and segments judged on {p.scenes} unseen scenes')
+
+
+# ---- the claims
+
+METRICS = dict(
+    knn=dict(title='kNN', unit='%', how='iconic pictures, pooled teacher features, k=20, T=.07; the paper: ImageNet-1K'),
+    ade=dict(title='segm.', unit='%', how='mean IoU of a linear classifier on frozen patches of scenes; the paper: ADE20K, fine-tuned'),
+    jacc=dict(title='Jaccard', unit='%', how='best IoU of a slot\'s mask (99 % of its mass) with each class in a scene; the paper: VOC 2012'),
+    loc=dict(title='CorLoc', unit='%', how='largest piece outside the slot that owns the border, IoU >= .5 with any object; the paper: VOC'),
+    kbar=dict(title='slots', unit='', how='slots that win a patch, an image (K-bar)'),
+    ari=dict(title='ARI', unit='%', how='hard slots against instances, background included'),
+    mbo=dict(title='mBO', unit='%', how='best IoU of a hard slot with each instance'),
+    used=dict(title='used', unit='', how='prototypes that win a patch in any judged scene'))
+
+
+def figures(*rows):
+    "Rows of (arm, kNN, ADE, Jacc, Loc, K-bar) as arm → metric → figure"
+    return {arm: dict(zip(('knn', 'ade', 'jacc', 'loc', 'kbar'), values, strict=True)) for arm, *values in rows}
+
+
+def above(a, b, why, *metrics):
+    return tuple(Pair(a, b, m, why) for m in metrics)
+
+
+ROW1, ROW2, ROW3, ROW4, ROW5 = '1 cross', '2 mask + cross', '3 mask + within', '4 mask + cross + slot', '5 all'
+FIVE = (ROW5, 46.2, 49.1, 43.9, 62.5, 9.4)       # the default row, in every table
+
+table4 = Claim(
+    id='table4', sentence='Masking, cross-view, within-view and slot losses each do their part.', where='Table 4, section 3.6',
+    metrics=METRICS, seeds=SEEDS, measured='now', setting=dict(cpu=CPU, gpu=GPU),
+    paper=figures((ROW1, 45.1, 47.4, 42.5, 55.6, 8.3), (ROW2, 44.9, 48.6, 42.3, 60.7, 10.3), (ROW3, 27.7, 45.7, 39.3, 65.5, 20.7),
+                  (ROW4, 45.3, 47.5, 42.9, 63.6, 8.4), FIVE),
+    arms={ROW1: dict(within=0., slot=0., mask_ratio=(0., 0.)), ROW2: dict(within=0., slot=0.), ROW3: dict(cross=0., slot=0.),
+          ROW4: dict(within=0.), ROW5: {}},
+    pairs=(*above(ROW2, ROW1, 'introducing MIM enhances object localization', 'loc'),
+           *above(ROW2, ROW1, 'and benefits segmentation', 'ade'),
+           *above(ROW5, ROW3, 'cross-view and slot losses improve object discovery', 'jacc'),
+           *above(ROW3, ROW5, 'without them, more and smaller slots (table)', 'kbar'),
+           *above(ROW5, ROW3, 'without them, weaker features (table)', 'knn', 'ade'),
+           *above(ROW5, ROW4, 'the within-view loss regularises and improves representations', 'knn', 'ade', 'jacc')),
+    together=(Together('jacc', 'knn', 'Jaccard correlates with representation quality'),
+              Together('jacc', 'ade', 'Jaccard correlates with representation quality')))
+
+HALF, DEFAULT, DOUBLE = 'half', 'default', 'double'
+FEW, MORE = 'fewer prototypes, more holistic concepts', 'the default number is best'
+
+table5a = Claim(
+    id='table5a', sentence='Fewer prototypes give more holistic slots; a middle number gives the best features.', where='Table 5 a, section 3.6',
+    metrics=METRICS, seeds=SEEDS, measured='now', setting=dict(cpu=CPU, gpu=GPU),
+    paper=figures((HALF, 45.3, 49.1, 42.2, 61.2, 7.8), (DEFAULT, *FIVE[1:]), (DOUBLE, 45.6, 48.4, 42.8, 62.6, 10.8)),
+    arms={HALF: lambda c: dict(prototypes=c.prototypes // 2), DEFAULT: {}, DOUBLE: lambda c: dict(prototypes=c.prototypes * 2)},
+    pairs=(*above(DEFAULT, HALF, FEW, 'kbar'), *above(DOUBLE, DEFAULT, FEW, 'kbar'), *above(DOUBLE, HALF, FEW, 'kbar'),
+           *above(DEFAULT, HALF, MORE, 'knn', 'jacc'), *above(DEFAULT, DOUBLE, MORE, 'knn', 'ade', 'jacc')),
+    together=(Together('jacc', 'knn', 'optimal representation is highly related to object discovery quality'),))
+
+LOW, MIDDLE, HIGH = '0.3 ± 0.2', '0.4 ± 0.2', '0.5 ± 0.2'
+
+table5b = Claim(
+    id='table5b', sentence='A higher mask ratio gives more holistic slots, and weaker features.', where='Table 5 b, section 3.6',
+    metrics=METRICS, seeds=SEEDS, measured='runnable', setting=dict(cpu=CPU, gpu=GPU),
+    paper=figures((LOW, *FIVE[1:]), (MIDDLE, 45.8, 48.6, 45.0, 62.6, 8.1), (HIGH, 44.3, 48.2, 45.7, 64.8, 7.1)),
+    arms={LOW: dict(mask_ratio=(.1, .5)), MIDDLE: dict(mask_ratio=(.2, .6)), HIGH: dict(mask_ratio=(.3, .7))},
+    pairs=(*above(LOW, MIDDLE, 'a higher mask ratio: more holistic', 'kbar'), *above(MIDDLE, HIGH, 'a higher mask ratio: more holistic', 'kbar'),
+           *above(HIGH, LOW, 'and better found objects (table)', 'jacc', 'loc'),
+           *above(LOW, HIGH, 'but weaker features (table)', 'knn', 'ade')))
+
+CENTRE, BALANCED = 'centring', 'Sinkhorn'
+
+table5c = Claim(
+    id='table5c', sentence='Centring gives more holistic slots and better features than Sinkhorn-Knopp.', where='Table 5 c, section 3.6',
+    metrics=METRICS, seeds=SEEDS, measured='runnable', setting=dict(cpu=CPU, gpu=GPU),
+    paper=figures((CENTRE, *FIVE[1:]), (BALANCED, 45.1, 49.3, 40.8, 68.5, 15.2)),
+    arms={CENTRE: {}, BALANCED: dict(sinkhorn=True)},
+    pairs=(*above(BALANCED, CENTRE, 'Sinkhorn: more fine-grained concepts', 'kbar'), *above(CENTRE, BALANCED, 'centring: more holistic objects', 'jacc'),
+           *above(BALANCED, CENTRE, 'Sinkhorn localises better (table)', 'loc'), *above(CENTRE, BALANCED, 'centring: better features (table)', 'knn')))
+
+claims = (table4, table5a, table5b, table5c)
