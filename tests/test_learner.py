@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy
 import pytest
 import torch
 import torch.nn as nn
@@ -98,7 +99,9 @@ def deadly(f, when):
 
 def live(folder, step, place):
     "One life of a run: from its newest checkpoint until SIGKILL at or just after `step`, or to the end"
+    random.seed(0), numpy.random.seed(0)  # a forked process has a seed of its own otherwise
     run = slotmim(folder, Plain(), total=TOTAL, save_every=EVERY)
+    run.views = lambda batch, views=run.views: (random.random(), numpy.random.rand()) and views(batch)  # move both generators
     if newest_checkpoint(folder): run.load()
     due = lambda *_: step is not None and run.i >= step
     if place == PLACES[0]: run.views = deadly(run.views, due)
@@ -312,7 +315,6 @@ def test_a_checkpoint_runs_no_code(tmp_path):
 
 def test_all_generators_come_back(tmp_path):
     "Python's, NumPy's and torch's"
-    import numpy
     draw = lambda: (random.random(), numpy.random.rand(), float(torch.rand(())))
     random.seed(1), numpy.random.seed(2)
     run(slotmim(tmp_path), 12)
