@@ -1,0 +1,161 @@
+"""Two processes with half the batch each learn what one learns from the whole: terms, gradients, centre, draws."""
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from ssl_workbench import core
+from ssl_workbench.learner import Learner, checkpoints, draw_indices, draw_seeds
+from ssl_workbench.methods.slotmim import SlotMIM, Views, cpu
+from ssl_workbench.world import World
+
+ROOT = Path(__file__).resolve().parent.parent
+BATCH, STEPS = 8, 4
+TINY = replace(cpu, size=32, patch=8, dim=16, depth=2, heads=2, stem='linear', drop_path=0., hidden=16, out_dim=8, prototypes=6,
+               freeze_prototypes=0., clip=0., batch=BATCH)
+CASES = {'centring': TINY, 'sinkhorn': replace(TINY, sinkhorn=True), 'hard slots': replace(TINY, hard_slots=True),
+         'cross alone': replace(TINY, within=0., slot=0.)}
+
+
+class Noted:
+    "Pictures of the world; notes which were asked for"
+    def __init__(self): self.world, self.asked = World('scene', 1, (32, 32), 1, 24, truth=False), []
+    def __len__(self): return len(self.world)
+    def batch(self, indices, device): self.asked.append(list(indices)); return self.world.batch(indices, device)
+
+
+class Doubles(Views):
+    "The same views in float64"
+    def __call__(self, batch):
+        views = super().__call__(batch)
+        return views | dict(x=views['x'].double(), box=views['box'].double())
+
+
+def slotmim(config):
+    "A SlotMIM in float64 that is not fresh: several slots are active, the teacher lags behind, the centre is off zero"
+    core.seed_everything(0)
+    method = SlotMIM(config).double()
+    with torch.no_grad():
+        for p in [*method.student.parameters(), *method.predictor.parameters()]: p.add_(.4 * torch.randn_like(p))
+        for late, p in zip(method.teacher.parameters(), method.student.parameters()): late.copy_(p + .05 * torch.randn_like(p))
+        method.centre.copy_(.1 * torch.randn_like(method.centre))
+    return method
+
+
+def learner(config=TINY, out=None):
+    return Learner(slotmim(config), Doubles(config), Noted(), total=STEPS, batch=BATCH, out=out, save_every=2, device='cpu', progress=False)
+
+
+def first_step(config):
+    "Terms, gradients as the optimiser meets them, and the centre after the first step"
+    run, grads = learner(config), {}
+    named = {n: p for n, p in run.method.named_parameters() if p.requires_grad}
+    run.optimiser.step = lambda: grads.update({n: p.grad.clone() for n, p in named.items() if p.grad is not None})
+    step = next(run.steps(1))
+    return dict(terms=step.terms, grads=grads, centre=run.method.centre.clone(),
+                uneven=[int(step.views['mask'].sum()), int(sum(step.out[f'active_{v}'].sum() for v in (1, 2)))])
+
+
+def whole_run(out):
+    "What a run asked for and came to, and what it comes to when it is stopped half way and continued"
+    one = learner(out=out/'one')
+    steps = list(one.steps())
+    for _ in learner(out=out/'two').steps(2): pass
+    again = learner(out=out/'two').load()
+    for _ in again.steps(): pass
+    return dict(asked=one.data.asked, terms=[s.terms for s in steps], seen=[s.seen for s in steps],
+                weights=one.method.state_dict(), continued=again.method.state_dict(), files=sorted(p.name for p in checkpoints(out/'one')[-1].iterdir()))
+
+
+def work(out):
+    "All that is compared, by one process of however many there are; written as a file"
+    first = {name: first_step(config) for name, config in CASES.items()}
+    found = dict(first=first, run=whole_run(out), processes=core.world_size(), rank=core.rank())
+    torch.save(found, out/f'rank{core.rank()}.pt')
+
+
+@pytest.fixture(scope='module')
+def two(tmp_path_factory):
+    "What each of two processes found"
+    out = tmp_path_factory.mktemp('two')
+    env = os.environ | dict(ACCELERATE_USE_CPU='true', CUDA_VISIBLE_DEVICES='', OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
+    words = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2', __file__, str(out)]
+    done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return [torch.load(out/f'rank{r}.pt') for r in (0, 1)]
+
+
+@pytest.fixture(scope='module')
+def one(tmp_path_factory):
+    "What one process finds"
+    out = tmp_path_factory.mktemp('one')
+    work(out)
+    return torch.load(out/'rank0.pt')
+
+
+def halves(config):
+    "Mean terms of two processes that know nothing of each other"
+    views, whole = Doubles(config), World('scene', 1, (32, 32), 1, 24, truth=False)
+    found = []
+    for draws in (range(BATCH // 2), range(BATCH // 2, BATCH)):
+        method = slotmim(config)
+        method.before_step(0.)
+        batch = whole.batch(draw_indices(0, draws, 24), 'cpu') | dict(seed=draw_seeds(0, draws))
+        found.append(method.loss(method(views(batch))))
+    return {k: (found[0][k] + found[1][k]).item() / 2 for k in found[0]}
+
+
+def test_there_were_two(one, two):
+    "Two processes that knew of each other; their shares of masked patches and active slots are uneven"
+    assert one['processes'] == 1 and [r['processes'] for r in two] == [2, 2] and [r['rank'] for r in two] == [0, 1]
+    a, b, whole = (r['first']['centring']['uneven'] for r in (*two, one))
+    assert all(x != y and x + y == z for x, y, z in zip(a, b, whole)), (a, b, whole)
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_first_step(case, one, two):
+    "Every term, every gradient and the centre, on both processes, to 1e-6"
+    want = one['first'][case]
+    for got in (r['first'][case] for r in two):
+        assert got['terms'] == pytest.approx(want['terms'], abs=1e-6) and got['terms'].keys() == want['terms'].keys()
+        assert got['grads'].keys() == want['grads'].keys() and len(want['grads']) > 20
+        far = {n: (g - want['grads'][n]).abs().max().item() for n, g in got['grads'].items()}
+        assert max(far.values()) < 1e-6, max(far.items(), key=lambda f: f[1])
+        assert (got['centre'] - want['centre']).abs().max() < 1e-6
+    assert max(g.abs().max() for g in want['grads'].values()) > 1e-2, 'gradients so small that the comparison says nothing'
+
+
+@pytest.mark.parametrize('case, coupled', [('centring', ['within', 'slot']), ('sinkhorn', ['cross', 'within', 'slot'])])
+def test_processes_matter(case, coupled, one):
+    "What depends on the other half (negatives, balance, counts) is another number without it: the comparison could fail"
+    alone, want = halves(CASES[case]), one['first'][case]['terms']
+    for term in coupled: assert abs(alone[term] - want[term]) > 1e-4, (term, alone, want)
+
+
+def test_draws_are_disjoint_halves(one, two):
+    "Step by step, the processes ask for the halves of what one process asks for"
+    whole, a, b = (r['run']['asked'] for r in (one, *two))
+    assert len(whole) == STEPS and [x + y for x, y in zip(a, b)] == whole
+    assert all(not set(x) & set(y) and len(x) == len(y) == BATCH // 2 for x, y in zip(a, b))
+    assert one['run']['seen'] == two[0]['run']['seen'] == two[1]['run']['seen'] == [BATCH * (i + 1) for i in range(STEPS)]
+
+
+def test_processes_stay_together(one, two):
+    "Same terms and same weights on both after some steps, and those of one process up to rounding"
+    a, b = (r['run'] for r in two)
+    assert a['terms'] == b['terms']
+    assert all(torch.equal(v, b['weights'][k]) for k, v in a['weights'].items())
+    for got, want in zip(a['terms'], one['run']['terms']): assert got == pytest.approx(want, abs=1e-5)
+
+
+def test_two_processes_continue(two):
+    "Stopped half way and continued: the uninterrupted run's weights, bit for bit; each process keeps its own generators"
+    for r in two: assert all(torch.equal(v, r['run']['continued'][k]) for k, v in r['run']['weights'].items())
+    assert two[0]['run']['files'] == ['model.safetensors', 'random-0.pt', 'random-1.pt', 'run.json', 'state.pt']
+
+
+if __name__ == '__main__': work(Path(sys.argv[1]))
