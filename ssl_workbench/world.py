@@ -844,12 +844,17 @@ def _truth(
                 classes=look(label), depth=depth, boxes=_boxes(ids, n))
 
 # %% ../nbs/01_world.ipynb #edea4294
+def _whole(x, least:int) -> bool:
+    "Whether `x` is a whole number, `least` or more"
+    return isinstance(x, (int, np.integer)) and x >= least
+
 def _check(kind, level, size, frames):
     "Raise one clear ValueError for what cannot be rendered"
     if kind not in kinds: raise ValueError(f"no kind '{kind}': choose one of {', '.join(kinds)}")
-    if level not in range(len(LEVELS)): raise ValueError(f"level must be 0, 1, 2 or 3, not {level}")
-    if frames < 1: raise ValueError(f"frames must be 1 or more, not {frames}")
-    if len(size) != 2 or min(size) < 16: raise ValueError(f"size must be (height, width), 16 or more each, not {size}")
+    if not _whole(level, 0) or level >= len(LEVELS): raise ValueError(f"level must be 0, 1, 2 or 3, not {level}")
+    if not _whole(frames, 1): raise ValueError(f"frames must be 1 or more, not {frames}")
+    if not isinstance(size, (tuple, list)) or len(size) != 2 or not all(_whole(s, 16) for s in size):
+        raise ValueError(f"size must be (height, width), 16 or more each, not {size}")
 
 def classes(
     kind:str='scene',             # one of `kinds`
