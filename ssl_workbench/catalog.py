@@ -319,15 +319,15 @@ _frames = {'image': 1, 'caption': 1, 'pair': 2, 'clip': 8}
 def training_data(
     name:str,                     # as `data.open_data` takes it
     entry:Entry,                  # the method's row
-    size:int,                     # pixels a side of its views
+    config,                       # its settings: size; canvas and pictures where it has them
 ):                                # dataset
     "Data in the shape that a method eats; kept in memory where they fit into a gigabyte"
+    canvas = getattr(config, 'canvas', 2 * config.size)
     if name.split(':')[0] == 'world':
-        return open_data(name, size=size, frames=_frames[entry.eats[0]], truth=False)
-    if not Path(name).exists(): return open_data(name)
-    data = open_data(name, size=2 * size)
-    bytes_held = 3 * len(data) * (2 * size)**2
-    return open_data(name, size=2 * size, cache=True) if bytes_held < 2**30 else data
+        length = getattr(config, 'pictures', 4096)
+        return open_data(name, size=canvas, frames=_frames[entry.eats[0]], length=length, truth=False)
+    data = open_data(name, size=canvas)
+    return open_data(name, size=canvas, cache=True) if 3 * len(data) * canvas**2 < 2**30 else data
 
 # %% ../nbs/29_catalog.ipynb #03f37859
 class _Stop:
@@ -383,7 +383,7 @@ def train(
     if args.steps is not None: config = revise(config, {'steps': args.steps})
     name = args.data or f'world:{config.kind}:{config.level}'
     _same_run(args, config, name)
-    data = training_data(name, find(args.method), config.size)
+    data = training_data(name, find(args.method), config)
     learner = learner_of(args.method, config, data, args.seed, args.out, usable(args.device))
     if args.resume: learner.load()
     _remember(args.out, _story(args, config, name))

@@ -10,7 +10,7 @@ __all__ = ['PIXELS', 'FORMATS', 'IMAGES', 'VIDEOS', 'ANIMATED', 'CONTAINERS', 'C
            'video_frames', 'frames_in', 'gathered', 'read_video', 'even', 'encoder', 'write_video', 'Pack', 'Samples',
            'Files', 'folder_classes', 'spread', 'existing', 'ImageFolder', 'found', 'Cifar10', 'drive_of', 'neighbours',
            'CamVid', 'frame_count', 'clip_sources', 'VideoFolder', 'read_flow', 'write_flow', 'fit_flow', 'flow_sample',
-           'FlowPairs', 'TorchFlow', 'world_data', 'path_data', 'open_data']
+           'FlowPairs', 'TorchFlow', 'world_data', 'path_data', 'Mixed', 'open_data']
 
 # %% ../nbs/02_data.ipynb #2edc5c11
 import io
@@ -838,17 +838,36 @@ def path_data(
     films = 'frames' in kw or not Files(path).names and Files(path, VIDEOS).names
     return (VideoFolder if films else ImageFolder)(path, **kw)
 
+# %% ../nbs/02_data.ipynb #e717b7d9
+class Mixed:
+    "Several datasets as one, each drawn equally often: the shorter ones come round again"
+    def __init__(self,
+        parts:list, # datasets of one canvas size and one number of frames
+    ):
+        self.parts = parts
+
+    def __len__(self): return len(self.parts)*max(map(len, self.parts))
+
+    def __getitem__(self, i):
+        if not -len(self) <= i < len(self): raise IndexError(i)
+        turn, part = divmod(int(i) % len(self), len(self.parts))
+        sample = self.parts[part][turn % len(self.parts[part])]
+        return {k: sample[k] for k in ('frames', 'aspect')}
+
 # %% ../nbs/02_data.ipynb #ae31d196
 def open_data(
-    name_or_path, # 'world[:kind[:level]]', 'cifar10', 'camvid', 'flying_chairs', or a path
+    name_or_path, # 'world[:kind[:level]]', 'cifar10', 'camvid[:DRIVE,DRIVE]', 'flying_chairs', a path, or several joined by '+'
     **kw,         # handed on to the dataset: size, count, cache, frames, split ...
 ):
     "The dataset of that name or at that path; ValueError lists what exists"
     name = os.fspath(name_or_path)
-    if name.split(':')[0] == 'world': return world_data(name, **kw)
+    first, _, rest = name.partition(':')
+    if first == 'world': return world_data(name, **kw)
     if name in NAMES: return NAMES[name](**kw)
+    if first == 'camvid' and rest: return CamVid(drives=rest.split(','), **kw)
     inside = data_root()/name if data_root() and name else None
     for path in (name, str(inside)):
         if os.path.exists(path): return path_data(path, **kw)
+    if '+' in name: return Mixed([open_data(part, **kw) for part in name.split('+')])
     raise ValueError(f'{name!r} is neither a data set (world, world:KIND, world:KIND:LEVEL, '
                      f'{", ".join(NAMES)}) nor a file or folder that exists.')
