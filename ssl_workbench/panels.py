@@ -6,10 +6,10 @@
 __all__ = ['CLIP_FRAMES', 'WHITE', 'DETAIL', 'PLACE', 'ALPHA', 'slot_panel', 'clip_panel', 'sheet_panel', 'HEAT',
            'attention_panel', 'likeness_panel', 'Knob', 'Choice', 'Toggle', 'Click', 'Box', 'sliders', 'digest',
            'Memory', 'taken', 'is_plotly', 'Panel', 'positions', 'told', 'film', 'Screen', 'Live', 'stream',
-           'component', 'read_input', 'picture_input', 'refused', 'clicked', 'gathered', 'app', 'wire', 'wire_click',
-           'snapped', 'displayed', 'asked', 'slot_maps', 'cell', 'cell_box', 'largest', 'draw_slots', 'clip_maps',
-           'draw_clip', 'sheet_maps', 'draw_sheet', 'attention_maps', 'draw_attention', 'feature_maps', 'draw_likeness',
-           'retrieved', 'spotlit']
+           'component', 'read_input', 'picture_input', 'kept', 'picture_output', 'refused', 'clicked', 'gathered',
+           'app', 'wire', 'wire_click', 'snapped', 'displayed', 'asked', 'slot_maps', 'cell', 'cell_box', 'largest',
+           'draw_slots', 'clip_maps', 'draw_clip', 'sheet_maps', 'draw_sheet', 'attention_maps', 'draw_attention',
+           'feature_maps', 'draw_likeness', 'retrieved', 'spotlit']
 
 # %% ../nbs/11_panels.ipynb #82c288b7
 import base64
@@ -19,8 +19,9 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
+from uuid import uuid4
 
 import torch
 from torch import nn
@@ -383,18 +384,40 @@ def picture_input(
     **options,                    # as gr.Image takes them
 ):                                # a Gradio component whose value is the uploaded file's path
     "A place for a picture that hands on the file untouched: gr.Image would open it and fail in its own words"
-    gr = _gradio()
-    class Picture(gr.Image):
-        "gr.Image that leaves reading to `data.read_image`"
-        def get_block_name(self): return 'image'
-        def preprocess(self, payload): return payload and payload.path
-    return Picture(label=label, type='filepath', sources=['upload', 'webcam', 'clipboard'], **options)
+    picture = _gradio().Image(label=label, type='filepath', sources=['upload', 'webcam', 'clipboard'], buttons=['download', 'fullscreen'], **options)
+    picture.preprocess = lambda payload: payload and payload.path
+    return picture
+
+def kept(
+    image,                        # anything `show.png` takes
+    folder,                       # where files are kept
+) -> str:                         # path of a PNG named by its content
+    "The picture as a file that is written whole or not at all: two visitors may fetch it while a third draws the same"
+    data = png(image)
+    file = Path(folder)/hashlib.blake2b(data, digest_size=16).hexdigest()/'figure.png'
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        fresh = file.with_name(f'{uuid4().hex}.part')
+        fresh.write_bytes(data)
+        fresh.replace(file)
+    return str(file)
+
+def picture_output(
+    label:str,                    # what a screen reader says
+    **options,                    # as gr.Image takes them
+):                                # a Gradio component
+    "A place for figures; what several visitors see at once is one file"
+    picture = _gradio().Image(label=label, show_label=False, type='pil', format='png', interactive=False, buttons=['download', 'fullscreen'], elem_classes='figure', **options)
+    plain = picture.postprocess
+    picture.postprocess = lambda image: plain(image if image is None else kept(image, picture.GRADIO_CACHE))
+    return picture
 
 def refused(
     function:Callable,            # a handler
 ) -> Callable:                    # the same, ValueError shown on the page
     "The handler, its refusals turned into a sentence that the visitor sees"
     gr = _gradio()
+    @wraps(function)
     def handler(*values):
         try: return function(*values)
         except ValueError as e: raise gr.Error(str(e), title='Cannot be used', print_exception=False) from e
@@ -454,11 +477,15 @@ def app(
 ) -> dict:                        # components: inputs, knobs, parts (all knobs'), figure; functions: run, values
     "The panel as Gradio components; call it inside `gr.Blocks`"
     gr = _gradio()
-    with gr.Row():
-        with gr.Column(scale=2, min_width=280):
-            asked, knobs = _asked(panel, sources or {}), _knob_components(panel)
-        with gr.Column(scale=3, min_width=280):
-            figure = gr.Plot(label=panel.title) if panel.static else gr.Image(label=panel.title, type='pil', interactive=False, format='png', buttons=['download', 'fullscreen'], elem_classes='figure')
+    with gr.Row(elem_classes='panel'):
+        with gr.Column(scale=2, min_width=280, elem_classes='panel-left'):
+            with gr.Column(min_width=200, elem_classes='panel-inputs'):
+                asked = _asked(panel, sources or {})
+                shown = [c for (c, _), name in zip(asked, panel.asks) if name in ('image', 'clip')]
+                if examples: gr.Examples(examples, shown[0])
+            knobs = _knob_components(panel)
+        with gr.Column(scale=3, min_width=280, elem_classes='panel-figure'):
+            figure = gr.Plot(label=panel.title, show_label=False) if panel.static else picture_output(panel.title)
             gr.Markdown(panel.help)
     inputs, parts = [c for c, _ in asked], [c for _, cs in knobs for c in cs]
     def run(*values):
@@ -468,8 +495,6 @@ def app(
         return made if is_plotly(made) else to_image(made)
     wire(run, inputs, parts, figure)
     if not panel.static: wire_click(run, inputs, knobs, figure)
-    shown = [c for c, name in zip(inputs, panel.asks) if name in ('image', 'clip')] or inputs
-    if examples: gr.Examples(examples, shown[0])
     return dict(inputs=inputs, knobs={k.name: cs for k, cs in knobs}, parts=parts, figure=figure, run=refused(run), values=partial(gathered, knobs))
 
 def wire(

@@ -1,0 +1,4 @@
+"""Slots of your own photo or clip, and what else a prototype wins: `python apps/slots.py [PORT]`."""
+from ssl_workbench.hub import shell
+
+if __name__ == '__main__': shell('slots')

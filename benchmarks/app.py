@@ -1,0 +1,166 @@
+"""How long the workbench takes to be ready, to answer a dropped picture, and to serve twenty at once: `python -m benchmarks.app`."""
+import json
+import os
+import platform
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULT = ROOT/'benchmarks/results/app.json'
+ARGS = ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-first-run']
+
+
+def free_port():
+    "A port that nobody listens on"
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+
+@contextmanager
+def served(app='hub', patience=180, **env):
+    "An app of `apps/` as a process of its own; gives its address and the seconds from start to first answer"
+    port, log = free_port(), tempfile.TemporaryFile('w+')
+    words, start = [sys.executable, ROOT/'apps'/f'{app}.py', str(port)], time.monotonic()
+    inherited = {**os.environ, 'PYTHONPATH': os.pathsep.join([*filter(None, [env.pop('PYTHONPATH', '')]), str(ROOT)])}
+    process = subprocess.Popen(words, stdout=log, stderr=log, env={**inherited, **env}, cwd=tempfile.gettempdir())
+    try:
+        yield f'http://127.0.0.1:{port}', awaited(process, port, start, patience, log)
+    finally:
+        process.terminate()
+        try: process.wait(20)
+        except subprocess.TimeoutExpired: process.kill()
+
+
+def awaited(process, port, start, patience, log):
+    "Seconds until the page answers; what the process wrote when it never does"
+    while time.monotonic() - start < patience and process.poll() is None:
+        try:
+            if httpx.get(f'http://127.0.0.1:{port}/', trust_env=False).status_code == 200: return time.monotonic() - start
+        except httpx.TransportError: time.sleep(.1)
+    log.seek(0)
+    raise RuntimeError(f'the app did not answer within {patience} s:\n{log.read()[-2000:]}')
+
+
+@contextmanager
+def chromium(**options):
+    "The system's Chromium, headless"
+    from playwright.sync_api import sync_playwright
+    found = shutil.which('chromium') or shutil.which('google-chrome')
+    if not found: raise FileNotFoundError('no chromium and no google-chrome on this machine')
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=found, headless=True, args=ARGS, **options)
+        try: yield browser
+        finally: browser.close()
+
+
+def photo(path, seed=0, size=(960, 1280)):
+    "Writes a picture of the world as JPEG, at a camera's shape"
+    from ssl_workbench.show import to_image
+    from ssl_workbench.world import batch
+    frame = batch([500_000 + seed], kind='scene', level=2, size=(size[0] // 4, size[1] // 4), frames=1, truth=False)['frames'][0, 0]
+    to_image(frame).resize(size[::-1]).save(path, quality=90)
+    return Path(path)
+
+
+def drawing(config):
+    "Of a page's config: number, inputs and photo of the event that draws slots after a drop"
+    parts = {c['id']: c for c in config['components']}
+    drop = next(k for k, c in parts.items() if c['props'].get('elem_id') == 'photo')
+    event = next(d for d in config['dependencies'] if [drop, 'change'] in [list(t) for t in d['targets']])
+    return event['id'], [parts[k] for k in event['inputs']], drop
+
+
+def visit(url, path):
+    "One visitor without a browser: opens the page, drops a photo, waits for its slots; (seconds from drop, bytes of the picture)"
+    with httpx.Client(base_url=url, timeout=300, trust_env=False) as web:
+        web.get('/').raise_for_status()
+        number, inputs, drop = drawing(web.get('/config').raise_for_status().json())
+        start = time.monotonic()
+        file = web.post('/gradio_api/upload', files={'files': (path.name, path.read_bytes())}).raise_for_status().json()[0]
+        data = [dict(path=file, meta={'_type': 'gradio.FileData'}) if c['id'] == drop else c['props'].get('value') for c in inputs]
+        session = uuid.uuid4().hex
+        web.post('/gradio_api/queue/join', json=dict(data=data, fn_index=number, session_hash=session)).raise_for_status()
+        picture = web.get(answer(web, session)).raise_for_status().content
+        return time.monotonic() - start, len(picture)
+
+
+def answer(web, session):
+    "Address of the picture that the queue answers with"
+    with web.stream('GET', '/gradio_api/queue/data', params=dict(session_hash=session)) as stream:
+        for line in stream.iter_lines():
+            said = json.loads(line[5:]) if line.startswith('data:') else {}
+            if said.get('msg') == 'process_completed':
+                if not said['success']: raise RuntimeError(f"refused: {said['output']}")
+                return '/gradio_api/file=' + said['output']['data'][0]['path']
+    raise RuntimeError('the queue closed without an answer')
+
+
+def crowd(url, paths):
+    "As many visitors as photos, all at once: each one's seconds; the first failure is raised"
+    gate, answers = threading.Barrier(len(paths)), []
+    def one(path):
+        gate.wait()
+        try: answers.append(visit(url, path))
+        except Exception as e: answers.append(e)
+    threads = [threading.Thread(target=one, args=(p,)) for p in paths]
+    for t in threads: t.start()
+    for t in threads: t.join()
+    for a in answers:
+        if isinstance(a, Exception): raise a
+    return [seconds for seconds, _ in answers]
+
+
+def drops(url, paths):
+    "Seconds from each drop to the changed figure, in Chromium, the page open"
+    figure, seconds = '.figure img', []
+    with chromium() as browser:
+        page = browser.new_page()
+        page.goto(url)
+        page.get_by_role('tab', name='Slots').click()
+        page.locator(figure).first.wait_for()
+        for path in paths:
+            before, start = page.locator(figure).first.get_attribute('src'), time.monotonic()
+            page.locator('#photo input[type=file]').set_input_files(path)
+            page.wait_for_function('([q, old]) => { const i = document.querySelector(q); return i && i.src != old && i.complete && i.naturalWidth }',
+                                   arg=[figure, before])
+            seconds.append(time.monotonic() - start)
+            page.locator('#wins figure').first.wait_for()
+            page.locator('#photo').get_by_role('button', name='Clear').or_(page.locator('#photo button[aria-label^=Remove]')).first.click()
+    return seconds
+
+
+def machine():
+    "Where this was measured"
+    import torch
+    return dict(cores=os.cpu_count(), load=round(os.getloadavg()[0], 2), processor=platform.processor() or platform.machine(),
+                python=platform.python_version(), torch=torch.__version__, gradio=__import__('gradio').__version__)
+
+
+def main():
+    "Measures, prints, writes"
+    with tempfile.TemporaryDirectory() as folder:
+        paths, place = [photo(Path(folder)/f'photo{k}.jpg', k) for k in range(20)], machine()
+        with served() as (url, ready):
+            alone, together = drops(url, paths[:5]), crowd(url, paths)
+    found = dict(ready_s=ready, drop_median_s=statistics.median(alone), drop_s=alone, users=len(together),
+                 users_median_s=statistics.median(together), users_worst_s=max(together))
+    found = {k: [round(x, 2) for x in v] if isinstance(v, list) else round(v, 2) for k, v in found.items()}
+    result = dict(command='python -m benchmarks.app', machine=place, **found)
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(result, indent=1) + '\n')
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == '__main__': main()
