@@ -37,8 +37,8 @@ refresh: $(VENV)/.dev    ## run notebooks at full length, keep their outputs, ti
 tidy: $(VENV)/.dev    ## strip what a run leaves in notebooks: counts, timings, widget state
 	$(BIN)/python nbs/tidy.py $(NB)
 
-bench: $(VENV)/.dev    ## measure speed on this machine
-	$(BIN)/python -m benchmarks.speed
+bench: $(VENV)/.dev    ## measure speed on this machine (MORE='world app': these too)
+	$(BIN)/python -m benchmarks.speed $(MORE)
 
 hooks: $(VENV)/.dev    ## git hooks: readable notebook merges, no untidy notebook committed
 	$(BIN)/nbdev_install_hooks

@@ -421,7 +421,9 @@ def main():
     for name, value in found['largest_differences'].items(): print(name, {k: f'{v:.1e}' for k, v in value.items()})
     print({k: f"{v['max_difference']:.1e}" for k, v in rest.items()})
     print('largest held difference', found['largest_is'], found['largest'])
-    if not args.quick: args.out.write_text(json.dumps(found, indent=1) + '\n')
+    if not args.quick:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(found, indent=1) + '\n')
     dist.destroy_process_group()
     sys.exit(int(not found['largest'] <= TOLERANCE))
 
