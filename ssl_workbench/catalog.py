@@ -503,7 +503,9 @@ def listing() -> str:
     wide = [max(map(len, column)) for column in zip(*rows)]
     return '\n'.join('  '.join(c.ljust(w) for c, w in zip(row, wide)).rstrip() for row in rows)
 
-def show_list(args) -> int:
+def show_list(
+    args,                         # of the command line
+) -> int:                        # exit code
     "Print the catalog"
     print(listing())
     return 0
