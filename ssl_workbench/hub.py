@@ -286,7 +286,7 @@ footer {display: none !important}
 .pair figcaption {grid-column: 1 / -1}
 .page h2 {font-size: 20px; font-weight: 700; letter-spacing: -.01em; margin: 26px 0 4px}
 .page h2 + p {color: var(--body-text-color-subdued); margin: 0 0 12px}
-.methods {display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 260px), 1fr)); gap: 12px; padding: 0; margin: 0; list-style: none}
+.methods {display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); gap: 12px; padding: 0; margin: 0; list-style: none}
 .methods li {background: var(--block-background-fill); border: 1px solid var(--block-border-color); border-radius: 14px; padding: 14px 16px; margin: 0}
 .methods .name {display: flex; justify-content: space-between; gap: 8px; font-weight: 700; font-size: 16px}
 .methods .paper {font-size: 13.5px; line-height: 1.45; margin: 6px 0 8px}
@@ -302,6 +302,7 @@ footer {display: none !important}
 .picker {flex-wrap: wrap}
 .picker .note {flex: 1 1 240px !important; min-width: 220px !important; align-self: center}
 .panel-inputs:empty {display: none}
+.dark input[type=range] {--neutral-200: var(--neutral-700)}
 #said {padding: 0 4px; margin: -4px 0}
 .note {padding: 4px; color: var(--body-text-color-subdued); font-size: 13.5px}
 .figure .image-frame, .figure img {width: 100%}
