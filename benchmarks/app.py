@@ -130,14 +130,16 @@ def drops(url, paths):
         page.goto(url)
         page.get_by_role('tab', name='Slots').click()
         page.locator(figure).first.wait_for()
+        before = page.locator(figure).first.get_attribute('src')
         for path in paths:
-            before, start = page.locator(figure).first.get_attribute('src'), time.monotonic()
+            start = time.monotonic()
             page.locator('#photo input[type=file]').set_input_files(path)
-            page.wait_for_function('([q, old]) => { const i = document.querySelector(q); return i && i.src != old && i.complete && i.naturalWidth }',
+            page.wait_for_function('([q, old]) => { const i = document.querySelector(q); return i && i.getAttribute('src') != old && i.complete && i.naturalWidth }',
                                    arg=[figure, before])
             seconds.append(time.monotonic() - start)
             page.locator('#wins figure').first.wait_for()
             page.locator('#photo').get_by_role('button', name='Clear').or_(page.locator('#photo button[aria-label^=Remove]')).first.click()
+            page.wait_for_function('([q, old]) => document.querySelector(q).getAttribute("src") == old', arg=[figure, before])
     return seconds
 
 
