@@ -134,7 +134,7 @@ def drops(url, paths):
         for path in paths:
             start = time.monotonic()
             page.locator('#photo input[type=file]').set_input_files(path)
-            page.wait_for_function('([q, old]) => { const i = document.querySelector(q); return i && i.getAttribute('src') != old && i.complete && i.naturalWidth }',
+            page.wait_for_function('([q, old]) => { const i = document.querySelector(q); return i && i.getAttribute("src") != old && i.complete && i.naturalWidth }',
                                    arg=[figure, before])
             seconds.append(time.monotonic() - start)
             page.locator('#wins figure').first.wait_for()
