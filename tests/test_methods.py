@@ -1,4 +1,5 @@
 """One contract, held by every method that the catalog calls ready; and the bundled weights."""
+import importlib
 import math
 
 import pytest
@@ -143,3 +144,18 @@ def test_bundled_weights_load(name):
     with torch.no_grad(): pooled = method.features(frames[:, 0] / 255)['pooled']
     assert pooled.isfinite().all() and pooled.std(0).mean() > 1e-3
     assert said['scores'] and all(s['baselines'] for s in said['scores'])
+
+
+@pytest.mark.parametrize('name', BUNDLED)
+def test_bundled_score_comes_back(name):
+    "One figure of the card, made again from the shipped file"
+    said = house.card(name)
+    recipe = importlib.import_module(f"benchmarks.weights.{said['method']}")
+    what, then, now = recipe.recheck(house.load(name), said)
+    assert now == pytest.approx(then, abs=5e-3), what
+
+
+@pytest.mark.parametrize('name', BUNDLED)
+def test_bundled_weights_are_small(name):
+    "At most 4 MB a file"
+    assert (house.core.weights_dir()/f'{name}.safetensors').stat().st_size <= 4e6

@@ -1,0 +1,119 @@
+"""Trains a bundled weight as its recipe says, scores it beside its baselines, writes weights and card.
+
+A method's recipes live in `benchmarks/weights/<method>.py`, which holds
+
+    recipes       name → Recipe
+    scores        (method, name) → list of the card's scores
+
+A stopped command goes on from the newest checkpoint of its run. `--score` trains nothing and writes the card anew.
+"""
+import argparse
+import importlib
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from ssl_workbench import catalog, core
+from ssl_workbench.learner import newest_checkpoint, read_log
+
+SOURCES = {
+    'world': dict(source='ssl_workbench.world, drawn by this project', licence='Apache-2.0'),
+    'camvid': dict(source='CamVid (Brostow et al. 2009), SegNet\'s 11 classes and split', licence='for research; not redistributed'),
+    'cifar10': dict(source='CIFAR-10 (Krizhevsky 2009)', licence='not stated by its authors; not redistributed')}
+POINTS = 200                        # of the reference curve
+
+
+@dataclass(frozen=True)
+class Recipe:
+    "How one bundled file is made"
+    method: str                     # of the catalog
+    data: str                       # as `ssl-workbench train --data` takes it
+    preset: str = 'cpu'
+    changes: dict = field(default_factory=dict)  # settings that differ from the preset
+    seed: int = 0
+
+
+def recipe_of(name:str):
+    "(recipe, its module); ValueError lists what there is"
+    found = {}
+    for entry in catalog.catalog:
+        if entry.state != 'ready': continue
+        home = importlib.import_module(f'benchmarks.weights.{entry.name}')
+        found |= {n: (r, home) for n, r in home.recipes.items()}
+    if name not in found: raise ValueError(f"there is no recipe '{name}': there are {', '.join(found)}")
+    return found[name]
+
+
+def trained(recipe, out, device):
+    "The learner at the end of its run, resumed where a run was begun"
+    config = catalog.revise(core.pick(catalog.module(recipe.method).presets, recipe.preset), recipe.changes)
+    data = catalog.training_data(recipe.data, catalog.find(recipe.method), config)
+    learner = catalog.learner_of(recipe.method, config, data, recipe.seed, out, device)
+    learner.save_every = 500
+    if newest_checkpoint(out): learner.load()
+    start = time.time()
+    for step in learner.steps():
+        if (step.i + 1) % 200 == 0:
+            print(f'{step.i + 1}/{step.t:.0%}', {k: round(v, 3) for k, v in (step.terms | step.meter).items()}, f'{time.time() - start:.0f} s', flush=True)
+    return learner
+
+
+def curve(out) -> dict:
+    "The run's loss, averaged over equal stretches"
+    log = read_log(out)
+    size = max(1, len(log) // POINTS)
+    parts = [log[i:i + size] for i in range(0, len(log) - size + 1, size)]
+    return dict(step=[p[-1]['i'] for p in parts], total=[round(sum(r['total'] for r in p) / len(p), 4) for p in parts])
+
+
+def processor() -> str:
+    "The device's name"
+    if torch.cuda.is_available(): return torch.cuda.get_device_name()
+    lines = Path('/proc/cpuinfo').read_text().splitlines() if Path('/proc/cpuinfo').exists() else []
+    name = next((x.split(':', 1)[1].strip() for x in lines if x.startswith('model name')), platform.machine())
+    return f'CPU ({name})'
+
+
+def commit() -> str:
+    "The checkout's commit, with a plus where files were changed"
+    run = lambda *words: subprocess.run(['git', *words], capture_output=True, text=True, cwd=Path(__file__).parent).stdout.strip()
+    return (run('rev-parse', '--short', 'HEAD') or 'unknown') + ('+' if run('status', '--porcelain', '--', 'ssl_workbench') else '')
+
+
+def card_of(name, recipe, method, out, found) -> dict:
+    "All that a card holds but the fingerprint"
+    log = read_log(out)
+    sets = list(dict.fromkeys(part.split(':')[0] for part in recipe.data.split('+')))
+    return dict(method=recipe.method, preset=recipe.preset, config=dict(vars(method.config)), changed=recipe.changes, seed=recipe.seed,
+                steps=len(log), data=[dict(name=part, **SOURCES[s]) for part, s in zip(recipe.data.split('+'), sets)],
+                device=processor(), threads=torch.get_num_threads(), wall_seconds=round(sum(r['seconds'] for r in log), 1),
+                torch=torch.__version__, commit=commit(), command=f'python -m benchmarks.weights {shlex.quote(name)}',
+                scores=found, curve=curve(out))
+
+
+def main(argv=None) -> None:
+    "Train, score, write"
+    p = argparse.ArgumentParser(prog='python -m benchmarks.weights', description=__doc__.splitlines()[0])
+    p.add_argument('name', help='of the recipe')
+    p.add_argument('--out', help='folder of the run; default runs/weights-NAME')
+    p.add_argument('--device')
+    p.add_argument('--score', action='store_true', help='train nothing; score the newest checkpoint')
+    args = p.parse_args(argv)
+    try: recipe, home = recipe_of(args.name)
+    except ValueError as e: sys.exit(f'benchmarks.weights: {e}')
+    out = args.out or f'runs/weights-{args.name}'
+    method = catalog.load(out) if args.score else trained(recipe, out, args.device).method
+    method.eval()
+    draft = card_of(args.name, recipe, method, out, [dict(name='none', value=0., protocol='not scored', baselines={'none': 0.})])
+    file = catalog.save_weights(method, Path(out)/args.name, draft)
+    method = catalog.load(file).to(core.device(args.device))       # what is scored is what is shipped
+    found = home.scores(method, args.name)
+    file = catalog.save_weights(method, core.weights_dir()/args.name, card_of(args.name, recipe, method, out, found))
+    for s in found: print(f"{s['name']}: {s['value']:.3f} ± {s['half']:.3f}   {s['baselines']}")
+    print(file, file.stat().st_size, 'bytes')
