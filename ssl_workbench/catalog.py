@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['catalog', 'schema', 'Entry', 'find', 'module', 'revise', 'settings', 'faults', 'inference_state', 'sha256',
-           'save_weights', 'cards', 'card', 'build', 'made', 'load', 'training_data', 'usable', 'learner_of', 'train',
-           'labelled_halves', 'probe_scores', 'probe', 'listing', 'show_list', 'app', 'parser', 'main']
+           'save_weights', 'cards', 'card', 'reference', 'build', 'made', 'load', 'training_data', 'usable',
+           'learner_of', 'train', 'labelled_halves', 'probe_scores', 'probe', 'listing', 'show_list', 'app', 'parser',
+           'main']
 
 # %% ../nbs/29_catalog.ipynb #2961df7e
 import argparse
@@ -249,6 +250,14 @@ def _read_card(path:Path) -> dict:
     except ValueError: raise ValueError(f'{path} is not JSON') from None
     if bad := faults(found, schema): raise ValueError(f"{path}: {'; '.join(bad)}")
     return found
+
+# %% ../nbs/29_catalog.ipynb #f1998bd7
+def reference(
+    name_or_path,                 # as `load` takes it
+) -> list:                        # of dicts: i, total
+    "The loss curve of the run that made the weights, as `show.curves` takes it"
+    curve = card(name_or_path)['curve']
+    return [dict(i=i, total=total) for i, total in zip(curve['step'], curve['total'], strict=True)]
 
 # %% ../nbs/29_catalog.ipynb #82679989
 def build(

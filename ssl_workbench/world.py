@@ -719,6 +719,26 @@ def _shadows(
     dark = .36 * (1 - _send(plan.flat, x.device))[:, None, None, None, None]
     return _seen(cards[:, :1], plan, x, y, shift)[:, :, 0].mul_(-1 / .5).add_(.45).clamp_(0, 1).mul_(dark)
 
+def _order(
+    plan:Plan,                    # B videos
+) -> np.ndarray:                  # (B,N,T) int
+    "Which object is painted k-th: as in the first frame, but by depth where one has overtaken another that it may overlap"
+    first = np.arange(plan.card.shape[1])[:, None] + 0 * plan.depth[:, 1:].astype(int)
+    if not plan.road.shape[1]: return first                   # depths stay as they are
+    (zi, zj), (ri, rj), (di, dj) = [(a[:, :, None], a[:, None]) for a in (plan.tau[:, 1:], np.abs(plan.alpha[:, 1:]), plan.depth[:, 1:])]
+    met = np.abs(zi - zj) < SPAN * (ri + rj) + .05
+    passed = met & (di >= 0) & (di < dj) & (first[:, :, None] < first[:, None])
+    return np.argsort(np.where(passed.any((1, 2))[:, None], -plan.depth[:, 1:], first), 1, kind='stable')
+
+def _arrange(
+    order:np.ndarray,             # (B,N,T) of `_order`
+    *layers,                      # (B,N,T,…) each; changed
+) -> None:
+    "Put the layers of those frames in which something has overtaken in the order of painting"
+    b, t = np.nonzero((order != np.arange(order.shape[1])[:, None]).any(1))
+    for layer in layers if len(b) else ():
+        layer[b, :, t] = layer[b[:, None], order[b, :, t], t[:, None]]
+
 def _paint(
     plan:Plan, size, device,      # what, (H,W), where
     plain:bool,                   # no shadow, no screen-fixed light
@@ -732,6 +752,7 @@ def _paint(
     dist, tone = dist * radius, _ramp(tone * radius, 2.5)
     cover, shade = (.5 - dist * (1 / EDGE)).clamp_(0, 1), _shading(plan, dist, radius, x, y, plain)
     shadow = None if plain or plan.flat.all() else 1 - _shadows(cards, plan, x, y)
+    _arrange(_order(plan), c.movedim(4, 2), tone, cover, shade, *([] if shadow is None else [shadow]))
     for k in range(dist.shape[1]):
         if shadow is not None: rgb.mul_(shadow[:, None, k])
         paint = (c[:, k, 1] * tone[:, None, k]).add_(c[:, k, 0]).mul_(shade[:, None, k])
@@ -793,10 +814,11 @@ def _road_flow(
 # %% ../nbs/01_world.ipynb #3b546051
 def _visible(
     plan:Plan, ids, flow, dist,   # ids (B,T,H,W), flow (B,T-1,2,H,W), dist (B,N,T,H,W)
+    rank,                         # (B,1+N,T) uint8, when each layer is painted
     x, y, half:float,             # where the pixels are, pixels a unit
 ) -> torch.Tensor:                # (B,T-1,1,H,W) bool
     "Whether a pixel is of one layer alone and lands in the frame with no nearer layer over it"
-    dev, (b, n) = x.device, plan.card.shape
+    dev = x.device
     qx, qy = x + flow[:, :, 0] / half, y[:, None] + flow[:, :, 1] / half        # (B,T-1,H,W)
     inside = (qx >= x[0]) & (qx <= x[-1]) & (qy >= y[0]) & (qy <= y[-1])
     fr, fi, cr, ci = [p[..., None, None] for p in _local(plan.alpha[:, 1:, 1:], plan.tau[:, 1:, 1:], SPAN, dev)]
@@ -804,9 +826,17 @@ def _visible(
     cards = _shapes(dev)[_send(plan.card, dev).flatten()]
     there = F.grid_sample(cards, grid.flatten(0, 1).flatten(1, 2), padding_mode='border', align_corners=True)
     scale = _send(np.abs(plan.alpha[:, 1:, 1:]) * half, dev)[..., None, None]
-    near = torch.arange(1, n + 1, device=dev).view(n, 1, 1, 1) > ids[:, None, :-1]
-    covered = (there.view(grid.shape[:-1]) * scale < 1) | (dist[:, :, :-1] < EDGE / 2)
-    return (inside & ~(covered & near).any(1))[:, :, None]
+    over, beside = there.view(grid.shape[:-1]) * scale < 1, dist[:, :, :-1] < EDGE / 2
+    now, then = (_nearer(r, ids[:, :-1]) for r in (rank[:, :, :-1], rank[:, :, 1:]))
+    covered = over.logical_and_(then).logical_or_(beside.logical_and_(now))
+    return (inside & ~covered.any(1))[:, :, None]
+
+def _nearer(
+    rank, ids,                    # rank (B,1+N,T), ids (B,T,H,W)
+) -> torch.Tensor:                # (B,N,T,H,W) bool
+    "Whether each object is painted after the layer of the pixel"
+    own = rank.transpose(1, 2).gather(2, ids.flatten(2)).view(ids.shape)
+    return rank[:, 1:, :, None, None] > own[:, None]
 
 def _boxes(
     ids:torch.Tensor,             # (B,T,H,W)
@@ -823,6 +853,23 @@ def _boxes(
     return boxes.masked_fill_((x2 <= x1)[..., None], float('nan'))
 
 # %% ../nbs/01_world.ipynb #f086820f
+def _front(
+    inside:torch.Tensor,          # (B,N,T,H,W) bool
+    order:np.ndarray,             # (B,N,T) which object is painted k-th
+):                                # (B,T,H,W) int64, (B,1+N,T) uint8
+    "The number of the layer in front at each pixel, and when each layer is painted"
+    rank = _with_ground(np.argsort(order, 1) + 1, inside.device)
+    last = (inside * rank[:, 1:, :, None, None]).amax(1).long()
+    names = _with_ground(order + 1, inside.device).long().transpose(1, 2)         # (B,T,1+N)
+    return names.gather(2, last.flatten(2)).view(last.shape), rank
+
+def _with_ground(
+    numbers:np.ndarray,           # (B,N,T), from 1
+    device,                       # where
+) -> torch.Tensor:                # (B,1+N,T) uint8
+    "Numbers of objects with the background's before them, 0"
+    return F.pad(_send(numbers.astype(np.uint8), device), (0, 0, 1, 0))
+
 def _truth(
     plan:Plan, size, device,      # what, (H,W), where
 ) -> dict:
@@ -830,8 +877,7 @@ def _truth(
     n, half, (x, y) = plan.card.shape[1], min(size) / 2, _axes(size, device)
     cards = _shapes(device)[_send(plan.card, device).flatten()]
     dist = _seen(cards, plan, x, y)[:, :, 0] * _send(np.abs(plan.alpha[:, 1:]) * half, device)[..., None, None]
-    number = torch.arange(1, n + 1, device=device, dtype=torch.uint8).view(n, 1, 1, 1)
-    ids = ((dist < 0) * number).amax(1).long()                                  # (B,T,H,W)
+    ids, rank = _front(dist < 0, _order(plan))
     flow = _flow(plan, ids[:, :-1], x, y, half, back=False)
     look = lambda table: _send(table, device).gather(-1, ids.flatten(2)).view(ids.shape)
     label = np.concatenate([np.zeros_like(plan.label[:, :1]), plan.label], 1)[:, None].repeat(ids.shape[1], 1)
@@ -840,7 +886,7 @@ def _truth(
         on = (ids == 0) & (y[:, None] > _send(plan.road[:, 1], device)[..., None, None])
         depth = torch.where(on, _plane_of(plan, x, y)[1].clamp(max=FURTHEST), depth)
     return dict(flow=flow, flow_back=_flow(plan, ids[:, 1:], x, y, half, back=True),
-                visible=_visible(plan, ids, flow, dist, x, y, half), instances=ids,
+                visible=_visible(plan, ids, flow, dist, rank, x, y, half), instances=ids,
                 classes=look(label), depth=depth, boxes=_boxes(ids, n))
 
 # %% ../nbs/01_world.ipynb #edea4294

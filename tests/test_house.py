@@ -286,3 +286,10 @@ def test_no_pickles_and_no_machine_paths():
     text = [p for p in files if p.suffix in ('.py', '.ipynb', '.md', '.toml', '.ini', '.json') and p.parent != ROOT/'tests']
     found = [p.name for p in text if re.search(r'(?<![\w.])/(work|root|home)/\w', p.read_text(encoding='utf-8'))]
     assert found == []
+
+
+def test_readme_results():
+    "README's results are those of the cards and of the committed claims"
+    from benchmarks.table import written
+    text = (ROOT/'README.md').read_text(encoding='utf-8')
+    assert written(text) == text, 'run: python -m benchmarks.table --write'

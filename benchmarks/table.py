@@ -1,0 +1,52 @@
+"""README's table of results, made from the cards and the committed claims: `python -m benchmarks.table --write`."""
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+
+from ssl_workbench import catalog
+from ssl_workbench.claims import load_claims, verdicts
+
+README = Path(__file__).resolve().parent.parent/'README.md'
+BETWEEN = re.compile(r'(<!-- results[^>]*-->\n).*?(<!-- /results -->)', re.S)
+
+
+def score_rows(name, card):
+    "One line a score: ours with its interval, and each baseline"
+    for s in card['scores']:
+        beside = ' · '.join(f'{k} {v:.3f}' for k, v in s['baselines'].items())
+        yield f"| `{name}` | {s['name']} | **{s['value']:.3f}** ± {s['half']:.3f} | {beside} |"
+
+
+def made(name, card):
+    "How the weights came to be"
+    data = ' + '.join(d['name'] for d in card['data'])
+    return (f"`{name}`: {card['steps']:,} steps of {card['config']['batch']} pictures on {data}, {card['preset']} preset "
+            f"with {len(card['changed'])} settings changed, seed {card['seed']}, {card['wall_seconds'] / 60:.0f} min on {card['device']}; again: `{card['command']}`")
+
+
+def claim_row(result):
+    "One line a claim: how many of its sentences hold"
+    said = Counter(v['verdict'] for v in verdicts(result))
+    words = ', '.join(f'{n} {w}' for w, n in sorted(said.items()))
+    return f"| {result['where']} | {result['sentence']} | {words} | `{result['command']}` |"
+
+
+def table() -> str:
+    "The markdown between README's marks"
+    cards, claims = catalog.cards(), load_claims()
+    lines = ['| weights | score | value ± 95 % interval over three probe seeds | baselines |', '|---|---|---|---|']
+    lines += [row for name, card in cards.items() for row in score_rows(name, card)]
+    lines += ['', *(f'- {made(name, card)}' for name, card in cards.items()), '']
+    lines += ['| of the paper | sentence | pairs, over three seeds | again |', '|---|---|---|---|', *map(claim_row, claims)]
+    return '\n'.join(lines) + '\n'
+
+
+def written(text) -> str:
+    "README with the table between its marks"
+    return BETWEEN.sub(lambda m: m[1] + table() + m[2], text)
+
+
+if __name__ == '__main__':
+    if '--write' in sys.argv: README.write_text(written(README.read_text(encoding='utf-8')), encoding='utf-8')
+    else: print(table())
