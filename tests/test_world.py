@@ -186,14 +186,56 @@ def test_there_and_back(kind, level):
 @every_kind
 @every_level
 def test_hidden_means_something_nearer(kind, level):
-    "A pixel that lands well inside something drawn nearer is not visible; that something is nearer in depth"
+    "A pixel that lands well inside another object is not visible; that object is nearer in depth"
     p = pairs(kind, level, 8)
     lands, inside = warp(one_hot(p['ids_next'], p['n']), p['flow'])
     there = lands.argmax(1)
-    covered = inside & (lands.amax(1) > .999) & (there > p['ids'])
+    over = (there > p['ids']) | ((there > 0) & (there != p['ids']) & inner(p['ids']))     # an overtaken pole is thinner than a pixel's step
+    covered = inside & (lands.amax(1) > .999) & over
     assert covered.sum() > 50 and not (covered & p['visible']).any()
-    if kind == 'drive': return                                # the ground's depth differs from place to place
-    assert (warp(p['depth_next'][:, None], p['flow'])[0][:, 0] < p['depth'] + 1e-4)[covered].all()
+    drives_off = .03 if kind == 'drive' else 1e-4             # what is overtaken may itself move away, a little a frame
+    assert (warp(p['depth_next'][:, None], p['flow'])[0][:, 0] < p['depth'] + drives_off)[covered].all()
+
+
+def shared_box(a, b, size):
+    "(H,W) bool: the part of the frame in both boxes"
+    x1, y1, x2, y2 = [int(v) for v in (*torch.maximum(a[:2], b[:2]), *torch.minimum(a[2:], b[2:]))]
+    mask = torch.zeros(size, dtype=torch.bool)
+    mask[y1:max(y1, y2), x1:max(x1, x2)] = True
+    return mask
+
+
+OVERTAKING = [7, 16, 21, 22, 26, 37, 50, 70, 100, 109]        # drives in which one thing passes another
+
+
+@every_kind
+@every_level
+def test_the_nearest_is_in_front(kind, level):
+    "Of all objects whose shape covers a pixel the nearest is seen, worked out from the plan without any order of painting"
+    cpu, size, seeds = torch.device('cpu'), (64, 64), torch.tensor(OVERTAKING)
+    plan = world._plan(seeds, kind, level, torch.arange(8).numpy(), size)
+    cards = world._shapes(cpu)[torch.as_tensor(plan.card).flatten()]
+    covers = world._seen(cards, plan, *world._axes(size, cpu))[:, :, 0] < 0
+    depth = torch.as_tensor(plan.depth[:, 1:, :, None, None]).float()
+    nearest = torch.where(covers, depth, torch.inf).amin(1)
+    b = world.batch(seeds, kind=kind, level=level, size=size, frames=8)
+    seen = b['instances'] > 0
+    assert torch.equal(seen, covers.any(1)) and torch.equal(b['depth'][seen], nearest[seen])
+
+
+@pytest.mark.parametrize('level', [1, 2, 3])
+def test_overtaken_traffic_is_drawn_behind(level):
+    "Where an object has come nearer than one drawn after it at first, the pixels show what the truth says is in front"
+    b = world.batch(OVERTAKING, kind='drive', level=level, plain=True)
+    ahead, errors = [warp(f[1:], flow)[0] - f[:-1].float() for f, flow in zip(b['frames'], b['flow'])], []
+    for i, (ids, depth, boxes) in enumerate(zip(b['instances'], b['depth'], b['boxes'])):
+        for t in range(7):
+            z = {int(k): depth[t][ids[t] == k][0].item() for k in ids[t].unique() if k}
+            for m, n in [(m, n) for m in z for n in z if m < n and z[m] < z[n]]:
+                both = shared_box(boxes[t, m - 1], boxes[t, n - 1], ids.shape[1:]) & ((ids[t] == m) | (ids[t] == n))
+                errors.append(ahead[i][t].abs().amax(0)[both & b['visible'][i, t, 0] & inner(ids[t:t + 1])[0]])
+    errors = torch.cat(errors)
+    assert len(errors) > 40 and errors.quantile(.9) < 15, (len(errors), errors.quantile(.9))
 
 
 @every_kind
