@@ -18,7 +18,7 @@ import torch.nn.functional as F
 
 from .core import child, uniform
 
-# %% ../nbs/01_world.ipynb #995c5c0b
+# %% ../nbs/01_world.ipynb #b6a8a0d9
 kinds = ('iconic', 'scene', 'drive', 'motion', 'bounce')
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Level:
     sway:float                    # motion of the camera where the object's motion is the class
     actions:int                   # how many motions to tell apart
 
+# %% ../nbs/01_world.ipynb #0f59e424
 LEVELS = (
     Level(4,  (2, 4),  (.30, .46), 1.0, 1,  .15, 0.0, 3, 0.35, 0.0, .04, 0., 4),
     Level(6,  (3, 5),  (.24, .44), 1.0, 3,  .30, 0.6, 4, 0.60, 0.2, .05, 0., 6),
@@ -45,7 +46,7 @@ LEVELS = (
     Level(12, (4, 10), (.11, .52), 1.7, 10, 1.2, 1.0, 6, 1.00, 1.0, .06, .04, 10),
 )
 
-# %% ../nbs/01_world.ipynb #ea7467c0
+# %% ../nbs/01_world.ipynb #8b3289e4
 COLOURS = {
     'red': (.84, .24, .24), 'yellow': (.97, .79, .27), 'blue': (.20, .44, .78), 'green': (.27, .63, .37),
     'orange': (.94, .54, .19), 'pink': (.93, .53, .67), 'turquoise': (.16, .66, .67),
@@ -56,6 +57,8 @@ CLASSES = (                       # name of the shape, its texture, its own colo
     ('triangle', 'stripes', 'green'), ('ring', 'plain', 'orange'), ('heart', 'plain', 'pink'),
     ('cross', 'plaid', 'turquoise'), ('moon', 'waves', 'purple'), ('hexagon', 'rings', 'brown'),
     ('pill', 'zigzag', 'white'), ('flower', 'spots', 'red'), ('drop', 'bands', 'blue'))
+
+# %% ../nbs/01_world.ipynb #f81676b3
 TRAFFIC = (                       # what stands by a road: shape, texture, own colour
     ('car', 'car', 'red'), ('tree', 'tree', 'green'), ('house', 'house', 'white'), ('sign', 'sign', 'yellow'),
     ('truck', 'truck', 'blue'), ('person', 'person', 'orange'))
@@ -69,12 +72,13 @@ PLACES = {                        # stuff above and below the horizon, two colou
     'room': ('plaid', 'planks', (.87, .82, .70), (.77, .69, .57), (.52, .36, .25), (.68, .50, .35)),
 }
 
-# %% ../nbs/01_world.ipynb #b6a8a0d9
+# %% ../nbs/01_world.ipynb #d5ada002
 EDGE = 1.6                        # width of an edge's soft step, pixels
 SHUTTER = .16                     # a moving picture is exposed from t - SHUTTER to t + SHUTTER
 SPAN, GRID = 1.6, 96              # an object's card covers [-SPAN,SPAN]^2 with GRID^2 samples
 FAR, WIDE = 2.4, 192              # the same for a background's card
 
+# %% ../nbs/01_world.ipynb #4eac4b4c
 def _plane(
     span:float,                   # half width
     n:int,                        # samples a side
@@ -82,6 +86,7 @@ def _plane(
     "Coordinates of a card's samples, x right, y down"
     return np.meshgrid(np.linspace(-span, span, n), np.linspace(-span, span, n))
 
+# %% ../nbs/01_world.ipynb #fe85e1be
 def _polygon(
     x, y,                         # (n,n) where
     points,                       # [(x,y), …] corners in order
@@ -105,6 +110,7 @@ def _round(
     angles = start + 2 * np.pi * np.arange(n) / n
     return [(radius(i) * np.cos(a), radius(i) * np.sin(a)) for i, a in enumerate(angles)]
 
+# %% ../nbs/01_world.ipynb #9b8eea6c
 def _box(
     x, y,                         # (n,n) where
     w:float, h:float,             # half width and half height
@@ -116,7 +122,7 @@ def _box(
 
 def _union(*parts): return np.minimum.reduce(parts)
 
-# %% ../nbs/01_world.ipynb #0f59e424
+# %% ../nbs/01_world.ipynb #586e2aa0
 def _heart():
     "Corners of a heart"
     t = 2 * np.pi * np.arange(48) / 48
@@ -128,6 +134,7 @@ def _drop():
     t = 2 * np.pi * np.arange(48) / 48
     return list(zip(.66 * np.sin(t) * np.sin(t / 2)**1.3 * 1.25, -.95 * np.cos(t)))
 
+# %% ../nbs/01_world.ipynb #00098689
 SHAPES = {
     'disc': lambda x, y: np.hypot(x, y) - .88,
     'star': lambda x, y: _polygon(x, y, _round(10, lambda i: (1.04, .46)[i % 2])) - .02,
@@ -153,7 +160,7 @@ SHAPES = {
                                   _box(x + .15, y - .65, .11, .35), _box(x - .15, y - .65, .11, .35)),
 }
 
-# %% ../nbs/01_world.ipynb #8b3289e4
+# %% ../nbs/01_world.ipynb #f4eea459
 def _wave(
     x,                            # (n,n) where
     period:float,                 # length of one wave
@@ -173,6 +180,7 @@ def _noise(
     smooth = np.fft.ifft2(np.fft.fft2(white) * keep).real
     return np.clip(smooth / smooth.std() / 2, -1, 1)
 
+# %% ../nbs/01_world.ipynb #85ca448a
 def _lattice(
     x, y,                         # (n,n) where
     period:float,                 # distance of two points
@@ -182,6 +190,7 @@ def _lattice(
     dx = (x / period + .5 * (row % 2)) % 1 - .5
     return np.hypot(dx * period, y - (row + .5) * period * .866)
 
+# %% ../nbs/01_world.ipynb #6d4f193d
 TEXTURES = {                      # positive: second colour
     'plain': lambda x, y, s: np.full_like(x, -.3),
     'dots': lambda x, y, s: .17 - _lattice(x + .2 * s, y, .62),
@@ -231,7 +240,7 @@ def _stuff(
             'tiles': lambda: _brick(x, y, .46, .46, 0.), 'planks': lambda: _brick(x, y, 1.5, .24),
             'plaid': lambda: .5 * np.sin(12 * x) + .5 * np.sin(12 * y)}[name]()
 
-# %% ../nbs/01_world.ipynb #993d6444
+# %% ../nbs/01_world.ipynb #7a678b3b
 VARIANTS = 4
 
 @lru_cache
@@ -240,6 +249,7 @@ def _shapes(device) -> torch.Tensor:              # (18,1,GRID,GRID) float32
     if device.type != 'cpu': return _shapes(torch.device('cpu')).to(device)
     return torch.tensor(np.stack([f(*_plane(SPAN, GRID)) for f in SHAPES.values()]), dtype=torch.float32)[:, None]
 
+# %% ../nbs/01_world.ipynb #2083a4ca
 @lru_cache
 def _textures(device) -> torch.Tensor:            # (17*VARIANTS,1,GRID,GRID) float32
     "One card a texture and variant"
@@ -248,6 +258,7 @@ def _textures(device) -> torch.Tensor:            # (17*VARIANTS,1,GRID,GRID) fl
     cards = [f(x, y, v) for f in TEXTURES.values() for v in range(VARIANTS)]
     return torch.tensor(np.stack(cards), dtype=torch.float32)[:, None]
 
+# %% ../nbs/01_world.ipynb #876c808d
 def _place(
     above:str, below:str,         # stuff
     v:int,                        # variant
@@ -266,6 +277,7 @@ def _places(device) -> torch.Tensor:              # (6*VARIANTS,2,WIDE,WIDE) flo
     cards = [_place(p[0], p[1], v) for p in PLACES.values() for v in range(VARIANTS)]
     return torch.tensor(np.stack(cards), dtype=torch.float32)
 
+# %% ../nbs/01_world.ipynb #0a034d67
 @lru_cache
 def _scenery(device) -> torch.Tensor:             # (6*VARIANTS,3,WIDE,WIDE) float32
     "For drives, one card a place and variant: distance to the hills, sky, ground"
@@ -278,7 +290,7 @@ def _scenery(device) -> torch.Tensor:             # (6*VARIANTS,3,WIDE,WIDE) flo
         cards.append(np.stack([hills, sky, _stuff(below, v % VARIANTS)]))
     return torch.tensor(np.stack(cards), dtype=torch.float32)
 
-# %% ../nbs/01_world.ipynb #7a678b3b
+# %% ../nbs/01_world.ipynb #9a86d31e
 @dataclass
 class Plan:
     "Everything about B videos but the pixels; similarities as complex numbers, screen = alpha * card + tau"
@@ -297,6 +309,7 @@ class Plan:
     road:np.ndarray               # (B,4,T) drive: vanishing point x, y, way gone, way a frame; else (B,0,T)
     flat:np.ndarray               # (B,) 1: no shading at all
 
+# %% ../nbs/01_world.ipynb #f954cc9e
 def _pick(
     u,                            # (…) in [0,1)
     n,                            # how many
@@ -319,7 +332,7 @@ def _spread(
         chosen[:, k] = np.take_along_axis(spots[:, k], best[:, None], 1)[:, 0]
     return chosen
 
-# %% ../nbs/01_world.ipynb #2083a4ca
+# %% ../nbs/01_world.ipynb #5cc8c1be
 def _looks(
     seeds,                        # (B,) int64
     level:Level,                  # how hard
@@ -349,6 +362,7 @@ def _two(
     other = np.where(((v < .5) & (hue != len(COLOURS) - 1))[..., None], pale, dark)
     return np.clip(np.stack([base, base + contrast * (other - base)], -2), 0, 1)
 
+# %% ../nbs/01_world.ipynb #801c443a
 def _backdrop(
     seeds,                        # (B,) int64
     level:Level,                  # how hard
@@ -365,7 +379,7 @@ def _backdrop(
     return dict(place=place * VARIANTS + _pick(u[:, 1], VARIANTS), ground=np.clip(ground, 0, 1),
                 light=np.exp(1j * np.pi * (1.25 + .3 * (u[:, 10] - .5))))
 
-# %% ../nbs/01_world.ipynb #876c808d
+# %% ../nbs/01_world.ipynb #b371e1f7
 def _camera(
     seeds,                        # (B,) int64
     speed:float,                  # fastest motion, a frame
@@ -392,6 +406,7 @@ def _paths(
     alpha = radius[..., None] * np.exp(.03 * (u[..., 6, :] - .5) * t + 1j * (tilt + spin * t))
     return alpha, start[..., None] + drift * t + bend * t * t / 2
 
+# %% ../nbs/01_world.ipynb #6db8bc7e
 def _finish(
     looks:dict, backdrop:dict,    # of `_looks` and `_backdrop`
     camera,                       # alpha, tau of the background, (B,1,T) each
@@ -413,6 +428,7 @@ def _finish(
 
 FURTHEST = 50.                    # depth of a background
 
+# %% ../nbs/01_world.ipynb #dd662c5d
 def _largest(
     plan:Plan,                    # B videos
 ) -> np.ndarray:                  # (B,N)
@@ -478,7 +494,7 @@ def _motion(
                    _camera(seeds, level.sway, t), alpha, start[:, None] + of(moves), np.ones_like(alpha.real),
                    action=action)
 
-# %% ../nbs/01_world.ipynb #e578fc59
+# %% ../nbs/01_world.ipynb #2910d5c4
 def collide(
     p, v, r,                      # (B,N) complex places, complex velocities, radii; mass = r^2; v changes
     near,                         # (B,N,N) bool: pairs that touch
@@ -493,6 +509,7 @@ def collide(
         v[b, i] -= 2 * mj / (mi + mj) * closing * n
         v[b, j] += 2 * mi / (mi + mj) * closing * n
 
+# %% ../nbs/01_world.ipynb #6da746f7
 def _balls(
     p, v, r,                      # (B,N) complex places, complex velocities, radii
     frames:int,                   # T
@@ -510,6 +527,7 @@ def _balls(
         seen.append(p)
     return np.stack(seen[::steps], -1)
 
+# %% ../nbs/01_world.ipynb #67424246
 def _bounce(
     seeds,                        # (B,) int64
     level:Level,                  # how many balls, how fast
@@ -534,13 +552,15 @@ def _bounce(
     return _finish(looks, backdrop, (still, 0 * still), r[..., None] * still, tau,
                    np.where(here, 1., -1.)[..., None] * still.real, flat=np.ones(len(r)))
 
+# %% ../nbs/01_world.ipynb #0bbe830e
 GROUNDS = np.array([(.93, .91, .86), (.20, .22, .28), (.72, .78, .80)])       # of bounce: paper, slate, mist
 
-# %% ../nbs/01_world.ipynb #2910d5c4
+# %% ../nbs/01_world.ipynb #f086820f
 FOCAL, HEIGHT = 1.1, 1.           # drive: a point at depth Z, side X is seen at FOCAL * (X, HEIGHT) / Z
 STAND = {'car': (.40, .74), 'tree': (.95, 1.), 'house': (1.2, 1.), 'sign': (.48, 1.), 'truck': (.60, .82),
          'person': (.36, 1.)}     # radius of each thing, and how far below its middle it stands
 
+# %% ../nbs/01_world.ipynb #edea4294
 def _drive(
     seeds,                        # (B,) int64
     level:Level,                  # how much traffic, how fast
@@ -569,7 +589,7 @@ def _drive(
                    tau - point, np.where(here, z, -1.), road=road)
     return plan
 
-# %% ../nbs/01_world.ipynb #1d3204cf
+# %% ../nbs/01_world.ipynb #10f883b5
 def _axes(
     size:tuple,                   # (H,W)
     device,                       # where
@@ -585,6 +605,7 @@ def _send(
     "A numpy array as a tensor on the device"
     return torch.as_tensor(np.ascontiguousarray(a, np.float32 if a.dtype.kind == 'f' else None)).to(device)
 
+# %% ../nbs/01_world.ipynb #5f937aef
 def _local(
     alpha, tau,                   # (…) complex numpy
     span:float,                   # half width of the card
@@ -608,6 +629,7 @@ def _see(
     seen = F.grid_sample(cards, grid.flatten(1, 2), padding_mode=padding, align_corners=True)
     return seen.unflatten(2, (-1, h))
 
+# %% ../nbs/01_world.ipynb #23434133
 def _ramp(
     d,                            # signed distance in pixels; overwritten
     width:float=1.,               # of the ramp, pixels
@@ -615,7 +637,7 @@ def _ramp(
     "Soft step over `width` pixels"
     return d.mul_(1 / width).add_(.5).clamp_(0, 1)
 
-# %% ../nbs/01_world.ipynb #5715a216
+# %% ../nbs/01_world.ipynb #f9914400
 def _mix(
     first, second,                # (B,3,1,1,1) colours, or (B,3,T,H,W)
     part,                         # (B,1,T,H,W) 0-1
@@ -637,6 +659,7 @@ def _ground(
     first = _mix(c[:, 0], c[:, 2], below)
     return first.add_(tone * _mix(c[:, 1] - c[:, 0], c[:, 3] - c[:, 2], below))
 
+# %% ../nbs/01_world.ipynb #2ff25d21
 def _plane_of(
     plan:Plan, x, y,              # what, and where the pixels are
 ):                                # across (B,T,H,W), depth and way (B,T,H,1), all in camera heights
@@ -645,6 +668,7 @@ def _plane_of(
     z = FOCAL * HEIGHT / (y[:, None] - py).clamp(min=.01)
     return (x - px) * z * (1 / FOCAL), z, z + gone
 
+# %% ../nbs/01_world.ipynb #4d769672
 def _asphalt(
     plan:Plan, x, y,              # what, and where the pixels are
     half:float,                   # pixels a unit
@@ -670,7 +694,7 @@ def _asphalt(
     horizon = _send(plan.road[:, 1], dev)[:, None, :, None, None]
     return _mix(sky, ground, ((y[:, None] - horizon) * half + .5).clamp(0, 1))
 
-# %% ../nbs/01_world.ipynb #6da746f7
+# %% ../nbs/01_world.ipynb #bc83f25e
 def _cards(
     plan:Plan, device,            # what, where
 ) -> torch.Tensor:                # (B*N,2,GRID,GRID)
@@ -687,6 +711,7 @@ def _seen(
     place = _local(plan.alpha[:, 1:], plan.tau[:, 1:] + shift, SPAN, x.device)
     return _see(cards, [p.flatten(0, 1) for p in place], x, y).unflatten(0, plan.card.shape)
 
+# %% ../nbs/01_world.ipynb #22a13f12
 def _tints(
     plan:Plan, radius, device,    # radius (B,N,T) in pixels
 ) -> torch.Tensor:                # (B,N,2,3,T,1,1)
@@ -696,7 +721,7 @@ def _tints(
     a, d = c[:, :, 0] + .45 * (1 - fade) * (c[:, :, 1] - c[:, :, 0]), fade * (c[:, :, 1] - c[:, :, 0])
     return _send(np.stack([a, d], 2), device)[..., None, None]
 
-# %% ../nbs/01_world.ipynb #67424246
+# %% ../nbs/01_world.ipynb #c9bb1308
 def _shading(
     plan:Plan, dist, radius,      # dist (B,N,T,H,W) and radius (B,N,T,1,1) in pixels
     x, y, plain:bool,             # where the pixels are; no screen-fixed light
@@ -719,6 +744,7 @@ def _shadows(
     dark = .36 * (1 - _send(plan.flat, x.device))[:, None, None, None, None]
     return _seen(cards[:, :1], plan, x, y, shift)[:, :, 0].mul_(-1 / .5).add_(.45).clamp_(0, 1).mul_(dark)
 
+# %% ../nbs/01_world.ipynb #09ea6e87
 def _order(
     plan:Plan,                    # B videos
 ) -> np.ndarray:                  # (B,N,T) int
@@ -739,6 +765,7 @@ def _arrange(
     for layer in layers if len(b) else ():
         layer[b, :, t] = layer[b[:, None], order[b, :, t], t[:, None]]
 
+# %% ../nbs/01_world.ipynb #adc8980d
 def _paint(
     plan:Plan, size, device,      # what, (H,W), where
     plain:bool,                   # no shadow, no screen-fixed light
@@ -759,6 +786,7 @@ def _paint(
         rgb.add_(paint.sub_(rgb).mul_(cover[:, None, k]))
     return (rgb if plain else _lens(plan, rgb, x, y)), dist
 
+# %% ../nbs/01_world.ipynb #9b8db011
 def _lens(
     plan:Plan, rgb, x, y,         # what, (B,3,T,H,W), where the pixels are
 ) -> torch.Tensor:                # (B,3,T,H,W)
@@ -774,7 +802,7 @@ def _bytes(
     "Colours 0-1 as bytes"
     return rgb.mul(255).add_(.5).clamp_(0, 255).to(torch.uint8).transpose(1, 2).contiguous()
 
-# %% ../nbs/01_world.ipynb #0bbe830e
+# %% ../nbs/01_world.ipynb #0717d077
 def _between(
     alpha, tau,                   # (B,1+N,T) complex
     back:bool,                    # t+1 -> t
@@ -798,6 +826,7 @@ def _flow(
     if plan.road.shape[1]: u, v = _road_flow(plan, ids, x, y, back, u, v)
     return torch.stack([u * half, v * half], 2)
 
+# %% ../nbs/01_world.ipynb #1d88dea1
 def _road_flow(
     plan:Plan, ids, x, y,         # ids (B,T-1,H,W), x (W,), y (H,1)
     back:bool, u, v,              # direction, flow of the layers (B,T-1,H,W)
@@ -811,7 +840,7 @@ def _road_flow(
     on = (ids == 0) & (y > py)
     return (torch.where(on, qx - px + (x - px) * more, u), torch.where(on, qy - py + (y - py) * more, v))
 
-# %% ../nbs/01_world.ipynb #3b546051
+# %% ../nbs/01_world.ipynb #46098f2c
 def _visible(
     plan:Plan, ids, flow, dist,   # ids (B,T,H,W), flow (B,T-1,2,H,W), dist (B,N,T,H,W)
     rank,                         # (B,1+N,T) uint8, when each layer is painted
@@ -838,6 +867,7 @@ def _nearer(
     own = rank.transpose(1, 2).gather(2, ids.flatten(2)).view(ids.shape)
     return rank[:, 1:, :, None, None] > own[:, None]
 
+# %% ../nbs/01_world.ipynb #01683f31
 def _boxes(
     ids:torch.Tensor,             # (B,T,H,W)
     n:int,                        # objects
@@ -852,7 +882,7 @@ def _boxes(
     boxes = torch.stack([x1, y1, x2, y2], -1).float()
     return boxes.masked_fill_((x2 <= x1)[..., None], float('nan'))
 
-# %% ../nbs/01_world.ipynb #f086820f
+# %% ../nbs/01_world.ipynb #2815c488
 def _front(
     inside:torch.Tensor,          # (B,N,T,H,W) bool
     order:np.ndarray,             # (B,N,T) which object is painted k-th
@@ -870,6 +900,7 @@ def _with_ground(
     "Numbers of objects with the background's before them, 0"
     return F.pad(_send(numbers.astype(np.uint8), device), (0, 0, 1, 0))
 
+# %% ../nbs/01_world.ipynb #826af86f
 def _truth(
     plan:Plan, size, device,      # what, (H,W), where
 ) -> dict:
@@ -889,7 +920,7 @@ def _truth(
                 visible=_visible(plan, ids, flow, dist, rank, x, y, half), instances=ids,
                 classes=look(label), depth=depth, boxes=_boxes(ids, n))
 
-# %% ../nbs/01_world.ipynb #edea4294
+# %% ../nbs/01_world.ipynb #955f09d0
 def _whole(x, least:int) -> bool:
     "Whether `x` is a whole number, `least` or more"
     return isinstance(x, (int, np.integer)) and x >= least
@@ -902,6 +933,7 @@ def _check(kind, level, size, frames):
     if not isinstance(size, (tuple, list)) or len(size) != 2 or not all(_whole(s, 16) for s in size):
         raise ValueError(f"size must be (height, width), 16 or more each, not {size}")
 
+# %% ../nbs/01_world.ipynb #f2bd5025
 def classes(
     kind:str='scene',             # one of `kinds`
     level:int=1,                  # 0 easy … 3 hard
@@ -917,6 +949,7 @@ def _plan(seeds, kind:str, level:int, t, size:tuple) -> Plan:
     if kind in ('scene', 'bounce'): return dict(scene=_scene, bounce=_bounce)[kind](seeds, level, t, reach)
     return dict(iconic=_iconic, drive=_drive, motion=_motion)[kind](seeds, level, t)
 
+# %% ../nbs/01_world.ipynb #15356eb2
 def _part(plan:Plan, keep, n:int) -> Plan:
     "The plan of some of the videos, `n` objects each"
     cut = lambda k, v: v[keep, :n + 1] if k in ('alpha', 'tau', 'depth') else v[keep, :n]
@@ -928,7 +961,7 @@ def _label(plan:Plan, kind:str) -> np.ndarray:
     if kind == 'motion': return plan.action
     return np.take_along_axis(plan.label, _largest(plan)[:, :1], 1)[:, 0]
 
-# %% ../nbs/01_world.ipynb #67674d32
+# %% ../nbs/01_world.ipynb #abbdab19
 NOUNS = {                         # English; Spanish, French, German with their genders
     'disc': ('disc', 'disco m', 'disque m', 'Scheibe f'), 'star': ('star', 'estrella f', 'étoile f', 'Stern m'),
     'square': ('square', 'cuadrado m', 'carré m', 'Quadrat n'),
@@ -941,6 +974,8 @@ NOUNS = {                         # English; Spanish, French, German with their 
     'tree': ('tree', 'árbol m', 'arbre m', 'Baum m'), 'house': ('house', 'casa f', 'maison f', 'Haus n'),
     'sign': ('sign', 'señal f', 'panneau m', 'Schild n'), 'truck': ('truck', 'camión m', 'camion m', 'Lastwagen m'),
     'person': ('person', 'persona f', 'personne f', 'Person f'), 'ball': ('ball', 'pelota f', 'balle f', 'Ball m')}
+
+# %% ../nbs/01_world.ipynb #8f9b7cc6
 HUES = {                          # Spanish and French: masculine, feminine; German: the stem
     'red': ('rojo roja', 'rouge rouge', 'rot'), 'yellow': ('amarillo amarilla', 'jaune jaune', 'gelb'),
     'blue': ('azul azul', 'bleu bleue', 'blau'), 'green': ('verde verde', 'vert verte', 'grün'),
@@ -949,6 +984,8 @@ HUES = {                          # Spanish and French: masculine, feminine; Ger
     'purple': ('morado morada', 'violet violette', 'violett'), 'brown': ('marrón marrón', 'marron marron', 'braun'),
     'white': ('blanco blanca', 'blanc blanche', 'weiß')}
 SIZES = {'small': ('pequeño pequeña', 'petit petite', 'klein'), 'large': ('grande grande', 'grand grande', 'groß')}
+
+# %% ../nbs/01_world.ipynb #8fa26f62
 WHERE = {                         # in the picture, one object to another, and the background
     'left': ('on the left', 'a la izquierda', 'à gauche', 'links'),
     'right': ('on the right', 'a la derecha', 'à droite', 'rechts'),
@@ -966,6 +1003,8 @@ WHERE = {                         # in the picture, one object to another, and t
     'room': ('in a room', 'en una habitación', 'dans une pièce', 'in einem Zimmer'),
     'road': ('by a road', 'junto a una carretera', "au bord d'une route", 'an einer Straße'),
     'ground': ('on a plain ground', 'sobre un fondo liso', 'sur un fond uni', 'auf einem glatten Grund')}
+
+# %% ../nbs/01_world.ipynb #1c67859c
 MOVES = (
     ('moves left', 'moves right', 'moves up', 'moves down', 'turns clockwise', 'turns anticlockwise', 'grows',
      'shrinks', 'zigzags', 'moves in a circle'),
@@ -980,7 +1019,7 @@ MOVES = (
      'bewegt sich im Zickzack', 'bewegt sich im Kreis'))
 LANGUAGES = ('en', 'es', 'fr', 'de')
 
-# %% ../nbs/01_world.ipynb #10f883b5
+# %% ../nbs/01_world.ipynb #73624bc2
 def _name(
     size:str, hue:str, noun:str,  # 'large', 'small' or ''; keys of HUES and NOUNS
     lang:int,                     # index into LANGUAGES
@@ -1007,6 +1046,7 @@ def _german(
     article = 'ein' + (dict(m='em', f='er', n='em') if dative else dict(m='', f='e', n=''))[gender]
     return ' '.join([article] + [s + end for s in reversed(stems) if s] + [word])
 
+# %% ../nbs/01_world.ipynb #2404dbd4
 def _sentence(
     things:list,                  # of (size, hue, noun), the largest first
     spot:str, relation:str,       # key of WHERE: the first in the picture, the first to the second
@@ -1083,6 +1123,7 @@ def batch(
     if truth: out.update(action=torch.as_tensor(plans[0].action, device=device), caption=_captions(plans[0], kind, level))
     return out
 
+# %% ../nbs/01_world.ipynb #ba06d42a
 @torch.no_grad()
 def _render(
     plans:list,                   # the plan, and that at the shutter's opening and closing
@@ -1094,6 +1135,7 @@ def _render(
     rgb = shots[0] if len(shots) == 1 else shots[0].add_(shots[1]).mul_(.5)
     return dict(frames=_bytes(rgb), **(_truth(plans[0], size, device) if truth else {}))
 
+# %% ../nbs/01_world.ipynb #be639973
 def sample(
     seed:int,                     # which video
     kind:str='scene',             # one of `kinds`
@@ -1116,7 +1158,7 @@ def _one(
     if 'action' in sample: sample['action'] = int(sample['action'])
     return sample
 
-# %% ../nbs/01_world.ipynb #ba06d42a
+# %% ../nbs/01_world.ipynb #4844b49d
 class World:
     "A dataset of `length` videos; `ds[i]` depends on i and the arguments alone"
     def __init__(self,
@@ -1170,6 +1212,7 @@ class World:
         "These videos, stacked, on the device"
         return collate(self.samples([int(i) for i in indices], device))
 
+# %% ../nbs/01_world.ipynb #76ce6907
 POOL = 2**30                      # bytes of videos that a World keeps
 
 def collate(
