@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['RANDOM', 'model', 'TIMM', 'LARGEST', 'BREAKS', 'ACCENT', 'GREY', 'CSS', 'HERO', 'METERS', 'DARK', 'TABS',
            'run_folders', 'choices', 'Shelf', 'encoder', 'told', 'world_pictures', 'example_files', 'example_clip',
-           'scores_of', 'also_wins', 'Run', 'paced', 'Runs', 'theme', 'logo', 'img', 'method_cards', 'figures',
-           'world_figures', 'pair', 'below', 'six_pictures', 'curves_of', 'frames_of', 'watch', 'halt', 'unlearnt',
-           'shown_of', 'begin', 'quietly', 'picker', 'first_picture', 'home_tab', 'slots_tab', 'wire_wins',
+           'scores_of', 'also_wins', 'Run', 'paced', 'Runs', 'theme', 'logo', 'img', 'learns_from', 'method_cards',
+           'figures', 'world_figures', 'pair', 'below', 'six_pictures', 'curves_of', 'frames_of', 'watch', 'halt',
+           'unlearnt', 'shown_of', 'begin', 'quietly', 'picker', 'first_picture', 'home_tab', 'slots_tab', 'wire_wins',
            'attention_tab', 'train_tab', 'header', 'build', 'all_tabs', 'launch', 'shell', 'offline']
 
 # %% ../nbs/32_hub.ipynb #5bc8bb99
@@ -338,12 +338,19 @@ def img(
     to_image(image).save(file, 'JPEG', quality=88)
     return f'<img alt="{html.escape(alt)}" src="data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}">'
 
+def learns_from(
+    e,                            # entry of the catalog
+) -> str:
+    "What a method eats, in words"
+    words = dict(image='images', pair='pairs of frames', clip='clips', caption='captions')
+    return ' and '.join(words[x] for x in e.eats)
+
 def method_cards() -> str:        # HTML
     "The catalog as cards"
     def card(e):
         return (f'<li><div class="name">{html.escape(e.title)}<span class="state {e.state}">{e.state}</span></div>'
                 f'<div class="paper">{html.escape(e.paper)}</div>'
-                f'<div class="meta">{html.escape(e.authors)} · {html.escape(e.venue)} · learns from {" and ".join(e.eats)}s</div></li>')
+                f'<div class="meta">{html.escape(e.authors)} · {html.escape(e.venue)} · learns from {learns_from(e)}</div></li>')
     return f'<ul class="methods">{"".join(map(card, shelf.catalog))}</ul>'
 
 def figures(
@@ -472,7 +479,10 @@ def first_picture(
     "Draws the panel when it comes into sight"
     quietly(event, part['run'], [*part['inputs'], *part['parts']], part['figure'])
 
-def home_tab(tabs, name:str) -> None:
+def home_tab(
+    tabs,                         # the row of tabs, which the doors turn
+    name:str,                     # the method on show
+) -> None:
     "The first screen, its three doors, and what is below"
     with gr.Row(elem_id='hero', equal_height=True):
         with gr.Column(min_width=300):
@@ -483,7 +493,10 @@ def home_tab(tabs, name:str) -> None:
     gr.HTML(below(), padding=False)
     for button, tab in doors: button.click(partial(gr.Tabs, selected=tab), None, tabs, queue=False, show_progress='hidden', api_visibility='private')
 
-def slots_tab(page, opened) -> None:
+def slots_tab(
+    page,                         # the Blocks
+    opened,                       # event of the tab being opened
+) -> None:
     "Photo and clip fall apart into slots; a click asks what else the prototype wins"
     gr.Markdown('A network that never saw a label shares the patches of a picture out among a few prototypes. **Drop in a photo**, click a slot, and see what else its prototype wins.', elem_classes='lead')
     pick, first = picker(page), example_files()[0]
@@ -508,7 +521,11 @@ def _thumbnail(path:str) -> torch.Tensor:
     "A dropped picture at gallery size"
     return displayed(read_input('image', path), 320)
 
-def wire_wins(parts:dict, wins, first:str) -> None:
+def wire_wins(
+    parts:dict,                   # the picture's components by name
+    wins,                         # the HTML that shows the gallery
+    first:str,                    # path of the example, shown while nothing is dropped
+) -> None:
     "After each drawing, look the pointed-at prototype up in the gallery"
     seen = gr.State([])
     def look(paths, name, path, *values):
@@ -519,7 +536,10 @@ def wire_wins(parts:dict, wins, first:str) -> None:
     parts['figure'].change(refused(look), [seen, *parts['inputs'], *parts['parts']], [wins, seen],
                            trigger_mode='always_last', show_progress='minimal', api_visibility='private')
 
-def attention_tab(page, opened) -> None:
+def attention_tab(
+    page,                         # the Blocks
+    opened,                       # event of the tab being opened
+) -> None:
     "Where a network looks and what it finds alike, for ours and for timm's"
     gr.Markdown('Where does a network look, and what does it find alike? Pick one of ours, or **type the name of any vision transformer of timm**, such as `vit_tiny_patch16_224`.', elem_classes='lead')
     more = [TIMM + n for n in ('vit_tiny_patch16_224', 'vit_small_patch16_224.dino', 'vit_base_patch16_224.dino', 'vit_small_patch14_dinov2.lvd142m')]
@@ -534,7 +554,10 @@ METERS = ('Above, the loss and its terms. Below, what would show a collapse; gre
           'how far they spread (**std**), how evenly prototypes are used (**entropy**), how many win a patch (**active**), '
           'how often two views of a place agree (**agreement**).')
 
-def train_tab(page, opened) -> None:
+def train_tab(
+    page,                         # the Blocks
+    opened,                       # event of the tab being opened
+) -> None:
     "Six pictures fall apart while the loss falls; stop, resume, break, mend"
     gr.Markdown('A small network starts from nothing. **Press start** and watch six pictures it is never trained on: one colour is one prototype. Then break it, resume, and see what the meters say.', elem_classes='lead')
     how = gr.Radio(list(BREAKS), value=next(iter(BREAKS)), label='Train', info='May be changed between stop and resume: a broken run can be mended.')
@@ -576,7 +599,9 @@ def build(
         else: all_tabs(page)
     return page.queue(max_size=128, default_concurrency_limit=4)
 
-def all_tabs(page) -> None:
+def all_tabs(
+    page,                         # the Blocks to fill
+) -> None:
     "Home and the parts, each drawn when it is opened"
     with gr.Tabs(selected='home') as tabs:
         with gr.Tab('Home', id='home'): home_tab(tabs, choices()[0])

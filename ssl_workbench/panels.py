@@ -254,7 +254,9 @@ def positions(
         return [knob.check(knob.low + round(k * step / knob.step) * knob.step) for k in range(n)]
     return [knob.value]
 
-def told(value) -> str:
+def told(
+    value,                        # number or tuple of numbers
+) -> str:
     "A knob's value in a title"
     if isinstance(value, tuple): return '(' + ', '.join(map(told, value)) + ')'
     return f'{value:.2g}' if isinstance(value, float) else str(value)
