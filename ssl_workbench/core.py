@@ -161,9 +161,11 @@ def world_size() -> int:
 
 def all_sum(
     x:torch.Tensor,               # any shape, the same on every process
-) -> torch.Tensor:                # same shape, no gradient
+    grad:bool=False,              # let gradients flow to every process's summand
+) -> torch.Tensor:                # same shape
     "Sum over all processes"
-    if not _parallel(): return x.detach()
+    if not _parallel(): return x if grad else x.detach()
+    if grad: return torch.distributed.nn.functional.all_reduce(x)
     x = x.detach().clone()
     dist.all_reduce(x)
     return x

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['KERNELS', 'crop_matrix', 'apply', 'compose', 'invert', 'map_box', 'matrix_box', 'resample', 'overlaps', 'box_area',
-           'shared_box', 'intersection', 'match_views']
+           'shared_box', 'intersection', 'match_views', 'index_match']
 
 # %% ../nbs/03_geometry.ipynb #4f84ecfd
 import torch
@@ -207,3 +207,18 @@ def match_views(
     rois = torch.cat([index, boxes.to(maps) * boxes.new_tensor([w, h, w, h]).to(maps)], 1)
     aligned = roi_align(maps, rois, (h, w), sampling_ratio=-1, aligned=True)
     return torch.where(flips[:, None, None, None], aligned.flip(-1), aligned)
+
+# %% ../nbs/03_geometry.ipynb #f3f3257a
+def index_match(
+    reference:torch.Tensor,       # (B,2,3) matrix of the reference view
+    query:torch.Tensor,           # (B,Q,2,3) matrices of the queries
+    grid:tuple,                   # (h,w) cells of the reference
+    query_grid:tuple,             # (h,w) patches of a query
+) -> torch.Tensor:                # (B,Q,h·w) int64: row-major cell, -1 outside
+    "The cell of the reference under the centre of each query patch (LOCA §3.1)"
+    ys, xs = ((torch.arange(n, device=query.device, dtype=torch.float64) + .5) / n for n in query_grid)
+    centres = torch.stack(torch.meshgrid(xs, ys, indexing='xy'), -1).flatten(0, 1)
+    x, y = apply(compose(invert(reference.double())[:, None], query.double()), centres).unbind(-1)
+    inside = (x >= 0) & (x < 1) & (y >= 0) & (y < 1)
+    h, w = grid
+    return torch.where(inside, (y * h).long() * w + (x * w).long(), -1)

@@ -10,7 +10,7 @@ import math
 
 import torch
 import torch.nn as nn
-from timm.layers import PatchEmbed
+from timm.layers import PatchEmbed, resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 
 # %% ../nbs/05_nets.ipynb #8164022f
@@ -80,28 +80,51 @@ class ViT(nn.Module):
     def embed(self,
         images:torch.Tensor,      # (B,3,H,W) float 0–1
         mask=None,                # (B,N) bool, true = hidden
-    ) -> torch.Tensor:            # (B,prefix+N,D)
+        keep=None,                # (B,n) int64, patches that enter; None: all
+        told=None,                # (B,n) int64, the cell each is told it lies in; None: its own
+    ) -> torch.Tensor:            # (B,prefix+n,D)
         "What enters the first block: patches, hidden ones replaced, positions added, CLS in front"
         h, w = self.grid(images)
         x = self.net.patch_embed((images - self.mean) / self.std)  # (B,h,w,D)
         if mask is not None: x = torch.where(mask.view(-1, h, w, 1), self.mask_token.to(x.dtype), x)
-        return self.net.norm_pre(self.net._pos_embed(x))
+        if keep is None and told is None: return self.net.norm_pre(self.net._pos_embed(x))
+        return self.net.norm_pre(self._placed(x, keep, told))
+
+    def positions(self,
+        grid:tuple,               # (h,w)
+    ) -> torch.Tensor:            # (1,prefix+h·w,D)
+        "The position embedding on that grid"
+        n = self.net
+        return resample_abs_pos_embed(n.pos_embed, grid, n.patch_embed.grid_size, num_prefix_tokens=self.prefix)
+
+    def _placed(self, x, keep, told):
+        "Patches (B,h,w,D): the kept ones, each at the cell it is told, CLS in front"
+        table, (b, h, w, d) = self.positions(x.shape[1:3]), x.shape
+        if keep is None: keep = torch.arange(h * w, device=x.device).expand(b, -1)
+        told = keep if told is None else told
+        patches = x.flatten(1, 2).gather(1, keep[..., None].expand(-1, -1, d)) + table[0, self.prefix:][told]
+        if not self.prefix: return patches
+        return torch.cat([(self.net.cls_token + table[:, :1]).expand(b, -1, -1), patches], 1)
 
     def blocks(self,
         images:torch.Tensor,      # (B,3,H,W) float 0–1
         mask=None,                # (B,N) bool
-    ) -> torch.Tensor:            # (B,prefix+N,D), before the last norm
+        keep=None,                # (B,n) int64
+        told=None,                # (B,n) int64
+    ) -> torch.Tensor:            # (B,prefix+n,D), before the last norm
         "Through all blocks"
-        x = self.embed(images, mask)
+        x = self.embed(images, mask, keep, told)
         for block in self.net.blocks: x = block(x)
         return x
 
     def forward(self,
         images:torch.Tensor,      # (B,3,H,W) float 0–1
-        mask=None,                # (B,N) bool
-    ) -> tuple:                   # tokens (B,N,D), cls (B,D) or None
+        mask=None,                # (B,N) bool, hidden but counted
+        keep=None,                # (B,n) int64, the only patches that enter
+        told=None,                # (B,n) int64, the cell each is told it lies in
+    ) -> tuple:                   # tokens (B,n,D), cls (B,D) or None
         "Patch tokens and CLS after the last norm"
-        x = self.net.norm(self.blocks(images, mask))
+        x = self.net.norm(self.blocks(images, mask, keep, told))
         return x[:, self.prefix:], x[:, 0] if self.prefix else None
 
     def features(self,
@@ -140,6 +163,13 @@ def _init_weights(m:nn.Module) -> None:
         nn.init.xavier_uniform_(m.weight)
         if m.bias is not None: nn.init.zeros_(m.bias)
 
+def _init_moco(net:nn.Module) -> None:
+    "MoCo v3's start: query, key, value apart; CLS nearly zero"
+    for name, m in net.named_modules():
+        if name.endswith('attn.qkv'):
+            for part in m.weight.data.chunk(3): nn.init.xavier_uniform_(part)
+    if net.cls_token is not None: nn.init.normal_(net.cls_token, std=1e-6)
+
 def vit(
     size:int=64,                  # pixels a side it is built for; others work, positions are interpolated
     patch:int=8,                  # pixels a side of a patch
@@ -148,19 +178,30 @@ def vit(
     heads:int=3,                  # attention heads
     drop_path:float=0.,           # stochastic depth rate of the last block
     stem:str='linear',            # 'linear' (one matrix a patch) or 'conv'
+    cls:bool=True,                # a CLS token
+    positions:str='sincos',       # 'sincos' (trained from there), 'fixed' (sin-cos, never trained) or 'normal' (N(0,1/√dim), trained)
+    first:str='column',           # which axis takes the first half of sin-cos: 'column' or 'row'
+    start:str='mae',              # first weights: 'mae' or 'moco'
+    frozen_stem:bool=False,       # the patch embedding stays as it was drawn (MoCo v3)
+    gelu:str='none',              # 'none': exact, 'tanh': the approximation (LOCA)
 ) -> ViT:
-    "A vision transformer with CLS, trainable sin-cos positions and MAE's initial weights"
-    if stem not in ('linear', 'conv'): raise ValueError(f"stem is 'linear' or 'conv', not '{stem}'")
-    net = VisionTransformer(img_size=size, patch_size=patch, embed_dim=dim, depth=depth, num_heads=heads,
+    "A vision transformer of our own size"
+    for value, allowed in ((stem, ('linear', 'conv')), (positions, ('sincos', 'fixed', 'normal')), (start, ('mae', 'moco'))):
+        if value not in allowed: raise ValueError(f"choose one of {', '.join(allowed)}, not '{value}'")
+    net = VisionTransformer(img_size=size, patch_size=patch, embed_dim=dim, depth=depth, num_heads=heads, class_token=cls,
                             num_classes=0, global_pool='', drop_path_rate=drop_path, dynamic_img_size=True,
-                            norm_layer=lambda d, **_: nn.LayerNorm(d, eps=1e-6),
+                            norm_layer=lambda d, **_: nn.LayerNorm(d, eps=1e-6), act_layer=lambda: nn.GELU(gelu),
                             embed_layer=ConvStem if stem == 'conv' else PatchEmbed)
     net.apply(_init_weights)
-    net.pos_embed.data[:] = sincos(net.patch_embed.grid_size, dim, prefix=1)
-    nn.init.normal_(net.cls_token, std=.02)
+    if positions == 'normal': nn.init.normal_(net.pos_embed, std=dim**-.5)
+    else: net.pos_embed.data[:] = sincos(net.patch_embed.grid_size, dim, int(cls), first)
+    net.pos_embed.requires_grad_(positions != 'fixed')
+    if cls: nn.init.normal_(net.cls_token, std=.02)
     if stem == 'linear':
         w = net.patch_embed.proj.weight
         nn.init.xavier_uniform_(w.data.view(w.shape[0], -1)); nn.init.zeros_(net.patch_embed.proj.bias)
+    if start == 'moco': _init_moco(net)
+    for p in net.patch_embed.parameters(): p.requires_grad_(not frozen_stem)
     return ViT(net)
 
 # %% ../nbs/05_nets.ipynb #47e5166a

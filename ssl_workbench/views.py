@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ADJUST', 'BYOL', 'crop_boxes', 'overlapping_boxes', 'brighten', 'contrast', 'saturate', 'shift_hue', 'jitter',
-           'greyscale', 'solarise', 'blur', 'Photometric', 'two_crops', 'block_mask']
+           'greyscale', 'solarise', 'blur', 'Photometric', 'two_crops', 'crops', 'keep_tokens', 'block_mask']
 
 # %% ../nbs/04_views.ipynb #fcb625c5
 from dataclasses import dataclass
@@ -309,6 +309,51 @@ def two_crops(
     crops = [resample(images, matrix[:, v], size, interpolation).clamp_(0, 1) for v in range(2)]
     x = [photometric[v](crops[v], seeds, f'view{v + 1}') for v in range(2)]
     return dict(x=torch.stack(x, 1), matrix=matrix, box=box.float(), flip=flip)
+
+# %% ../nbs/04_views.ipynb #df03c8fe
+def crops(
+    frames:torch.Tensor,          # (B,3,H,W) uint8, or float 0–1
+    seeds,                        # (B,) int64
+    stream:str,                   # name of the group, another for each
+    count:int=1,                  # V, crops of each picture
+    size:int=64,                  # S, side of a view
+    scale:tuple=(.08, 1.),        # smallest and largest area
+    ratio:tuple=(3/4, 4/3),       # smallest and largest width/height
+    photometric=None,             # one recipe for all, or a tuple of one a crop; None: colours stay
+    flip_p:float=.5,              # probability of a mirror
+    interpolation:str='bicubic',  # or 'bilinear'
+    aspect=None,                  # (B,) W/H of the photo; None: of the canvas
+) -> dict:                        # x (B,V,3,S,S), matrix (B,V,2,3), box (B,V,4), flip (B,V) bool
+    "V random crops of each picture, drawn one by one, with where they came from"
+    if frames.dim() != 4 or frames.shape[1] != 3: raise ValueError(f'frames are (B,3,H,W), got {tuple(frames.shape)}')
+    seeds = seeds_of(seeds, frames.device)
+    if aspect is None: aspect = frames.shape[3] / frames.shape[2]
+    box = torch.stack([crop_boxes(seeds, f'{stream}/{v}', scale, ratio, aspect) for v in range(count)], 1)
+    flip = uniform(seeds, f'{stream}/flip', count) < flip_p
+    matrix = crop_matrix(box, flip).float()
+    images = frames.float() / 255 if frames.dtype == torch.uint8 else frames
+    recipes = photometric if isinstance(photometric, tuple) else (photometric,) * count
+    pixels = [resample(images, matrix[:, v], size, interpolation).clamp_(0, 1) for v in range(count)]
+    x = [recipe(one, seeds, f'{stream}/view{v}') if recipe else one for v, (recipe, one) in enumerate(zip(recipes, pixels))]
+    return dict(x=torch.stack(x, 1), matrix=matrix, box=box.float(), flip=flip)
+
+# %% ../nbs/04_views.ipynb #6669951a
+def keep_tokens(
+    seeds,                        # (B,) int64
+    stream:str,                   # name of the purpose
+    n:int,                        # patches there are
+    keep:int,                     # patches that are kept
+    mode:str='random',            # 'random', 'consecutive' in row-major order, or 'first'
+) -> tuple:                       # kept (B,keep) int64, dropped (B,n-keep) int64, both rising
+    "Which patches of each sample enter the network"
+    if not 0 < keep <= n: raise ValueError(f'keep at least 1 and at most {n} patches, not {keep}')
+    if mode not in ('random', 'consecutive', 'first'): raise ValueError(f"mode is random, consecutive or first, not '{mode}'")
+    seeds = seeds_of(seeds)
+    if mode == 'random': order = uniform(seeds, stream, n).argsort(1)
+    else:
+        start = (uniform(seeds, stream, 1) * (n - keep + 1)).long() if mode == 'consecutive' else 0
+        order = (torch.arange(n, device=seeds.device) + torch.zeros_like(seeds)[:, None] + start) % n
+    return order[:, :keep].sort(1).values, order[:, keep:].sort(1).values
 
 # %% ../nbs/04_views.ipynb #76255f99
 def _block_tries(
