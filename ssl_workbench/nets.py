@@ -184,6 +184,7 @@ def vit(
     start:str='mae',              # first weights: 'mae' or 'moco'
     frozen_stem:bool=False,       # the patch embedding stays as it was drawn (MoCo v3)
     gelu:str='none',              # 'none': exact, 'tanh': the approximation (LOCA)
+    masked:bool=True,             # whether a mask token is trained: True where patches are hidden
 ) -> ViT:
     "A vision transformer of our own size"
     for value, allowed in ((stem, ('linear', 'conv')), (positions, ('sincos', 'fixed', 'normal')), (start, ('mae', 'moco'))):
@@ -202,7 +203,9 @@ def vit(
         nn.init.xavier_uniform_(w.data.view(w.shape[0], -1)); nn.init.zeros_(net.patch_embed.proj.bias)
     if start == 'moco': _init_moco(net)
     for p in net.patch_embed.parameters(): p.requires_grad_(not frozen_stem)
-    return ViT(net)
+    out = ViT(net)
+    out.mask_token.requires_grad_(masked)
+    return out
 
 # %% ../nbs/05_nets.ipynb #47e5166a
 def timm_vit(
