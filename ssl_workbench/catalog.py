@@ -78,9 +78,9 @@ catalog = (
 # %% ../nbs/29_catalog.ipynb #112bdd44
 classics = (
     Entry('simclr', 'SimCLR', 'A Simple Framework for Contrastive Learning of Visual Representations',
-          'Chen et al.', 'ICML 2020', 'SimCLR', ('image',), 'planned', 'classics'),
+          'Chen et al.', 'ICML 2020', 'SimCLR', ('image',), 'ready', 'classics'),
     Entry('mocov3', 'MoCo v3', 'An Empirical Study of Training Self-Supervised Vision Transformers',
-          'Chen et al.', 'ICCV 2021', 'MoCoV3', ('image',), 'planned', 'classics'),
+          'Chen et al.', 'ICCV 2021', 'MoCoV3', ('image',), 'ready', 'classics'),
     Entry('dino', 'DINO', 'Emerging Properties in Self-Supervised Vision Transformers',
           'Caron et al.', 'ICCV 2021', 'DINO', ('image',), 'planned', 'classics'),
     Entry('ibot', 'iBOT', 'iBOT: Image BERT Pre-Training with Online Tokenizer',

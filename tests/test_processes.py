@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ssl_workbench import core
+from ssl_workbench import catalog, core
 from ssl_workbench.learner import Learner, checkpoints, draw_indices, draw_seeds
 from ssl_workbench.methods.slotmim import SlotMIM, Views, cpu
 from ssl_workbench.world import World
@@ -19,6 +19,9 @@ TINY = replace(cpu, size=32, patch=8, dim=16, depth=2, heads=2, stem='linear', d
                freeze_prototypes=0., clip=0., batch=BATCH)
 CASES = {'centring': TINY, 'sinkhorn': replace(TINY, sinkhorn=True), 'hard slots': replace(TINY, hard_slots=True),
          'cross alone': replace(TINY, within=0., slot=0.)}
+SMALL = dict(size=32, patch=8, dim=16, depth=2, heads=2, hidden=16, out_dim=8, batch=BATCH)
+CLASSICS = {'simclr': {}, 'mocov3': {}}               # what else to change in the cpu preset
+COUPLED = {'simclr': ['contrast'], 'mocov3': ['contrast']}  # terms that depend on the other process's half
 
 
 class Noted:
@@ -71,10 +74,29 @@ def whole_run(out):
                 weights=one.method.state_dict(), continued=again.method.state_dict(), files=sorted(p.name for p in checkpoints(out/'one')[-1].iterdir()))
 
 
+def classic(name):
+    "A classic in float64 with its views; no weight is fresh, so a teacher differs from its student"
+    config = replace(catalog.module(name).cpu, **SMALL, **CLASSICS[name])
+    core.seed_everything(0)
+    method = catalog.made(name, config).double()
+    with torch.no_grad():
+        for p in method.parameters(): p.add_(.1 * torch.randn_like(p))
+    made = catalog.module(name).Views(config)
+    return method, lambda batch: {k: v.double() if v.is_floating_point() else v for k, v in made(batch).items()}
+
+
+def classic_step(name):
+    "Terms, gradients as the optimiser meets them, and buffers after the first step of a classic"
+    method, views = classic(name)
+    run, grads = Learner(method, views, Noted(), total=STEPS, batch=BATCH, device='cpu', progress=False), {}
+    run.optimiser.step = lambda: grads.update({n: p.grad.clone() for n, p in method.named_parameters() if p.grad is not None})
+    return dict(terms=next(run.steps(1)).terms, grads=grads, buffers={n: b.clone() for n, b in method.named_buffers()})
+
+
 def work(out):
     "All that is compared, by one process of however many there are; written as a file"
     first = {name: first_step(config) for name, config in CASES.items()}
-    found = dict(first=first, run=whole_run(out), processes=core.world_size(), rank=core.rank())
+    found = dict(first=first, classics={name: classic_step(name) for name in CLASSICS}, run=whole_run(out), processes=core.world_size(), rank=core.rank())
     torch.save(found, out/f'rank{core.rank()}.pt')
 
 
@@ -134,6 +156,30 @@ def test_processes_matter(case, coupled, one):
     "What depends on the other half (negatives, balance, counts) is another number without it: the comparison could fail"
     alone, want = halves(CASES[case]), one['first'][case]['terms']
     for term in coupled: assert abs(alone[term] - want[term]) > 1e-4, (term, alone, want)
+
+
+@pytest.mark.parametrize('name', CLASSICS)
+def test_classic_first_step(name, one, two):
+    "Every term, every gradient and every running statistic of a classic, on both processes, to 1e-6"
+    want = one['classics'][name]
+    for got in (r['classics'][name] for r in two):
+        assert got['terms'] == pytest.approx(want['terms'], abs=1e-6) and got['terms'].keys() == want['terms'].keys()
+        for part in ('grads', 'buffers'):
+            assert got[part].keys() == want[part].keys()
+            far = {n: (x - want[part][n]).abs().max().item() for n, x in got[part].items()}
+            assert max(far.values()) < 1e-6, max(far.items(), key=lambda f: f[1])
+    assert len(want['grads']) > 20 and max(g.abs().max() for g in want['grads'].values()) > 1e-2
+
+
+@pytest.mark.parametrize('name', COUPLED)
+def test_classic_needs_the_other_half(name, one):
+    "Without the other half its terms are other numbers: the comparison could fail"
+    found, whole = [], World('scene', 1, (32, 32), 1, 24, truth=False)
+    for draws in (range(BATCH // 2), range(BATCH // 2, BATCH)):
+        method, views = classic(name)
+        method.before_step(0.)
+        found.append(method.loss(method(views(whole.batch(draw_indices(0, draws, 24), 'cpu') | dict(seed=draw_seeds(0, draws))))))
+    for term in COUPLED[name]: assert abs(sum(f[term].item() for f in found) / 2 - one['classics'][name]['terms'][term]) > 1e-4
 
 
 def test_draws_are_disjoint_halves(one, two):

@@ -1,0 +1,317 @@
+"""Our MoCo v3 beside the authors' public code, on shared weights and inputs.
+
+    git clone https://github.com/facebookresearch/moco-v3 PATH
+    python -m benchmarks.fidelity.mocov3 --public PATH
+
+Their code is imported from PATH as it is (two names that older versions of timm had are put back, and `.cuda()` does nothing),
+given random weights (ours are the same ones, renamed) and the same views.
+The figures of both go to benchmarks/results/fidelity-mocov3.json; the exit code is 1 where a held figure differs by more than 1e-5.
+"""
+import argparse
+import ast
+import importlib
+import json
+import math
+import subprocess
+import sys
+import types
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import timm
+import torch
+import torch.distributed as dist
+import torch.nn as nn
+from timm.layers import to_2tuple
+from timm.models.vision_transformer import VisionTransformer
+
+from ssl_workbench import core, learner, world
+from ssl_workbench.classics import mocov3 as ours
+
+RESULT = Path(__file__).parent.parent/'results'/'fidelity-mocov3.json'
+TOLERANCE, SAME_SPREAD = 1e-5, .02
+MEAN, STD = torch.tensor([.485, .456, .406]).view(3, 1, 1), torch.tensor([.229, .224, .225]).view(3, 1, 1)
+TOTAL, WARM, LR = 8, 2, 2.4e-3
+SETTINGS = dict(small=(dict(size=64, patch=16, dim=64, depth=3, heads=4, hidden=128, out_dim=32), 6),
+                small224=(dict(size=224, patch=16, dim=384, depth=12, heads=12, hidden=4096, out_dim=256), 3))
+
+
+# Their code
+
+def functions(file, names, **scope):
+    "Some functions of a script, without running the rest of it"
+    body = [n for n in ast.parse(file.read_text()).body if isinstance(n, ast.FunctionDef) and n.name in names]
+    exec(compile(ast.Module(body, []), str(file), 'exec'), scope)
+    return {n: scope[n] for n in names}
+
+
+def public(path):
+    "What is needed of the public code"
+    sys.path.insert(0, str(path))
+    sys.modules['timm.models.layers.helpers'] = types.SimpleNamespace(to_2tuple=to_2tuple)
+    VisionTransformer.num_tokens = 1
+    torch.Tensor.cuda = lambda self, *_, **__: self
+    script = functions(path/'main_moco.py', ['adjust_learning_rate', 'adjust_moco_momentum'], math=math)
+    return SimpleNamespace(MoCo=importlib.import_module('moco.builder').MoCo_ViT, ViT=importlib.import_module('vits').VisionTransformerMoCo,
+                           script=path/'main_moco.py', **script)
+
+
+NAMES = (('base_encoder.head.', 'student.projector.'), ('momentum_encoder.head.', 'teacher.projector.'),
+         ('base_encoder.', 'student.encoder.net.'), ('momentum_encoder.', 'teacher.encoder.net.'), ('predictor.', 'predictor.'))
+
+
+def our_name(name):
+    "Our name of one of their tensors"
+    theirs, mine = next(pair for pair in NAMES if name.startswith(pair[0]))
+    return mine + name.removeprefix(theirs)
+
+
+def fresh(pub, setting, seed):
+    "Their network and ours as each draws its first weights"
+    sizes, batch = SETTINGS[setting]
+    c = ours.Config(**sizes, batch=batch, momentum=(.99, 1.), scale=(.08, 1.), colour=1., temperature=.2)
+    torch.manual_seed(seed)
+    build = partial(pub.ViT, img_size=c.size, patch_size=c.patch, embed_dim=c.dim, depth=c.depth, num_heads=c.heads, mlp_ratio=4, qkv_bias=True,
+                    norm_layer=partial(nn.LayerNorm, eps=1e-6), stop_grad_conv1=True)
+    return pub.MoCo(build, c.out_dim, c.hidden, c.temperature), ours.MoCoV3(c)
+
+
+def pair(pub, setting, seed, dtype):
+    "Both with the same weights: random everywhere, the teacher behind"
+    theirs, mine = (m.to(dtype).train() for m in fresh(pub, setting, seed))
+    with torch.no_grad():
+        for p in theirs.parameters(): p.add_(.02 * torch.randn_like(p))
+    missing = mine.load_state_dict({our_name(k): v.clone() for k, v in theirs.state_dict().items()}, strict=False)
+    if missing.unexpected_keys or not all(k.endswith('mask_token') for k in missing.missing_keys): raise ValueError(str(missing))
+    return theirs, mine
+
+
+def inputs(c, seed, dtype):
+    "Our views of world pictures"
+    seeds = core.child(torch.arange(c.batch) + 1000 * seed, 'fidelity')
+    frames = world.batch(seeds, kind='scene', level=2, size=(96, 96), frames=1, truth=False)['frames']
+    return ours.Views(c)(dict(frames=frames, seed=seeds))['x'].to(dtype)
+
+
+# Comparing
+
+def figure(theirs, mine):
+    "What both gave, in short, and the largest difference"
+    a, b = (torch.as_tensor(x).detach().double().flatten() for x in (theirs, mine))
+    if a.shape != b.shape: raise ValueError(f'{a.shape} is not {b.shape}')
+    show = lambda x: float(x) if x.numel() == 1 else dict(mean=float(x.mean()), norm=float(x.norm()), n=x.numel())
+    return dict(theirs=show(a), ours=show(b), max_difference=float((a - b).abs().max()))
+
+
+def compared(theirs, mine):
+    "All tensors of two dicts as one figure; ValueError where their names differ"
+    if set(theirs) != set(mine): raise ValueError(f'only one has {sorted(set(theirs) ^ set(mine))}')
+    flat = lambda d: torch.cat([d[n].flatten().double() for n in sorted(d)])
+    return figure(flat(theirs), flat(mine))
+
+
+def gradients(model, name=str):
+    "Name → gradient of what is trained"
+    return {name(n): p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+def their_steps(pub, model, stream):
+    "Their loop over given views: loss and gradients of each step"
+    args = SimpleNamespace(lr=LR, warmup_epochs=WARM, epochs=TOTAL, moco_m=.99)
+    optimiser = torch.optim.AdamW(model.parameters(), LR, weight_decay=.1)
+    for i, x in enumerate(stream):
+        pub.adjust_learning_rate(optimiser, i + 1, args)
+        one, two = ((x - MEAN.to(x)) / STD.to(x)).unbind(1)
+        loss = model(one, two, pub.adjust_moco_momentum(i, args))
+        optimiser.zero_grad()
+        loss.backward()
+        yield loss.item(), gradients(model, our_name)
+        optimiser.step()
+
+
+def our_steps(method, stream):
+    "The same with our parts"
+    optimiser = torch.optim.AdamW(method.param_groups(), LR)
+    for i, x in enumerate(stream):
+        for g in optimiser.param_groups: g['lr'] = core.warmup_cosine((i + 1) / TOTAL, LR, 0., WARM / TOTAL)
+        method.before_step(i / TOTAL)
+        loss = sum(method.loss(method(dict(x=x))).values())
+        optimiser.zero_grad()
+        loss.backward()
+        yield loss.item(), gradients(method)
+        optimiser.step()
+
+
+def case(pub, setting, seed, dtype, steps):
+    "Some training steps of both from the same weights on the same views"
+    theirs, mine = pair(pub, setting, seed, getattr(torch, dtype))
+    stream = [inputs(mine.config, 10 * seed + i, getattr(torch, dtype)) for i in range(steps)]
+    rows = {}
+    for i, ((loss, grads), (own_loss, own_grads)) in enumerate(zip(their_steps(pub, theirs, stream), our_steps(mine, stream))):
+        rows[f'step {i} loss'] = figure(loss, own_loss)
+        if i: continue
+        for part, start in dict(projector='student.projector', predictor='predictor', encoder='student.encoder').items():
+            rows[f'step 0 gradients of the {part}'] = compared(*({k: v for k, v in g.items() if k.startswith(start)} for g in (grads, own_grads)))
+    state, own = {our_name(k): v for k, v in theirs.state_dict().items()}, {k: v for k, v in mine.state_dict().items() if not k.endswith('mask_token')}
+    buffers = lambda d: {k: v for k, v in d.items() if 'running' in k}
+    rows['running statistics after'] = compared(buffers(state), buffers(own))
+    for branch in ('student', 'teacher', 'predictor'):
+        weights = lambda d: {k: v for k, v in d.items() if k.startswith(branch) and 'running' not in k}
+        rows[f'{branch} after'] = compared(weights(state), weights(own))
+    return dict(setting=setting, seed=seed, dtype=dtype, batch=mine.config.batch, steps=steps, figures=rows)
+
+
+# First weights, recipes, schedules
+
+def kind(name):
+    "Tensors that are drawn alike: the same name in all blocks"
+    return '.'.join(w for w in name.split('.') if not w.isdigit()) if '.blocks.' in name else name
+
+
+def spread(model, name):
+    "Kind of tensor → (mean, standard deviation, largest)"
+    groups = {}
+    for n, p in model.named_parameters():
+        if 'mask_token' not in n and not n.startswith(('teacher', 'momentum')): groups.setdefault(kind(name(n)), []).append(p.detach().flatten())
+    return {k: (float(x.mean()), float(x.std()), float(x.abs().max())) for k, x in ((k, torch.cat(v)) for k, v in groups.items())}
+
+
+def first_weights(pub):
+    "Both draw their first weights: what is constant is equal, what is drawn is equally wide"
+    theirs, mine = fresh(pub, 'small224', 0)
+    a, b = spread(theirs, our_name), spread(mine, str)
+    if a.keys() != b.keys(): raise ValueError(f'only one has {sorted(a.keys() ^ b.keys())}')
+    wide = {k for k in a if a[k][1] > 1e-8 and 'pos_embed' not in k}
+    apart = {k: abs(a[k][1] / b[k][1] - 1) for k in wide}
+    largest = {k: abs(a[k][2] / b[k][2] - 1) for k in wide if 'cls_token' not in k}
+    flat = lambda d: [x for k in sorted(d) if k not in wide for x in d[k]]
+    still = lambda m, name: sorted(name(n) for n, p in m.named_parameters() if not p.requires_grad and 'mask_token' not in n)
+    return {'first weights: positions': figure(theirs.base_encoder.pos_embed, mine.student.encoder.net.pos_embed),
+            'first weights: constant ones': figure(flat(a), flat(b)),
+            'first weights: what is never trained': figure(True, still(theirs, our_name) == still(mine, str)),
+            'first weights: widths': dict(theirs={k: a[k][1] for k in sorted(wide)}, ours={k: b[k][1] for k in sorted(wide)}, tolerance=SAME_SPREAD,
+                                          largest_ratio_of_widths=1 + max(apart[k] for k in apart if 'cls_token' not in k), largest_ratio_of_extremes=1 + max(largest.values()),
+                                          class_token=[a['student.encoder.net.cls_token'][1], b['student.encoder.net.cls_token'][1]])}
+
+
+def numbers(call):
+    "The numbers among a call's arguments, by position or name"
+    read = lambda n: [read(e) for e in n.elts] if isinstance(n, (ast.Tuple, ast.List)) else n.value if isinstance(n, ast.Constant) else ast.unparse(n)
+    return [read(a) for a in call.args] + [read(k.value) for k in call.keywords]
+
+
+def their_recipe(pub, view):
+    "What their script says of view 1 or 2: crop, jitter, grey, blur, solarise, mirror"
+    tree = ast.parse(pub.script.read_text())
+    steps = next(n.value.elts for n in ast.walk(tree) if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == f'augmentation{view}')
+    least = next(numbers(n) for n in ast.walk(tree) if isinstance(n, ast.Call) and n.args and ast.unparse(n.args[0]) == "'--crop-min'")
+    found = dict(crop_min=next(x for x in least if isinstance(x, float)), solarise_p=0.)
+    for step in steps:
+        if not isinstance(step, ast.Call): continue
+        word, inner = ast.unparse(step.func).split('.')[-1], step.args[0].elts[0] if step.args and isinstance(step.args[0], ast.List) else None
+        name = ast.unparse(inner.func).split('.')[-1] if inner is not None else word
+        if name == 'RandomResizedCrop': found |= dict(size=numbers(step)[0])
+        if name == 'ColorJitter': found |= dict(zip(('brightness', 'contrast', 'saturation', 'hue', 'jitter_p'), numbers(inner) + numbers(step)[1:]))
+        if name == 'RandomGrayscale': found |= dict(grey_p=numbers(step)[0])
+        if name == 'GaussianBlur': found |= dict(blur_sigma=numbers(inner)[0], blur_p=numbers(step)[1])
+        if name == 'Solarize': found |= dict(solarise_p=numbers(step)[1])
+        if name == 'RandomHorizontalFlip': found |= dict(flip=.5)
+    return found
+
+
+def recipes(pub):
+    "The numbers of both views' recipes, theirs read from their script"
+    rows = {}
+    for v in (0, 1):
+        c = ours.paper
+        p = vars(ours.Views(c).photometric(v))
+        mine = dict(crop_min=c.scale[0], size=c.size, flip=c.flip) | {k: p[k] for k in ('brightness', 'contrast', 'saturation', 'hue', 'jitter_p', 'grey_p', 'blur_p', 'solarise_p')}
+        theirs = their_recipe(pub, v + 1)
+        sigma = theirs.pop('blur_sigma')
+        flat = lambda d, s: [float(d[k]) for k in sorted(d)] + [float(x) for x in s]
+        rows[f'recipe of view {v + 1}'] = figure(flat(theirs, sigma), flat(mine, p['blur_sigma'])) | dict(numbers=theirs | dict(blur_sigma=sigma))
+    return rows
+
+
+def schedules(pub, epochs=300, steps=4, warm=40):
+    "Momentum and learning rate over a run; ours is one step ahead while it warms up"
+    args, total = SimpleNamespace(lr=LR, warmup_epochs=warm, epochs=epochs, moco_m=.99), epochs * steps
+    run = learner.Learner(ours.MoCoV3(ours.Config(dim=16, depth=1, heads=1, hidden=8, out_dim=8)), None, range(1), total, LR, 1, warmup=warm / epochs, device='cpu')
+    opt = SimpleNamespace(param_groups=[{}])
+    theirs = [pub.adjust_learning_rate(opt, i / steps, args) for i in range(total)]
+    return {'schedule: momentum': figure([pub.adjust_moco_momentum(i / steps, args) for i in range(total)], [core.cosine(i / total, .99, 1.) for i in range(total)]),
+            'schedule: learning rate after the warm-up': figure(theirs[warm * steps:], [run._schedule(i / total) for i in range(warm * steps, total)]),
+            'schedule: learning rate': figure(theirs, [run._schedule(i / total) for i in range(total)])}
+
+
+# All of it
+
+CASES = [*(dict(setting='small', seed=s, dtype=d, steps=3) for s in (0, 1, 2) for d in ('float64', 'float32')),
+         dict(setting='small224', seed=0, dtype='float64', steps=1), dict(setting='small224', seed=1, dtype='float32', steps=1)]
+NOT_HELD = ('float32 student after', 'float32 predictor after', 'float32 teacher after', 'schedule: learning rate')
+HELD_ANYWAY = ('schedule: learning rate after the warm-up',)
+DIFFERENCES = [
+    'Learning rate: theirs is 0 at the first step; ours is one step ahead during the warm-up.',
+    'Their teacher follows between the forward passes of student and teacher, ours before both: the same numbers.',
+    'Weights after some steps are held in float64 only: Adam turns a gradient that is all rounding (key biases above all) into a step of its own size.',
+    'First weights are drawn in another order, so only their distributions can be compared: widths to 2 %, the class token (384 numbers) not held.',
+    'Blur widths are meant for 224 pixels there; here they are scaled with the side of the view.']
+
+
+def worst(cases):
+    "The largest difference of each figure over all cases, by precision"
+    table = {}
+    for c in cases:
+        row = table.setdefault(c['dtype'], {})
+        for name, f in c['figures'].items():
+            what = name.split(' ', 2)[2] if name.startswith('step ') else name
+            row[what] = max(row.get(what, 0.), f['max_difference'])
+    return table
+
+
+def git(path, *words):
+    "What git says of a checkout, or None"
+    done = subprocess.run(['git', '-C', str(path), *words], capture_output=True, text=True)
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def report(path, cases, rest, words):
+    "All that was measured, with where and how"
+    held = {f'{d} {n}': v for d, row in worst(cases).items() for n, v in row.items()} | {n: f['max_difference'] for n, f in rest.items() if 'max_difference' in f}
+    held = {n: v for n, v in held.items() if n in HELD_ANYWAY or not n.startswith(NOT_HELD)}
+    wide = rest['first weights: widths']
+    return dict(what='MoCo v3: ours beside the authors\' public code, shared weights and inputs', tolerance=TOLERANCE, held_to_tolerance=sorted(held), largest=max(held.values()),
+                largest_is=max(held, key=held.get), same_widths=max(wide['largest_ratio_of_widths'], wide['largest_ratio_of_extremes']) <= 1 + SAME_SPREAD,
+                upstream=dict(repository='https://github.com/facebookresearch/moco-v3', commit=git(path, 'rev-parse', 'HEAD')),
+                commit=git('.', 'rev-parse', 'HEAD'), changed=bool(git('.', 'status', '--porcelain', 'ssl_workbench')), command=words, device='cpu',
+                versions=dict(torch=torch.__version__, timm=timm.__version__), largest_differences=worst(cases), known_differences=DIFFERENCES, rules=rest, cases=cases)
+
+
+def main():
+    "Compare, print, write; exit code 1 where a held figure differs"
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument('--public', type=Path, required=True, help='checkout of the public code')
+    arguments.add_argument('--out', type=Path, default=RESULT, help='JSON to write')
+    arguments.add_argument('--quick', action='store_true', help='the small network alone; writes nothing')
+    args = arguments.parse_args()
+    if not (args.public/'moco'/'builder.py').exists(): sys.exit(f'{args.public} is not a checkout of the public code: moco/builder.py is missing')
+    dist.init_process_group('gloo', store=dist.HashStore(), rank=0, world_size=1)
+    pub = public(args.public)
+    rest = first_weights(pub) | recipes(pub) | schedules(pub)
+    cases = []
+    for c in CASES[:2 if args.quick else None]:
+        cases.append(case(pub, **c))
+        print(c, f"{max(f['max_difference'] for f in cases[-1]['figures'].values()):.1e}", flush=True)
+    found = report(args.public, cases, rest, 'python -m benchmarks.fidelity.mocov3 --public PATH')
+    for name, value in found['largest_differences'].items(): print(name, {k: f'{v:.1e}' for k, v in value.items()})
+    print({k: f"{v['max_difference']:.1e}" for k, v in rest.items() if 'max_difference' in v}, 'same widths', found['same_widths'])
+    print('largest held difference', found['largest_is'], found['largest'])
+    if not args.quick:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(found, indent=1) + '\n')
+    dist.destroy_process_group()
+    sys.exit(int(not (found['largest'] <= TOLERANCE and found['same_widths'])))
+
+
+if __name__ == '__main__': main()
