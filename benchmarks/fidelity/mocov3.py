@@ -5,7 +5,8 @@
 
 Their code is imported from PATH as it is (two names that older versions of timm had are put back, and `.cuda()` does nothing),
 given random weights (ours are the same ones, renamed) and the same views.
-The figures of both go to benchmarks/results/fidelity-mocov3.json; the exit code is 1 where a held figure differs by more than 1e-5.
+The figures of both go to benchmarks/results/fidelity-mocov3.json; the exit code is 1 where a held figure differs by more than 1e-5
+(of its largest value, where that is above 1).
 """
 import argparse
 import ast
@@ -101,7 +102,7 @@ def figure(theirs, mine):
     a, b = (torch.as_tensor(x).detach().double().flatten() for x in (theirs, mine))
     if a.shape != b.shape: raise ValueError(f'{a.shape} is not {b.shape}')
     show = lambda x: float(x) if x.numel() == 1 else dict(mean=float(x.mean()), norm=float(x.norm()), n=x.numel())
-    return dict(theirs=show(a), ours=show(b), max_difference=float((a - b).abs().max()))
+    return dict(theirs=show(a), ours=show(b), largest=float(a.abs().max()), max_difference=float((a - b).abs().max()))
 
 
 def compared(theirs, mine):
@@ -148,7 +149,7 @@ def case(pub, setting, seed, dtype, steps):
     theirs, mine = pair(pub, setting, seed, getattr(torch, dtype))
     stream = [inputs(mine.config, 10 * seed + i, getattr(torch, dtype)) for i in range(steps)]
     rows = {}
-    for i, ((loss, grads), (own_loss, own_grads)) in enumerate(zip(their_steps(pub, theirs, stream), our_steps(mine, stream))):
+    for i, ((loss, grads), (own_loss, own_grads)) in enumerate(zip(their_steps(pub, theirs, stream), our_steps(mine, stream), strict=True)):
         rows[f'step {i} loss'] = figure(loss, own_loss)
         if i: continue
         for part, start in dict(projector='student.projector', predictor='predictor', encoder='student.encoder').items():
@@ -249,24 +250,24 @@ def schedules(pub, epochs=300, steps=4, warm=40):
 
 CASES = [*(dict(setting='small', seed=s, dtype=d, steps=3) for s in (0, 1, 2) for d in ('float64', 'float32')),
          dict(setting='small224', seed=0, dtype='float64', steps=1), dict(setting='small224', seed=1, dtype='float32', steps=1)]
-NOT_HELD = ('float32 student after', 'float32 predictor after', 'float32 teacher after', 'schedule: learning rate')
+NOT_HELD = ('float32 student after', 'float32 predictor after', 'float32 teacher after', 'float32 running statistics after', 'schedule: learning rate')
 HELD_ANYWAY = ('schedule: learning rate after the warm-up',)
 DIFFERENCES = [
     'Learning rate: theirs is 0 at the first step; ours is one step ahead during the warm-up.',
     'Their teacher follows between the forward passes of student and teacher, ours before both: the same numbers.',
-    'Weights after some steps are held in float64 only: Adam turns a gradient that is all rounding (key biases above all) into a step of its own size.',
+    'Weights and running statistics after some steps are held in float64 only: Adam turns a gradient that is all rounding (key biases, the shift of the last norm, which batch norm undoes) into a step of its own size.',
     'First weights are drawn in another order, so only their distributions can be compared: widths to 2 %, the class token (384 numbers) not held.',
     'Blur widths are meant for 224 pixels there; here they are scaled with the side of the view.']
 
 
 def worst(cases):
-    "The largest difference of each figure over all cases, by precision"
+    "The largest difference of each figure over all cases, by precision; where values exceed 1, as a part of the largest"
     table = {}
     for c in cases:
         row = table.setdefault(c['dtype'], {})
         for name, f in c['figures'].items():
             what = name.split(' ', 2)[2] if name.startswith('step ') else name
-            row[what] = max(row.get(what, 0.), f['max_difference'])
+            row[what] = max(row.get(what, 0.), f['max_difference'] / max(1., f['largest']))
     return table
 
 
