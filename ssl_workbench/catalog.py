@@ -57,7 +57,7 @@ catalog = (
           'PooDLe: Pooled and dense self-supervised learning from naturalistic videos',
           'Wang, Hoang et al.', 'ICLR 2025', 'PooDLe', ('pair',), 'planned'),
     Entry('loca', 'LOCA', 'Location-Aware Self-Supervised Transformers for Semantic Segmentation',
-          'Caron et al.', 'WACV 2024', 'LOCA', ('image',), 'planned'),
+          'Caron et al.', 'WACV 2024', 'LOCA', ('image',), 'ready'),
     Entry('slotmim', 'SlotMIM', 'A Data-Centric Revisit of Pre-Trained Vision Models for Robot Learning',
           'Wen et al.', 'CVPR 2025', 'SlotMIM', ('image',), 'ready'),
     Entry('mcjepa', 'MC-JEPA',
