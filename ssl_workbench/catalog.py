@@ -82,9 +82,9 @@ classics = (
     Entry('mocov3', 'MoCo v3', 'An Empirical Study of Training Self-Supervised Vision Transformers',
           'Chen et al.', 'ICCV 2021', 'MoCoV3', ('image',), 'ready', 'classics'),
     Entry('dino', 'DINO', 'Emerging Properties in Self-Supervised Vision Transformers',
-          'Caron et al.', 'ICCV 2021', 'DINO', ('image',), 'planned', 'classics'),
+          'Caron et al.', 'ICCV 2021', 'DINO', ('image',), 'ready', 'classics'),
     Entry('ibot', 'iBOT', 'iBOT: Image BERT Pre-Training with Online Tokenizer',
-          'Zhou et al.', 'ICLR 2022', 'IBOT', ('image',), 'planned', 'classics'),
+          'Zhou et al.', 'ICLR 2022', 'IBOT', ('image',), 'ready', 'classics'),
     Entry('mae', 'MAE', 'Masked Autoencoders Are Scalable Vision Learners',
           'He et al.', 'CVPR 2022', 'MAE', ('image',), 'planned', 'classics'),
 )

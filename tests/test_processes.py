@@ -20,7 +20,8 @@ TINY = replace(cpu, size=32, patch=8, dim=16, depth=2, heads=2, stem='linear', d
 CASES = {'centring': TINY, 'sinkhorn': replace(TINY, sinkhorn=True), 'hard slots': replace(TINY, hard_slots=True),
          'cross alone': replace(TINY, within=0., slot=0.)}
 SMALL = dict(size=32, patch=8, dim=16, depth=2, heads=2, hidden=16, out_dim=8, batch=BATCH)
-CLASSICS = {'simclr': {}, 'mocov3': {}}               # what else to change in the cpu preset
+CROPS = dict(small_size=16, small=2, prototypes=6, freeze_prototypes=0., clip=0.)
+CLASSICS = {'simclr': {}, 'mocov3': {}, 'dino': CROPS, 'ibot': CROPS}  # what else to change in the cpu preset
 COUPLED = {'simclr': ['contrast'], 'mocov3': ['contrast']}  # terms that depend on the other process's half
 
 
@@ -180,6 +181,18 @@ def test_classic_needs_the_other_half(name, one):
         method.before_step(0.)
         found.append(method.loss(method(views(whole.batch(draw_indices(0, draws, 24), 'cpu') | dict(seed=draw_seeds(0, draws))))))
     for term in COUPLED[name]: assert abs(sum(f[term].item() for f in found) / 2 - one['classics'][name]['terms'][term]) > 1e-4
+
+
+@pytest.mark.parametrize('name, centres', [('dino', ['centre']), ('ibot', ['centre', 'patch_centre'])])
+def test_centre_is_that_of_the_whole_batch(name, centres, one):
+    "A half's own centre is another one: the comparison of buffers could fail"
+    whole, (method, views) = World('scene', 1, (32, 32), 1, 24, truth=False), classic(name)
+    method.before_step(0.)
+    method(views(whole.batch(draw_indices(0, range(BATCH // 2), 24), 'cpu') | dict(seed=draw_seeds(0, range(BATCH // 2)))))
+    method.after_step(0.)
+    for centre in centres:
+        want = one['classics'][name]['buffers'][centre]
+        assert want.abs().max() > 1e-3 and (getattr(method, centre) - want).abs().max() > 1e-5
 
 
 def test_draws_are_disjoint_halves(one, two):

@@ -163,7 +163,7 @@ def training(pub, theirs, mine, stream, terms_of=their_terms, centres=(('centre'
     for n, p in mine.named_parameters():
         if p.requires_grad: p.register_post_accumulate_grad_hook(partial(keep, name=n))
     for i, ((terms, gradients), step) in enumerate(zip(their_steps(pub, theirs, stream, terms_of), run.steps(len(stream)))):
-        rows |= {f'step {i} {k}': figure(t, step.terms[k]) for k, t in terms.items()}
+        rows |= {f'step {i} {k}': figure([t], [step.terms[k]]) for k, t in terms.items()}
         rows |= {f'step {i} {mine_} after': figure(getattr(theirs.loss, name), getattr(mine, mine_)) for mine_, name in centres}
         if i == 0: rows['step 0 gradients'] = compared(gradients, grads)
     for side in ('student', 'teacher'):

@@ -34,10 +34,10 @@ gpu = replace(cpu, canvas=192, dim=160, depth=6, heads=5, drop_path=.1, hidden=5
               small=6, momentum=(.99, 1.), level=3, steps=12000, batch=256)
 paper = replace(gpu, size=224, small_size=96, canvas=320, patch=16, dim=384, depth=12, heads=6,  # ViT-S/16, README
                 small=10, blur=(1., .1, .5), colour=1., grey=.2, solarise=(0., .2, 0.),          # README, main_ibot.py
-                hidden=2048, out_dim=256, prototypes=8192,       # section 3.2, models/head.py
-                momentum=(.996, 1.), batch=1024, lr=2e-3,        # main_ibot.py; section 3.2: .0005 · batch / 256
+                hidden=2048, out_dim=256, prototypes=8192,       # README, models/head.py
+                momentum=(.996, 1.), batch=1024, lr=2e-3,        # main_ibot.py: .0005 · batch / 256
                 lr_end=1e-6, freeze_prototypes=1/800,            # main_ibot.py: one epoch
-                steps=1000800, warmup=1/80, teacher_warmup=3/80)  # README: 800 epochs, τt rises in 30; section 3.2: warm-up of 10
+                steps=1000800, warmup=1/80, teacher_warmup=3/80)  # README: 800 epochs, τt rises in 30; main_ibot.py: warm-up of 10
 presets = dict(cpu=cpu, gpu=gpu, paper=paper)
 
 # %% ../../nbs/classics/15_ibot.ipynb #c95b27c5
@@ -93,7 +93,7 @@ def masked_loss(
     asked:torch.Tensor,           # (B,V,n) bool, which patches count
     temperature:float,            # τs
 ) -> torch.Tensor:                # scalar
-    "Cross-entropy of the patches asked for, mean over those of a crop, then over all crops (iBOT eq. 2)"
+    "Cross-entropy of the patches asked for, mean over those of a crop, then over all crops (iBOT's L_MIM)"
     rows = -(targets * (scores / temperature).log_softmax(-1)).sum(-1)
     each = (rows * asked).sum(-1) / asked.sum(-1).clamp(min=1)
     return each.mean()
@@ -144,7 +144,7 @@ class IBOT(DINO):
     def loss(self,
         out:dict,                 # of forward
     ) -> dict:                    # cls, patch: scalars; those with weight 0 are left out
-        "DINO's loss and equation 2, added"
+        "DINO's loss and that of patches, added"
         c, terms = self.config, {}
         if c.cls_weight: terms['cls'] = c.cls_weight * crop_loss(out['student_scores'], out['targets'], c.student_temp)
         if c.patch_weight: terms['patch'] = c.patch_weight * masked_loss(out['patch_scores'], out['patch_targets'], out['asked'], c.student_temp)
