@@ -21,8 +21,9 @@ CASES = {'centring': TINY, 'sinkhorn': replace(TINY, sinkhorn=True), 'hard slots
          'cross alone': replace(TINY, within=0., slot=0.)}
 SMALL = dict(size=32, patch=8, dim=16, depth=2, heads=2, hidden=16, out_dim=8, batch=BATCH)
 CROPS = dict(small_size=16, small=2, prototypes=6, freeze_prototypes=0., clip=0.)
-CLASSICS = {'simclr': {}, 'mocov3': {}, 'dino': CROPS, 'ibot': CROPS}  # what else to change in the cpu preset
-COUPLED = {'simclr': ['contrast'], 'mocov3': ['contrast']}  # terms that depend on the other process's half
+CLASSICS = {'simclr': {}, 'mocov3': {}, 'dino': CROPS, 'ibot': CROPS,  # and LOCA; what else to change in the cpu preset
+            'loca': dict(small=16, queries=4, prototypes=6, clip=0.)}
+COUPLED = {'simclr': ['contrast'], 'mocov3': ['contrast'], 'loca': ['position', 'cluster', 'me_max']}  # terms that depend on the other process's half
 
 
 class Noted:
