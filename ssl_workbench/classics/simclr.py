@@ -45,7 +45,7 @@ class Config:
     weight_decay:float = .05      # of weights, not of biases and norms
     pictures:int = 4096           # drawn pictures it trains on by default
     kind:str = 'iconic'           # of world it trains on by default
-    level:int = 0                 # likewise
+    level:int = 1                 # likewise
 
 cpu = Config()
 gpu = replace(cpu, canvas=192, dim=160, depth=6, heads=5, hidden=512, out_dim=128, colour=1., scale=(.08, 1.), level=3,
