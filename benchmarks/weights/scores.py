@@ -1,0 +1,115 @@
+"""Scores of a frozen method beside a random network of its kind and raw pixels, for the cards of several methods."""
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+
+from ssl_workbench import probes, world
+from ssl_workbench.data import CAMVID, CamVid, Cifar10
+from ssl_workbench.world import World, batch
+
+SEEDS = (0, 1, 2)
+SIDE = 192                          # pixels a side of judged scenes
+
+
+def row(name, protocol, ours, baselines):
+    "One score of the card: mean over probe seeds with its 95 % interval, baselines beside it"
+    value, half = probes.interval(ours)
+    return dict(name=name, value=round(value, 4), half=round(half, 4), seeds=[round(v, 4) for v in ours], protocol=protocol,
+                baselines={k: round(probes.interval(v)[0], 4) for k, v in baselines.items()})
+
+
+@lru_cache(maxsize=None)
+def scenes(seed, level=3, n=200):
+    "n unseen scenes of a probe seed: images float 0-1, instances, classes"
+    made = [batch(range(s, s + 50), kind='scene', level=level, size=(SIDE, SIDE), frames=1) for s in range(700_000 + 1000 * seed, 700_000 + 1000 * seed + n, 50)]
+    return torch.cat([m['frames'][:, 0] for m in made]) / 255, torch.cat([m['instances'][:, 0] for m in made]), torch.cat([m['classes'][:, 0] for m in made])
+
+
+class Pixels:
+    "Raw pixels in a method's place: 16 by 16 colours"
+    def features(self, x): return {'pooled': F.adaptive_avg_pool2d(x, 16).flatten(1)}
+
+
+def classified(models, sets):
+    "name → kNN accuracy a seed; models(seed): name → encoder; sets(seed): two datasets"
+    found = {}
+    for seed in SEEDS:
+        train, test = sets(seed)
+        for name, one in models(seed).items():
+            a, b = probes.encode(one, train), probes.encode(one, test)
+            found.setdefault(name, []).append(probes.knn(a['pooled'], a['label'], b['pooled'], b['label']))
+    return found
+
+
+def beside(method, extra=()):
+    "seed → the method, a random network of its kind, raw pixels, and others"
+    return lambda seed: {'ours': method, 'random init': probes.random_init(method, seed=seed), 'raw pixels': Pixels(), **dict(extra)}
+
+
+def iconic(method):
+    "kNN on iconic images of level 3"
+    sets = lambda seed: [World('iconic', 3, (96, 96), 1, n, seed=s + 10 * seed, truth=False, pool=False) for s, n in ((501, 1500), (502, 500))]
+    found = classified(beside(method), sets)
+    return row('kNN, iconic images', 'accuracy, k=20, T=.07, 1500 iconic images of level 3 vote on 500 others, 96 px; three sets', found.pop('ours'), found)
+
+
+def cifar(method, extra=()):
+    "kNN on CIFAR-10"
+    sets = lambda seed: [Spread(Cifar10(split=s, size=64), n, seed) for s, n in (('train', 3000), ('test', 1000))]
+    found = classified(beside(method, extra), sets)
+    return row('kNN, CIFAR-10', 'accuracy, k=20, T=.07, 3000 training pictures vote on 1000 test pictures, at 64 px; three draws', found.pop('ours'), found)
+
+
+class Spread:
+    "n samples of a dataset, drawn by a seed"
+    def __init__(self, data, n, seed):
+        order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+        self.data, self.index = data, order[:n].tolist()
+
+    def __len__(self): return len(self.index)
+
+    def __getitem__(self, i): return self.data[self.index[i]]
+
+
+class Labelled:
+    "CamVid frames as (image, label map)"
+    def __init__(self, drives): self.data = CamVid(drives=drives, split='train', size=(144, 192), cache=True)
+
+    def __len__(self): return len(self.data)
+
+    def __getitem__(self, i):
+        sample = self.data[i]
+        return sample['frames'][0].float() / 255, sample['classes'][0]
+
+
+def pixel_maps(patch):
+    "Raw pixels of each patch as features"
+    return lambda x: probes.patch_pixels(x, (x.shape[-2] // patch, x.shape[-1] // patch))
+
+
+def mapped(method, extra, seed):
+    "name → patch features of images: the method, a random network of its kind, raw pixels, and others"
+    models = {n: probes.feature_maps(m) for n, m in beside(method, extra)(seed).items() if n != 'raw pixels'}
+    return models | {'raw pixels': pixel_maps(method.patch)}
+
+
+def camvid(method, extra=()):
+    "Linear segmentation of CamVid, learnt on two drives and judged on a third"
+    train, test, found = Labelled(['0001TP', '0016E5']), Labelled(['0006R0']), {}
+    for seed in SEEDS:
+        for name, maps in mapped(method, extra, seed).items():
+            found.setdefault(name, []).append(probes.segment(maps, train, test, len(CAMVID), seed=seed)['miou'])
+    protocol = 'mean IoU of a linear classifier on frozen patches, learnt on drives 0001TP and 0016E5, judged on drive 0006R0, 144×192 px; three probe seeds'
+    return row('linear mIoU, CamVid by drive', protocol, found.pop('ours'), found)
+
+
+def segmented(method, extra=()):
+    "Linear segmentation of scenes of level 3: learnt on one set of them, judged on the next"
+    found = {}
+    for seed in SEEDS:
+        train, test = (list(zip(images, classes)) for images, _, classes in (scenes(10 + seed), scenes(seed)))
+        for name, maps in mapped(method, extra, seed).items():
+            found.setdefault(name, []).append(probes.segment(maps, train, test, len(world.classes('scene', 3)), seed=seed)['miou'])
+    protocol = f'mean IoU of a linear classifier on frozen patches of {method.patch} px, learnt on 200 scenes of level 3, judged on 200 others, {SIDE} px; three pairs of sets'
+    return row('linear mIoU, level-3 scenes', protocol, found.pop('ours'), found)
