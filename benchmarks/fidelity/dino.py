@@ -230,7 +230,7 @@ def case(pub, seed, dtype, steps, **changes):
     stream = [inputs(c, ours.Views, 10 * seed + i, kind) for i in range(steps + 1)]
     rows = parts(theirs, mine, stream[0])
     for net in (theirs.student, theirs.teacher): our_positions(net.backbone)
-    return dict(seed=seed, dtype=dtype, batch=c.batch, **changes, figures=rows | training(pub, theirs, mine, stream[1:]))
+    return dict(seed=seed, dtype=dtype, batch=c.batch) | changes | dict(figures=rows | training(pub, theirs, mine, stream[1:]))
 
 
 def report(name, path, url, cases, rest, differences):
