@@ -88,8 +88,8 @@ def case(pub, seed, dtype, steps, **changes):
     rows = parts(theirs, mine, stream[0])
     for net in (theirs.student, theirs.teacher): shared.our_positions(net.backbone)
     hidden = [int(v['mask'].any(-1).sum()) for v in stream[1:]]
-    return dict(seed=seed, dtype=dtype, batch=c.batch) | changes | dict(crops_with_holes=hidden, figures=rows | shared.training
-        pub, theirs, mine, stream[1:], their_terms, (('centre', 'center'), ('patch_centre', 'center2'))))
+    figures = rows | shared.training(pub, theirs, mine, stream[1:], their_terms, (('centre', 'center'), ('patch_centre', 'center2')))
+    return dict(seed=seed, dtype=dtype, batch=c.batch) | changes | dict(crops_with_holes=hidden, figures=figures)
 
 
 def compare(path):
