@@ -1,0 +1,205 @@
+"""Our LOCA beside the authors' public code (JAX), on shared weights and inputs.
+
+    git clone https://github.com/google-research/scenic PATH
+    python -m venv JAX && JAX/bin/pip install jax flax optax
+    python -m benchmarks.fidelity.loca --public PATH --jax JAX/bin/python
+
+Their network, Sinkhorn, loss and training step are imported from PATH as they are and run by the other Python (see `loca_public.py`),
+on random weights (ours are the same ones, renamed) and the same views; which tokens are kept is given to both.
+The figures of both go to benchmarks/results/fidelity-loca.json; the exit code is 1 where a held figure differs by more than 1e-5.
+"""
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ssl_workbench import core, geometry, learner, world
+from ssl_workbench.heads import ema_update
+from ssl_workbench.methods import loca as ours
+
+RESULT = Path(__file__).parent.parent/'results'/'fidelity-loca.json'
+TOLERANCE, MOMENTUM = 1e-5, .9
+BATCH = 4
+SETTINGS = dict(small=dict(size=64, small=32, patch=8, dim=48, depth=2, heads=3, hidden=64, out_dim=32, prototypes=24, queries=4),
+                paper_grid=dict(size=224, small=96, patch=16, dim=96, depth=3, heads=3, hidden=128, out_dim=64, prototypes=128, queries=3))
+DIFFERENCES = ['Position embeddings of small queries: theirs are resized bilinearly, ours bicubically (timm); here ours are told to do as theirs.',
+               'Kept tokens: theirs are one draw for all pictures of a device, ours one a picture; here both get the same.',
+               'Stochastic depth is off in both. Colour, blur and the crops themselves are not compared.']
+
+
+def renamed(branch, c):
+    "A branch's tensors (or gradients) by their names and shapes in Flax"
+    heads, out = c.heads, {}
+    get = lambda name: branch[name].detach().double()
+    linear = lambda name, ours_: out.update({f'{name}/kernel': get(ours_ + '.weight').T, f'{name}/bias': get(ours_ + '.bias')})
+    norm = lambda name, ours_: out.update({f'{name}/scale': get(ours_ + '.weight'), f'{name}/bias': get(ours_ + '.bias')})
+
+    def attention(name, parts, proj):
+        for part, (w, b) in zip(('query', 'key', 'value'), parts):
+            out[f'{name}/{part}/kernel'], out[f'{name}/{part}/bias'] = w.T.reshape(c.dim, heads, -1), b.view(heads, -1)
+        out[f'{name}/out/kernel'], out[f'{name}/out/bias'] = get(proj + '.weight').T.reshape(heads, -1, c.dim), get(proj + '.bias')
+
+    net = 'encoder.net.'
+    out['ToTokenSequence_0/embedding/kernel'] = get(net + 'patch_embed.proj.weight').permute(2, 3, 1, 0)
+    out['ToTokenSequence_0/embedding/bias'] = get(net + 'patch_embed.proj.bias')
+    out['ToTokenSequence_0/posembed_input'] = get(net + 'pos_embed').view(1, *c.grid, c.dim)
+    for i in range(c.depth):
+        block, mine = f'encoderblock_{i}', f'{net}blocks.{i}.'
+        norm(f'{block}/LayerNorm_0', mine + 'norm1'); norm(f'{block}/LayerNorm_1', mine + 'norm2')
+        attention(f'{block}/MultiHeadDotProductAttention_0', zip(get(mine + 'attn.qkv.weight').chunk(3), get(mine + 'attn.qkv.bias').chunk(3)), mine + 'attn.proj')
+        linear(f'{block}/MlpBlock_0/Dense_0', mine + 'mlp.fc1'); linear(f'{block}/MlpBlock_0/Dense_1', mine + 'mlp.fc2')
+    norm('encoder_norm', net + 'norm')
+    head, cross, mine = 'projection_head_for_clustering_prediction', 'cross_attention_block', 'locator.cross.'
+    for i in range(3): linear(f'{head}/Dense_{i}', f'projector.{2 * i}')
+    out[f'{head}/prototypes/kernel'] = get('prototypes.weight').T
+    for i, name in enumerate(('norm_query', 'norm_key', 'norm_mlp')): norm(f'{cross}/LayerNorm_{i}', mine + name)
+    attention(f'{cross}/MultiHeadDotProductAttention_0', [(get(f'{mine}{k}.weight'), get(f'{mine}{k}.bias')) for k in ('query', 'key', 'value')], mine + 'proj')
+    linear(f'{cross}/MlpBlock_0/Dense_0', mine + 'mlp.0'); linear(f'{cross}/MlpBlock_0/Dense_1', mine + 'mlp.2')
+    norm('final_norm', 'locator.norm'); linear('position_predictor', 'locator.head')
+    return {k: np.ascontiguousarray(v.numpy()) for k, v in out.items()}
+
+
+def bilinear(encoder):
+    "The encoder, its position embeddings resized as theirs are"
+    table, embed = encoder.net.pos_embed, encoder.embed
+    side = encoder.net.patch_embed.grid_size
+
+    def positions(grid):
+        maps = table.unflatten(1, side).movedim(-1, 1)
+        return F.interpolate(maps, tuple(grid), mode='bilinear', antialias=True, align_corners=False).flatten(2).mT if tuple(grid) != tuple(side) else table
+
+    def placed(images, mask=None, keep=None, told=None):
+        h, w = encoder.grid(images)
+        return embed(images, mask, torch.arange(h * w).expand(len(images), -1) if keep is None else keep, told)
+
+    encoder.positions, encoder.embed = positions, placed
+
+
+def method_of(c, seed):
+    "Ours in float64, random everywhere; the teacher is another network than the student"
+    torch.manual_seed(seed)
+    method = ours.LOCA(c).double()
+    with torch.no_grad():
+        for p in method.parameters(): p.add_(.05 * torch.randn_like(p))
+    for branch in (method.student, method.teacher): bilinear(branch.encoder)
+    return method
+
+
+def inputs(c, seed):
+    "Our views of world scenes, with the same tokens kept in every picture; and theirs: standardised, channels last, with the cell of every patch"
+    seeds = core.child(torch.arange(BATCH) + 1000 * seed, 'fidelity')
+    made = ours.Views(c)
+    v = made(dict(frames=world.batch(seeds, kind='scene', level=2, size=(128, 128), frames=1, truth=False)['frames'], seed=seeds))
+    v = {k: x.double() if x.is_floating_point() else x for k, x in v.items()}
+    v |= {k: v[k][:1].expand(BATCH, -1) for k in ('keep', 'visible')}
+    v['target'] = made.targets(v['matrix'], v['keep'])
+    cells = made.targets(v['matrix'], torch.arange(c.cells).expand(BATCH, -1))
+    mean, std = (torch.tensor(x, dtype=torch.float64).view(3, 1, 1) for x in ((.485, .456, .406), (.229, .224, .225)))
+    last = lambda x: ((x - mean) / std).movedim(-3, -1).numpy()
+    theirs = dict(reference=last(v['x'][:, 0]), query0=last(v['x'][:, 1]), query0_mask=cells[:, :c.cells].view(BATCH, *c.grid).numpy(), keep=v['keep'][0].numpy(), visible=v['visible'][0].numpy())
+    side = c.small // c.patch
+    for k, (x, cell) in enumerate(zip(v['x_small'].unbind(1), cells[:, c.cells:].view(BATCH, -1, side, side).unbind(1)), 1): theirs |= {f'query{k}': last(x), f'query{k}_mask': cell.numpy()}
+    return v, theirs
+
+
+def figure(theirs, mine):
+    "What both gave, in short, and the largest difference"
+    a, b = (torch.as_tensor(np.asarray(x)).double().flatten() for x in (theirs, mine))
+    if a.shape != b.shape: raise ValueError(f'{a.shape} is not {b.shape}')
+    show = lambda x: float(x) if x.numel() == 1 else dict(mean=float(x.mean()), norm=float(x.norm()), n=x.numel())
+    return dict(theirs=show(a), ours=show(b), max_difference=float((a - b).abs().max()))
+
+
+def compared(theirs, mine):
+    "All tensors of two dicts as one figure"
+    if theirs.keys() != mine.keys(): raise ValueError(f'names differ: {sorted(theirs.keys() ^ mine.keys())[:4]}')
+    join = lambda d: np.concatenate([np.asarray(d[k]).ravel() for k in sorted(d)])
+    return figure(join(theirs), join(mine))
+
+
+def case(name, seed, public, python):
+    "One step of both"
+    c = ours.Config(batch=BATCH, **SETTINGS[name])
+    method, (views, theirs) = method_of(c, seed), inputs(c, seed)
+    given = theirs | {f'setting/{k}': np.asarray(getattr(c, k)) for k in SETTINGS[name]}
+    for part in ('student', 'teacher'): given |= {f'{part}/{k}': v for k, v in renamed(getattr(method, part).state_dict(), c).items()}
+    with tempfile.TemporaryDirectory() as folder:
+        np.savez(f'{folder}/given.npz', **given)
+        subprocess.run([python, str(Path(__file__).with_name('loca_public.py')), str(public), f'{folder}/given.npz', f'{folder}/found.npz'], check=True)
+        found = dict(np.load(f'{folder}/found.npz'))
+    return dict(setting=name, seed=seed, jax=str(found['jax']), flax=str(found['flax']), figures=figures(method, views, found))
+
+
+def figures(method, views, found):
+    "Everything that both computed"
+    c, first = method.config, views['keep'].shape[1]
+    reference, whole = method._reference(views)
+    scores = method.teacher.scores(whole)
+    out = method(views)
+    terms, student = method.loss(out), method.student.scores(out['tokens'])
+    small = slice(first, first + (c.small // c.patch)**2)
+    rows = dict(reference_tokens=reference, teacher_scores=scores, targets=method.targets(scores.flatten(0, 1)), query0_position=out['position_scores'][:, :first],
+                query1_position=out['position_scores'][:, small], query0_scores=student[:, :first], query1_scores=student[:, small])
+    table = {k: figure(found[k], v.detach()) for k, v in rows.items()}
+    table |= dict(loss_position=figure(found['total'] - found['features'], terms['position'].detach()), loss_features=figure(found['features'], (terms['cluster'] + terms['me_max']).detach()))
+    sum(terms.values()).backward()
+    learner.clip_gradients(method.param_groups())
+    grads = {n: p.grad for n, p in method.student.named_parameters() if p.requires_grad}
+    part = lambda name: {k.removeprefix(name): v for k, v in found.items() if k.startswith(name)}
+    table['clipped gradients'] = compared(part('gradient/'), renamed(grads, c))
+    with torch.no_grad():
+        for n, p in method.student.named_parameters():
+            if p.requires_grad: p.sub_(grads[n])
+    ema_update(method.teacher, method.student, MOMENTUM)
+    table['teacher after'] = compared(part('teacher/'), renamed(method.teacher.state_dict(), c))
+    return table
+
+
+def correspondence(n=300):
+    "h(j) of ours beside their recipe (indices painted on the picture, cropped, resized to nearest), in a picture of 896 pixels: how often they agree"
+    same, cell = 0, 896 // 14
+    boxes = torch.floor(core.uniform(torch.arange(n), 'boxes', 2) * 448)
+    for x, y in boxes.tolist():
+        painted = torch.arange(196).view(14, 14).repeat_interleave(cell, 0).repeat_interleave(cell, 1)
+        theirs = F.interpolate(painted[int(y):int(y) + 448, int(x):int(x) + 448][None, None].double(), (6, 6), mode='nearest-exact').long().flatten()
+        box = torch.tensor([x, y, x + 448, y + 448]) / 896
+        whole = geometry.crop_matrix(torch.tensor([[0., 0., 1., 1.]]))
+        same += int((geometry.index_match(whole, geometry.crop_matrix(box[None, None]), (14, 14), (6, 6))[0, 0] == theirs).sum())
+    return same / (36 * n)
+
+
+def git(path, *words):
+    "What git says of a checkout, or None"
+    done = subprocess.run(['git', '-C', str(path), *words], capture_output=True, text=True)
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def main():
+    "Compare, print, write; exit code 1 where a figure differs"
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--public', type=Path, required=True, help='checkout of scenic')
+    p.add_argument('--jax', default=sys.executable, help='a Python that has jax, flax and optax')
+    p.add_argument('--out', type=Path, default=RESULT, help='JSON to write')
+    p.add_argument('--quick', action='store_true', help='one small network; writes nothing')
+    args = p.parse_args()
+    if not (args.public/'scenic/projects/loca/vit.py').exists(): sys.exit(f'{args.public} is not a checkout of scenic: scenic/projects/loca/vit.py is missing')
+    cases = [case(name, seed, args.public, args.jax) for name, seed in ([('small', 0)] if args.quick else [('small', 0), ('small', 1), ('paper_grid', 0)])]
+    worst = {k: max(c['figures'][k]['max_difference'] for c in cases) for k in cases[0]['figures']}
+    for name, value in worst.items(): print(f'{name:20} {value:.1e}')
+    agree = correspondence()
+    print(f'correspondence: {agree:.2%} of patches alike')
+    found = dict(what='LOCA: ours beside the authors\' public code, shared weights and inputs, float64', tolerance=TOLERANCE, held_to_tolerance=sorted(worst), largest=max(worst.values()),
+                 largest_is=max(worst, key=worst.get), upstream=dict(repository='https://github.com/google-research/scenic', commit=git(args.public, 'rev-parse', 'HEAD')),
+                 commit=git('.', 'rev-parse', 'HEAD'), changed=bool(git('.', 'status', '--porcelain', 'ssl_workbench')), command='python -m benchmarks.fidelity.loca --public PATH --jax PYTHON',
+                 device='cpu', versions=dict(torch=torch.__version__, jax=cases[0]['jax'], flax=cases[0]['flax']), same_correspondence=agree, known_differences=DIFFERENCES, cases=cases)
+    if not args.quick: args.out.write_text(json.dumps(found, indent=1) + '\n')
+    sys.exit(int(not found['largest'] <= TOLERANCE))
+
+
+if __name__ == '__main__': main()
