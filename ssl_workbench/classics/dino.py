@@ -25,7 +25,7 @@ class Config:
     "DINO's settings; the defaults are the cpu preset, sources in `paper`"
     size:int = 64                 # S, pixels a side of a large crop
     small_size:int = 32           # s, pixels a side of a small crop
-    small:int = 4                 # V, small crops of a picture; 0: none
+    small:int = 2                 # V, small crops of a picture; 0: none
     canvas:int = 128              # pixels a side of the drawn pictures that crops are cut from
     patch:int = 8                 # pixels a side of a patch
     dim:int = 96                  # channels of a token
