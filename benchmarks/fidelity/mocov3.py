@@ -252,11 +252,12 @@ def schedules(pub, epochs=300, steps=4, warm=40):
 CASES = [*(dict(setting='small', seed=s, dtype=d, steps=3) for s in (0, 1, 2) for d in ('float64', 'float32')),
          dict(setting='tiny224', seed=0, dtype='float32', steps=1)]
 LONG = [dict(setting='small224', seed=s, dtype=d, steps=1) for s, d in enumerate(('float64', 'float32'))]
-NOT_HELD = ('float32 student after', 'float32 predictor after', 'float32 teacher after', 'float32 running statistics after', 'schedule: learning rate')
+NOT_HELD = ('float32 gradients', 'float32 student after', 'float32 predictor after', 'float32 teacher after', 'float32 running statistics after', 'schedule: learning rate')
 HELD_ANYWAY = ('schedule: learning rate after the warm-up',)
 DIFFERENCES = [
     'Learning rate: theirs is 0 at the first step; ours is one step ahead during the warm-up.',
     'Their teacher follows between the forward passes of student and teacher, ours before both: the same numbers.',
+    'Gradients are held in float64 only: batch norm over a few rows makes the rounding of float32 about 1e-5 large.',
     'Weights and running statistics after some steps are held in float64 only: Adam turns a gradient that is all rounding (key biases, the shift of the last norm, which batch norm undoes) into a step of its own size.',
     'First weights are drawn in another order, so only their distributions can be compared: widths to 2 %, the class token (384 numbers) not held.',
     'Blur widths are meant for 224 pixels there; here they are scaled with the side of the view.']
