@@ -312,9 +312,9 @@ class LOCA(nn.Module):
         if c.mechanism == 'single': return self._single(views)
         tokens, sizes = self._queries(views)
         out = dict(embedding=tokens[:, :sizes[0]].mean(1), tokens=tokens)
-        reference, scores = self._reference(views)
+        reference, whole = self._reference(views)
         if c.localisation != 'none': out |= self._located(views, tokens, reference, sizes)
-        if c.clusters != 'none': out |= self._clustered(views, tokens, scores, sizes)
+        if c.clusters != 'none': out |= self._clustered(views, tokens, whole, sizes)
         return out
 
     def _queries(self, views:dict) -> tuple:
@@ -326,13 +326,11 @@ class LOCA(nn.Module):
         return torch.cat([first, rest.reshape(b, -1, rest.shape[-1])], 1), [first.shape[1]] + [rest.shape[1]] * v
 
     def _reference(self, views:dict) -> tuple:
-        "Reference tokens that the queries may see, and the teacher's scores of all of them (None where nothing is clustered)"
-        c, x, visible = self.config, views['x'][:, 0], views['visible']
-        take = lambda t: t.gather(1, visible[..., None].expand(-1, -1, t.shape[-1]))
-        with torch.no_grad(): every = self.teacher.tokens(x)
-        scores = self.teacher.scores(every).detach() if c.clusters != 'none' else None
-        if c.reference_by == 'teacher': return take(every), scores
-        return (self.student.tokens(x, visible) if visible.shape[1] else every[:, :0]), scores
+        "Reference tokens that the queries may see, and all of the teacher's"
+        x, visible = views['x'][:, 0], views['visible']
+        with torch.no_grad(): whole = self.teacher.tokens(x)
+        if self.config.reference_by == 'teacher': return whole.gather(1, visible[..., None].expand(-1, -1, whole.shape[-1])), whole
+        return (self.student.tokens(x, visible) if visible.shape[1] else whole[:, :0]), whole
 
     def _located(self, views:dict, tokens:torch.Tensor, reference:torch.Tensor, sizes:list) -> dict:
         "What the position head says, and what is true"
@@ -346,11 +344,11 @@ class LOCA(nn.Module):
         right = (said.argmax(-1) == target)[valid].float()
         return dict(position_scores=said, target=target, position_share=core.global_share(valid.sum()), accuracy=right.mean() if len(right) else right.sum())
 
-    def _clustered(self, views:dict, tokens:torch.Tensor, teacher:torch.Tensor, sizes:list) -> dict:
+    def _clustered(self, views:dict, tokens:torch.Tensor, whole:torch.Tensor, sizes:list) -> dict:
         "Student's scores and the teacher's targets at the same place; the mean prediction; how prototypes are used"
         c, image = self.config, self.config.clusters == 'image'
         student = self.student.scores(means(tokens, sizes) if image else tokens)
-        if image: teacher = self.teacher.scores(self._pooled(views))[:, None]
+        with torch.no_grad(): teacher = self.teacher.scores(whole.mean(1, keepdim=True) if image else whole)
         with torch.autocast(student.device.type, enabled=False):
             student, teacher = (s if s.dtype == torch.float64 else s.float() for s in (student, teacher))
             rows = self.targets(teacher.flatten(0, 1)).unflatten(0, teacher.shape[:2])
@@ -360,10 +358,6 @@ class LOCA(nn.Module):
             found = rows.gather(1, place.clamp(min=0)[..., None].expand(-1, -1, rows.shape[-1]))[valid]
         return dict(cluster_student=student[valid], cluster_target=found, cluster_share=core.global_share(valid.sum()),
                     mean_prediction=core.all_sum(mean, grad=True) / core.world_size(), **self._use(teacher, student[valid], found))
-
-    def _pooled(self, views:dict) -> torch.Tensor:
-        "The teacher's mean token of the reference"
-        with torch.no_grad(): return self.teacher.tokens(views['x'][:, 0]).mean(1)
 
     def _use(self, teacher:torch.Tensor, student:torch.Tensor, target:torch.Tensor) -> dict:
         "For the collapse meter"
@@ -408,7 +402,7 @@ class LOCA(nn.Module):
     def param_groups(self) -> list:
         "One-dimensional parameters are not decayed, but for the biases of queries, keys and values (two-dimensional in the code); one norm for all gradients"
         c, named = self.config, [(n, p) for n, p in self.named_parameters() if p.requires_grad]
-        matrix = lambda n, p: p.ndim > 1 or n.endswith(('qkv.bias', 'query.bias', 'key.bias', 'value.bias'))
+        matrix = lambda n, p: p.ndim > 1 or n.endswith(('.qkv.bias', '.query.bias', '.key.bias', '.value.bias'))
         rule = dict(clip=('global', c.clip) if c.clip else None)
         return [dict(params=[p for n, p in named if matrix(n, p)], weight_decay=c.weight_decay, **rule),
                 dict(params=[p for n, p in named if not matrix(n, p)], weight_decay=0., **rule)]
