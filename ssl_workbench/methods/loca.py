@@ -62,9 +62,9 @@ class Config:
     solarise:float = 0.           # probability, query 0 only
     steps:int = 200               # of a run
     batch:int = 32                # images a step
-    lr:float = 1e-3               # peak learning rate
+    lr:float = 2e-3               # peak learning rate
     lr_end:float = 1e-5           # at the end
-    warmup:float = .15            # part of the run
+    warmup:float = .1             # part of the run
     weight_decay:float = .1       # of everything that is not one-dimensional
     clip:float = 1.               # norm of all gradients together
     pictures:int = 4096           # drawn pictures it trains on by default
@@ -89,7 +89,7 @@ class Config:
 
 cpu = Config()
 gpu = replace(cpu, canvas=192, dim=144, depth=6, heads=4, hidden=512, out_dim=64, prototypes=256, level=3, queries=10,
-              steps=12000, batch=256, momentum=(.99, 1.))
+              steps=12000, batch=256, momentum=(.99, 1.), lr=1e-3)
 paper = replace(gpu, size=224, small=96, canvas=320, patch=16, dim=768, depth=12, heads=12,  # ViT-B/16, section 3 and 4
                 drop_path=.1, hidden=2048, out_dim=256,                          # the code; the paper's head has two layers, d̃ = 256
                 prototypes=4096, queries=10, masking=.8,                         # table 6 c, table 6 d, section 5.1
