@@ -14,7 +14,7 @@ recipes = {
     'slotmim': Recipe('slotmim', 'world:scene:3', changes=dict(
         MILD, colour=.1, level=3, canvas=192, scale=(.06, .35), prototypes=64, pictures=8192)),
     'slotmim-real': Recipe('slotmim', 'camvid:0001TP,0016E5+cifar10', changes=dict(
-        MILD, scale=(.1, .6), prototypes=32, sinkhorn=True))}
+        MILD, dim=192, hidden=384, scale=(.1, .6), prototypes=32, sinkhorn=True, steps=2500))}
 SEEDS = (0, 1, 2)
 SIDE = 192                          # pixels a side of judged scenes
 
