@@ -19,6 +19,7 @@ KEEP_CELL = {'hide_input'}
 WIDGETS = 'application/vnd.jupyter.widget'
 PATHS = re.compile(r'(?<![\w.])/(?:home|root|tmp|work|Users|mnt|var|opt)/[^\s\'":,<>)]*')
 ADDRESS = re.compile(r' at 0x[0-9a-f]+')
+TEMPORARY = re.compile(r'(?:/[\w.-]+)+/tmp[a-z0-9_]{8}(?![a-z0-9_])')
 KERNEL = {'display_name': 'python3', 'language': 'python', 'name': 'python3'}
 
 
@@ -30,6 +31,11 @@ def text(source):
 def lines(source):
     "Text as notebooks store it: a list of lines"
     return text(source).splitlines(keepends=True)
+
+
+def timeless(words):
+    "Text without the addresses of objects and the names of temporary folders"
+    return TEMPORARY.sub('TEMP', ADDRESS.sub('', words))
 
 
 def small(picture):
@@ -49,14 +55,14 @@ def tidy_output(output):
     if output['output_type'] == 'stream':
         if output.get('name') == 'stderr': return None
         kept = [l.split('\r')[-1] for l in lines(output['text']) if '\r' not in l.rstrip('\r\n')]
-        return {**output, 'text': lines(ADDRESS.sub('', ''.join(kept)))} if kept else None
+        return {**output, 'text': lines(timeless(''.join(kept)))} if kept else None
     if 'execution_count' in output: output = {**output, 'execution_count': None}
     if 'data' not in output: return output
     data = {k: v for k, v in output['data'].items() if not k.startswith(WIDGETS)}
     data.update({k: text(v).rstrip() for k, v in data.items() if k.startswith('image/') and 'svg' not in k})
     if 'image/png' in data: data['image/png'] = small(data['image/png'])
     if 'text/plain' in data:
-        data['text/plain'] = lines(ADDRESS.sub('', text(data['text/plain'])))
+        data['text/plain'] = lines(timeless(text(data['text/plain'])))
     if any(k.startswith('image/') for k in data) and any(k.startswith(WIDGETS) for k in output['data']):
         data.pop('text/plain', None)
     only_repr = set(data) <= {'text/plain'} and len(data) != len(output['data'])
