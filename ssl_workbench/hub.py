@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['RANDOM', 'model', 'TIMM', 'LARGEST', 'BREAKS', 'ACCENT', 'GREY', 'CSS', 'HERO', 'METERS', 'DARK', 'TABS',
-           'run_folders', 'choices', 'Shelf', 'encoder', 'told', 'world_pictures', 'example_files', 'example_clip',
-           'scores_of', 'also_wins', 'Run', 'paced', 'Runs', 'theme', 'logo', 'img', 'learns_from', 'method_cards',
-           'figures', 'world_figures', 'pair', 'below', 'six_pictures', 'curves_of', 'frames_of', 'watch', 'halt',
-           'unlearnt', 'shown_of', 'begin', 'quietly', 'picker', 'first_picture', 'home_tab', 'slots_tab', 'wire_wins',
-           'attention_tab', 'train_tab', 'header', 'build', 'all_tabs', 'launch', 'shell', 'offline']
+           'run_folders', 'choices', 'for_upload', 'Shelf', 'encoder', 'told', 'world_pictures', 'example_files',
+           'example_clip', 'scores_of', 'also_wins', 'Run', 'paced', 'Runs', 'theme', 'logo', 'img', 'learns_from',
+           'method_cards', 'figures', 'world_figures', 'pair', 'below', 'six_pictures', 'curves_of', 'frames_of',
+           'watch', 'halt', 'unlearnt', 'shown_of', 'begin', 'quietly', 'picker', 'first_picture', 'home_tab',
+           'slots_tab', 'wire_wins', 'attention_tab', 'train_tab', 'header', 'build', 'all_tabs', 'launch', 'shell',
+           'offline']
 
 # %% ../nbs/32_hub.ipynb #5bc8bb99
 import os
@@ -51,13 +52,16 @@ def run_folders(
     found = [p for p in Path(root).glob('*') if p.is_dir() and newest_checkpoint(p)]
     return [str(p) for p in sorted(found, key=lambda p: -p.stat().st_mtime)]
 
-def choices(
-    uploads:bool=False,           # put weights trained on real pictures first
-) -> list:                        # of str; the first is shown at first
+def choices() -> list:            # of str; the first is shown at first
     "What the picker offers: bundled weights, runs of this folder, random weights"
-    ready, bundled = [e.name for e in shelf.catalog if e.state == 'ready'], list(shelf.cards())
-    if uploads: bundled.sort(key=lambda name: not name.endswith('-real'))
-    return [*bundled, *run_folders(), *[name + RANDOM for name in ready]]
+    ready = [e.name for e in shelf.catalog if e.state == 'ready']
+    return [*shelf.cards(), *run_folders(), *[name + RANDOM for name in ready]]
+
+def for_upload(
+    name:str,                     # what the picker shows
+) -> str:
+    "The weights for a visitor's own picture: `name`'s sister trained on real pictures, where she is bundled"
+    return f'{name}-real' if f'{name}-real' in shelf.cards() else name
 
 # %% ../nbs/32_hub.ipynb #3e262342
 class Shelf:
@@ -464,12 +468,12 @@ def picker(
     **options,                    # as gr.Dropdown takes them
 ):                                # the dropdown
     "The checkpoint picker with a line below that says what is known of the choice"
-    names = [*choices(uploads=True), *more]
+    names = [*choices(), *more]
     with gr.Row(elem_classes='picker'):
         pick = gr.Dropdown(names, value=names[0], label=label, scale=2, min_width=260, **options)
         note = gr.Markdown(told(names[0]), elem_classes='note')
     quietly(pick.change, told, pick, note)
-    quietly(page.load, lambda: gr.update(choices=[*choices(uploads=True), *more]), None, pick)
+    quietly(page.load, lambda: gr.update(choices=[*choices(), *more]), None, pick)
     return pick
 
 def first_picture(
@@ -509,6 +513,7 @@ def slots_tab(
         with gr.Tab('Clip') as second:
             clip = partial(gr.Video, label='Drop your clip here', height=290, elem_id='clip')
             moving = clip_panel.app(examples=[example_clip()], sources=dict(method=(pick, model), clip=(clip, partial(_read, 'clip', example_clip()))))
+    for part in (parts, moving): quietly(part['inputs'][1].upload, for_upload, pick, pick)
     first_picture(opened, parts)
     first_picture(second.select, moving)
 
@@ -548,6 +553,7 @@ def attention_tab(
     looks = attention_panel.app(examples=example_files(), sources=dict(method=(pick, encoder), image=(partial(picture_input, label='Drop your picture here', height=240, elem_id='look'), read)))
     gr.HTML('<div class="page"><h2>What does it find alike?</h2><p>Click a patch of the picture.</p></div>', padding=False)
     alike = likeness_panel.app(sources=dict(method=(pick, encoder), image=(looks['inputs'][1], read)))
+    quietly(looks['inputs'][1].upload, for_upload, pick, pick)
     for part in (looks, alike): first_picture(opened, part)
 
 METERS = ('Above, the loss and its terms. Below, what would show a collapse; green is healthy: how many directions the embeddings use (**rank**), '
