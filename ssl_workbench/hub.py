@@ -4,12 +4,11 @@
 
 # %% auto #0
 __all__ = ['RANDOM', 'model', 'TIMM', 'LARGEST', 'BREAKS', 'ACCENT', 'GREY', 'CSS', 'HERO', 'METERS', 'DARK', 'TABS',
-           'run_folders', 'choices', 'for_upload', 'Shelf', 'encoder', 'told', 'world_pictures', 'example_files',
-           'example_clip', 'scores_of', 'also_wins', 'Run', 'paced', 'Runs', 'theme', 'logo', 'img', 'learns_from',
-           'method_cards', 'figures', 'world_figures', 'pair', 'below', 'six_pictures', 'curves_of', 'frames_of',
-           'watch', 'halt', 'unlearnt', 'shown_of', 'begin', 'quietly', 'picker', 'first_picture', 'home_tab',
-           'slots_tab', 'wire_wins', 'attention_tab', 'train_tab', 'header', 'build', 'all_tabs', 'launch', 'shell',
-           'offline']
+           'run_folders', 'choices', 'Shelf', 'encoder', 'told', 'world_pictures', 'example_files', 'example_clip',
+           'scores_of', 'also_wins', 'Run', 'paced', 'Runs', 'theme', 'logo', 'img', 'learns_from', 'method_cards',
+           'figures', 'world_figures', 'pair', 'below', 'six_pictures', 'curves_of', 'frames_of', 'watch', 'halt',
+           'unlearnt', 'shown_of', 'begin', 'quietly', 'picker', 'first_picture', 'home_tab', 'slots_tab', 'wire_wins',
+           'attention_tab', 'train_tab', 'header', 'build', 'all_tabs', 'launch', 'shell', 'offline']
 
 # %% ../nbs/32_hub.ipynb #5bc8bb99
 import os
@@ -56,12 +55,6 @@ def choices() -> list:            # of str; the first is shown at first
     "What the picker offers: bundled weights, runs of this folder, random weights"
     ready = [e.name for e in shelf.catalog if e.state == 'ready']
     return [*shelf.cards(), *run_folders(), *[name + RANDOM for name in ready]]
-
-def for_upload(
-    name:str,                     # what the picker shows
-) -> str:
-    "The weights for a visitor's own picture: `name`'s sister trained on real pictures, where she is bundled"
-    return f'{name}-real' if f'{name}-real' in shelf.cards() else name
 
 # %% ../nbs/32_hub.ipynb #3e262342
 class Shelf:
@@ -513,7 +506,6 @@ def slots_tab(
         with gr.Tab('Clip') as second:
             clip = partial(gr.Video, label='Drop your clip here', height=290, elem_id='clip')
             moving = clip_panel.app(examples=[example_clip()], sources=dict(method=(pick, model), clip=(clip, partial(_read, 'clip', example_clip()))))
-    for part in (parts, moving): quietly(part['inputs'][1].upload, for_upload, pick, pick)
     first_picture(opened, parts)
     first_picture(second.select, moving)
 
@@ -553,7 +545,6 @@ def attention_tab(
     looks = attention_panel.app(examples=example_files(), sources=dict(method=(pick, encoder), image=(partial(picture_input, label='Drop your picture here', height=240, elem_id='look'), read)))
     gr.HTML('<div class="page"><h2>What does it find alike?</h2><p>Click a patch of the picture.</p></div>', padding=False)
     alike = likeness_panel.app(sources=dict(method=(pick, encoder), image=(looks['inputs'][1], read)))
-    quietly(looks['inputs'][1].upload, for_upload, pick, pick)
     for part in (looks, alike): first_picture(opened, part)
 
 METERS = ('Above, the loss and its terms. Below, what would show a collapse; green is healthy: how many directions the embeddings use (**rank**), '
