@@ -8,7 +8,8 @@ BIN     := $(VENV)/bin
 NB      ?=
 BUDGET  ?= 0.05
 QUIET   := GRADIO_ANALYTICS_ENABLED=False HF_HUB_OFFLINE=1 PLOTLY_RENDERER=plotly_mimetype
-CHECK   := $(QUIET) MPLBACKEND=agg OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+JOBS    ?= 2
+CHECK   := $(QUIET) MPLBACKEND=agg OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-full lab export refresh tidy bench hooks docs
@@ -19,7 +20,7 @@ help:           ## this list
 run: $(VENV)/.apps    ## open the workbench at a local address (PORT=7860 chooses one)
 	@$(QUIET) PYTHONUNBUFFERED=1 $(BIN)/ssl-workbench app $(if $(PORT),--port $(PORT))
 
-test: $(VENV)/.dev    ## every check, notebooks at a small training budget
+test: $(VENV)/.dev    ## every check, notebooks at a small training budget (JOBS=2 at once)
 	SSL_BUDGET=$(BUDGET) $(CHECK)
 
 test-full: $(VENV)/.dev    ## every check, notebooks trained at full length

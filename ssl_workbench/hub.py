@@ -51,13 +51,10 @@ def run_folders(
     found = [p for p in Path(root).glob('*') if p.is_dir() and newest_checkpoint(p)]
     return [str(p) for p in sorted(found, key=lambda p: -p.stat().st_mtime)]
 
-def choices(
-    uploads:bool=False,           # put weights trained on real pictures first
-) -> list:                        # of str; the first is shown at first
+def choices() -> list:            # of str; the first is shown at first
     "What the picker offers: bundled weights, runs of this folder, random weights"
-    ready, bundled = [e.name for e in shelf.catalog if e.state == 'ready'], list(shelf.cards())
-    if uploads: bundled.sort(key=lambda name: not name.endswith('-real'))
-    return [*bundled, *run_folders(), *[name + RANDOM for name in ready]]
+    ready = [e.name for e in shelf.catalog if e.state == 'ready']
+    return [*shelf.cards(), *run_folders(), *[name + RANDOM for name in ready]]
 
 # %% ../nbs/32_hub.ipynb #3e262342
 class Shelf:
@@ -464,12 +461,12 @@ def picker(
     **options,                    # as gr.Dropdown takes them
 ):                                # the dropdown
     "The checkpoint picker with a line below that says what is known of the choice"
-    names = [*choices(uploads=True), *more]
+    names = [*choices(), *more]
     with gr.Row(elem_classes='picker'):
         pick = gr.Dropdown(names, value=names[0], label=label, scale=2, min_width=260, **options)
         note = gr.Markdown(told(names[0]), elem_classes='note')
     quietly(pick.change, told, pick, note)
-    quietly(page.load, lambda: gr.update(choices=[*choices(uploads=True), *more]), None, pick)
+    quietly(page.load, lambda: gr.update(choices=[*choices(), *more]), None, pick)
     return pick
 
 def first_picture(

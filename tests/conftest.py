@@ -1,8 +1,15 @@
-"""One thread in the checks, in this process and in those it starts: sums of floats depend on how many there are."""
+"""One thread in the checks, here and in what they start: sums of floats depend on how many there are. One worker a file, notebooks apart."""
 import os
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
+import pytest  # noqa: E402
 import torch  # noqa: E402
 
 torch.set_num_threads(int(os.environ['OMP_NUM_THREADS']))
+
+
+def pytest_collection_modifyitems(items):
+    "Files share what their fixtures build, so a file stays on one worker; every notebook stands alone"
+    for item in items:
+        if item.path.stem != 'test_notebooks': item.add_marker(pytest.mark.xdist_group(item.path.stem))

@@ -227,13 +227,12 @@ def test_phone_and_dark(visit):
         show(page, tab)
         assert page.evaluate('document.documentElement.scrollWidth <= document.documentElement.clientWidth'), f'{tab} scrolls sideways'
         if tab != 'Home': assert page.locator(FIGURE).first.bounding_box()['width'] > 300
-    background = lambda: page.evaluate("getComputedStyle(document.body).backgroundColor")
-    light = background()
-    page.get_by_role('button', name='Light / dark').click()
-    page.wait_for_function("() => document.body.classList.contains('dark')")
-    assert background() != light
-    page.get_by_role('button', name='Light / dark').click()
-    assert background() == light
+    ground = "getComputedStyle(document.querySelector('.gradio-container')).color"
+    light, switch = page.evaluate(ground), page.get_by_role('button', name='Light / dark')
+    switch.click()
+    page.wait_for_function(f'light => {ground} != light', arg=light)
+    switch.click()
+    page.wait_for_function(f'light => {ground} == light', arg=light)
 
 
 def test_twenty_at_once(url, photo):

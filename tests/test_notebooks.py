@@ -1,4 +1,4 @@
-"""Every notebook runs from top to bottom, two at a time, at the training budget of SSL_BUDGET."""
+"""Every notebook runs from top to bottom at the training budget of SSL_BUDGET."""
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = sorted(p for p in (ROOT/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
+NOTEBOOKS = sorted((p for p in (ROOT/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts),
+                   key=lambda p: ('methods' not in p.parts, -p.stat().st_size))
 
 
 def run(path):
@@ -22,19 +23,15 @@ def run(path):
 
 
 @pytest.fixture(scope='module')
-def runs():
-    "Notebook → its run, under way; the longest first"
-    os.environ.update(MPLBACKEND='agg', PLOTLY_RENDERER='plotly_mimetype', IN_TEST='1', OMP_NUM_THREADS='1')
-    workers = max(1, min(2, os.cpu_count() or 1))
-    context = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(workers, mp_context=context, max_tasks_per_child=8) as pool:
-        longest = sorted(NOTEBOOKS, key=lambda p: ('methods' not in p.parts, -p.stat().st_size))
-        yield {p: pool.submit(run, p) for p in longest}
-        pool.shutdown(cancel_futures=True)
+def runner():
+    "A process that runs notebooks one after the other"
+    quiet = dict(MPLBACKEND='agg', PLOTLY_RENDERER='plotly_mimetype', IN_TEST='1', OMP_NUM_THREADS='1')
+    os.environ.update(quiet)
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn'), max_tasks_per_child=6) as pool: yield pool
 
 
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: str(p.relative_to(ROOT)))
-def test_notebook_runs(path, runs):
+def test_notebook_runs(path, runner):
     "No cell fails"
-    fine, words = runs[path].result(timeout=3600)
+    fine, words = runner.submit(run, path).result()
     assert fine, words

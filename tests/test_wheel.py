@@ -1,10 +1,13 @@
-"""The wheel, built from this tree and installed into an empty environment with what it declares and nothing else."""
+"""The wheel, built from this tree and installed into an environment that holds what it declares and nothing else."""
 import os
+import re
 import shutil
 import subprocess
 import sys
 import venv
 import zipfile
+from email.parser import Parser
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
@@ -32,13 +35,38 @@ def wheel(tmp_path_factory):
     return next(here.glob('*.whl'))
 
 
+def wanted(requirements):
+    "Names of the packages that these lines ask for here, without extras"
+    from packaging.requirements import Requirement
+    asked = [Requirement(r) for r in requirements or []]
+    return [r.name for r in asked if not r.marker or r.marker.evaluate({'extra': ''})]
+
+
+def declared(wheel):
+    "Name → installed distribution of all that the wheel's metadata asks for, and what those ask for in turn"
+    archive = zipfile.ZipFile(wheel)
+    metadata = Parser().parsestr(archive.read(next(n for n in archive.namelist() if n.endswith('METADATA'))).decode())
+    found, new = {}, wanted(metadata.get_all('Requires-Dist'))
+    while new:
+        name = re.sub(r'[-_.]+', '-', new.pop()).lower()
+        if name in found: continue
+        try: found[name] = distribution(name)
+        except PackageNotFoundError: continue          # another platform's; an import that needs it fails below
+        new += wanted(found[name].requires)
+    return found
+
+
 @pytest.fixture(scope='module')
 def empty(wheel, tmp_path_factory):
-    "The Python of a fresh environment that holds the wheel and its declared dependencies"
+    "The Python of a fresh environment: the wheel, and links to its declared dependencies as they are installed here"
     home = tmp_path_factory.mktemp('env')
     venv.create(home/'env', with_pip=False)
     python = home/'env'/('Scripts' if os.name == 'nt' else 'bin')/'python'
-    run(sys.executable, '-m', 'pip', '--python', python, 'install', '-q', '--no-compile', wheel, cwd=home)
+    site = Path(run(python, '-c', 'import sysconfig; print(sysconfig.get_path("purelib"))', cwd=home).strip())
+    for package in declared(wheel).values():
+        for top in {file.parts[0] for file in package.files or [] if file.parts[0] not in ('..', '__pycache__')}:
+            if not (site/top).exists(): (site/top).symlink_to(package.locate_file(top))
+    run(sys.executable, '-m', 'pip', '--python', python, 'install', '-q', '--no-compile', '--no-deps', '--no-index', wheel, cwd=home)
     yield python
     shutil.rmtree(home, ignore_errors=True)
 

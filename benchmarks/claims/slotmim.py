@@ -12,7 +12,7 @@ from ssl_workbench.methods.slotmim import SlotMIM
 
 # ---- the setting: what the arms share, the smallest in which the sentences make sense
 
-CPU = dict(level=1, steps=150)                  # changes of the cpu preset; on level 0 raw pixels already know 99 of 100 classes
+CPU = dict(level=1, steps=150, colour=.5, grey=.1)  # changes of the cpu preset; on level 0 raw pixels already know 99 of 100 classes
 GPU = dict(level=3, steps=3000)                 # changes of the gpu preset
 SEEDS = 3
 

@@ -65,9 +65,9 @@ def position(method):
 def scores(method, name):
     "The card's scores; those on real data only where the data are"
     real = core.data_root() is not None
-    if name == 'loca': return [position(method), iconic(method), segmented(method), *([camvid(method)] if real else [])]
+    if name == 'loca': return [position(method), *(r for level in (1, 2, 3) for r in iconic(method, level)), segmented(method), *([camvid(method)] if real else [])]
     drawn = {'loca': catalog.load('loca')}
-    return [camvid(method, drawn), cifar(method, drawn), position(method), segmented(method, drawn)]
+    return [camvid(method, drawn), *cifar(method, drawn), position(method), segmented(method, drawn)]
 
 
 def recheck(method, card):

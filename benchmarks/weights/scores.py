@@ -32,14 +32,22 @@ class Pixels:
 
 
 def classified(models, sets):
-    "name → kNN accuracy a seed; models(seed): name → encoder; sets(seed): two datasets"
-    found = {}
+    "name → kNN and linear accuracy a seed; models(seed): name → encoder; sets(seed): two datasets"
+    near, line = {}, {}
     for seed in SEEDS:
         train, test = sets(seed)
         for name, one in models(seed).items():
             a, b = probes.encode(one, train), probes.encode(one, test)
-            found.setdefault(name, []).append(probes.knn(a['pooled'], a['label'], b['pooled'], b['label']))
-    return found
+            parts = a['pooled'], a['label'], b['pooled'], b['label']
+            near.setdefault(name, []).append(probes.knn(*parts))
+            line.setdefault(name, []).append(probes.linear(*parts, seed=seed))
+    return near, line
+
+
+def both(what, protocol, near, line):
+    "A row for kNN, a row for the linear probe"
+    return [row(f'kNN, {what}', f'accuracy, k=20, T=.07, {protocol}', near.pop('ours'), near),
+            row(f'linear, {what}', f'accuracy of logistic regression on frozen pooled features, {protocol}', line.pop('ours'), line)]
 
 
 def beside(method, extra=()):
@@ -47,18 +55,16 @@ def beside(method, extra=()):
     return lambda seed: {'ours': method, 'random init': probes.random_init(method, seed=seed), 'raw pixels': Pixels(), **dict(extra)}
 
 
-def iconic(method):
-    "kNN on iconic images of level 3"
-    sets = lambda seed: [World('iconic', 3, (96, 96), 1, n, seed=s + 10 * seed, truth=False, pool=False) for s, n in ((501, 1500), (502, 500))]
-    found = classified(beside(method), sets)
-    return row('kNN, iconic images', 'accuracy, k=20, T=.07, 1500 iconic images of level 3 vote on 500 others, 96 px; three sets', found.pop('ours'), found)
+def iconic(method, level):
+    "Classes of iconic images"
+    sets = lambda seed: [World('iconic', level, (96, 96), 1, n, seed=s + 10 * seed, truth=False, pool=False) for s, n in ((501, 1500), (502, 500))]
+    return both(f'iconic images of level {level}', '1500 images teach, 500 others are judged, 96 px; three sets', *classified(beside(method), sets))
 
 
 def cifar(method, extra=()):
-    "kNN on CIFAR-10"
+    "Classes of CIFAR-10"
     sets = lambda seed: [Spread(Cifar10(split=s, size=64), n, seed) for s, n in (('train', 3000), ('test', 1000))]
-    found = classified(beside(method, extra), sets)
-    return row('kNN, CIFAR-10', 'accuracy, k=20, T=.07, 3000 training pictures vote on 1000 test pictures, at 64 px; three draws', found.pop('ours'), found)
+    return both('CIFAR-10', '3000 training pictures teach, 1000 test pictures are judged, at 64 px; three draws', *classified(beside(method, extra), sets))
 
 
 class Spread:

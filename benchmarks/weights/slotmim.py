@@ -10,7 +10,7 @@ recipes = {
     'slotmim': Recipe('slotmim', 'world:scene:3', changes=dict(
         MILD, colour=.1, level=3, canvas=192, scale=(.06, .35), prototypes=64, pictures=8192)),
     'slotmim-real': Recipe('slotmim', 'camvid:0001TP,0016E5+cifar10', changes=dict(
-        MILD, scale=(.1, .6), prototypes=32, sinkhorn=True))}
+        MILD, dim=192, hidden=384, scale=(.1, .6), prototypes=32, sinkhorn=True, steps=2500))}
 
 # ---- object discovery on unseen scenes
 
@@ -45,9 +45,9 @@ def discovery(method):
 def scores(method, name):
     "The card's scores; those on real data only where the data are"
     real = core.data_root() is not None
-    if name == 'slotmim': return [*discovery(method), iconic(method), *([camvid(method)] if real else [])]
+    if name == 'slotmim': return [*discovery(method), *(r for level in (1, 2, 3) for r in iconic(method, level)), *([camvid(method)] if real else [])]
     drawn = {'slotmim': catalog.load('slotmim')}
-    return [camvid(method, drawn), cifar(method, drawn), *discovery(method)]
+    return [camvid(method, drawn), *cifar(method, drawn), *discovery(method)]
 
 
 def recheck(method, card):

@@ -52,8 +52,8 @@ class Config:
     scale:tuple = (.15, .7)       # area of a crop: smallest, largest
     min_overlap:float = .01       # of the second view's area
     flip:float = .5               # probability
-    colour:float = .5             # strength of colour jitter, 1 = the paper's
-    grey:float = .1               # probability of a grey view
+    colour:float = .2             # strength of colour jitter, 1 = the paper's; in the drawn world colour tells things apart
+    grey:float = 0.               # probability of a grey view
     blur:tuple = (.5, .1)         # probability in view 1, view 2
     solarise:tuple = (0., 0.)     # probability in view 1, view 2
     steps:int = 200               # of a run
