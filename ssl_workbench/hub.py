@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['RANDOM', 'model', 'TIMM', 'LARGEST', 'BREAKS', 'ACCENT', 'GREY', 'CSS', 'HERO', 'METERS', 'DARK', 'TABS',
-           'run_folders', 'choices', 'Shelf', 'encoder', 'told', 'world_pictures', 'example_files', 'example_clip',
-           'scores_of', 'also_wins', 'Run', 'paced', 'Runs', 'theme', 'logo', 'img', 'learns_from', 'method_cards',
-           'figures', 'world_figures', 'pair', 'below', 'six_pictures', 'curves_of', 'frames_of', 'watch', 'halt',
-           'unlearnt', 'shown_of', 'begin', 'quietly', 'picker', 'first_picture', 'home_tab', 'slots_tab', 'wire_wins',
-           'attention_tab', 'train_tab', 'header', 'build', 'all_tabs', 'launch', 'shell', 'offline']
+           'run_folders', 'method_of', 'choices', 'Shelf', 'encoder', 'told', 'world_pictures', 'example_files',
+           'example_clip', 'scores_of', 'also_wins', 'Run', 'paced', 'Runs', 'theme', 'logo', 'img', 'learns_from',
+           'method_cards', 'figures', 'world_figures', 'pair', 'below', 'six_pictures', 'curves_of', 'frames_of',
+           'watch', 'halt', 'unlearnt', 'shown_of', 'begin', 'quietly', 'picker', 'first_picture', 'home_tab',
+           'slots_tab', 'wire_wins', 'attention_tab', 'train_tab', 'header', 'build', 'all_tabs', 'launch', 'shell',
+           'offline']
 
 # %% ../nbs/32_hub.ipynb #5bc8bb99
 import os
@@ -19,6 +20,7 @@ import argparse
 import base64
 import html
 import io
+import json
 import sys
 import tempfile
 import threading
@@ -51,10 +53,25 @@ def run_folders(
     found = [p for p in Path(root).glob('*') if p.is_dir() and newest_checkpoint(p)]
     return [str(p) for p in sorted(found, key=lambda p: -p.stat().st_mtime)]
 
-def choices() -> list:            # of str; the first is shown at first
+def method_of(
+    name:str,                     # as `choices` offers it
+) -> str:                         # of the catalog
+    "The method behind a name"
+    if name.endswith(RANDOM): return name.removesuffix(RANDOM)
+    if name in shelf.cards(): return shelf.cards()[name]['method']
+    return json.loads((newest_checkpoint(name)/'run.json').read_text(encoding='utf-8'))['module'].split('.')[-1]
+
+@lru_cache(maxsize=None)
+def _can(method:str, what:str) -> bool:
+    "Whether the method's class has that ability"
+    return hasattr(getattr(shelf.module(method), shelf.find(method).cls), what)
+
+def choices(
+    what:str='features',          # what the method must be able to do: 'slots', 'attention' …
+) -> list:                        # of str; the first is shown at first
     "What the picker offers: bundled weights, runs of this folder, random weights"
-    ready = [e.name for e in shelf.catalog if e.state == 'ready']
-    return [*shelf.cards(), *run_folders(), *[name + RANDOM for name in ready]]
+    ready = [e.name for e in shelf.catalog + shelf.classics if e.state == 'ready']
+    return [n for n in (*shelf.cards(), *run_folders(), *[name + RANDOM for name in ready]) if _can(method_of(n), what)]
 
 # %% ../nbs/32_hub.ipynb #3e262342
 class Shelf:
@@ -458,15 +475,16 @@ def picker(
     page,                         # gr.Blocks
     more:tuple=(),                # further names
     label:str='Weights',          # what a visitor reads
+    what:str='features',          # what the method must be able to do
     **options,                    # as gr.Dropdown takes them
 ):                                # the dropdown
     "The checkpoint picker with a line below that says what is known of the choice"
-    names = [*choices(), *more]
+    names = [*choices(what), *more]
     with gr.Row(elem_classes='picker'):
         pick = gr.Dropdown(names, value=names[0], label=label, scale=2, min_width=260, **options)
         note = gr.Markdown(told(names[0]), elem_classes='note')
     quietly(pick.change, told, pick, note)
-    quietly(page.load, lambda: gr.update(choices=[*choices(), *more]), None, pick)
+    quietly(page.load, lambda: gr.update(choices=[*choices(what), *more]), None, pick)
     return pick
 
 def first_picture(
@@ -496,7 +514,7 @@ def slots_tab(
 ) -> None:
     "Photo and clip fall apart into slots; a click asks what else the prototype wins"
     gr.Markdown('A network that never saw a label shares the patches of a picture out among a few prototypes. **Drop in a photo**, click a slot, and see what else its prototype wins.', elem_classes='lead')
-    pick, first = picker(page), example_files()[0]
+    pick, first = picker(page, what='slots'), example_files()[0]
     with gr.Tabs():
         with gr.Tab('Photo'):
             photo = partial(picture_input, label='Drop your picture here', height=240, elem_id='photo')
@@ -601,7 +619,7 @@ def all_tabs(
 ) -> None:
     "Home and the parts, each drawn when it is opened"
     with gr.Tabs(selected='home') as tabs:
-        with gr.Tab('Home', id='home'): home_tab(tabs, choices()[0])
+        with gr.Tab('Home', id='home'): home_tab(tabs, choices('slots')[0])
         for key, (name, fill) in TABS.items():
             with gr.Tab(name, id=key) as tab: fill(page, tab.select)
 
