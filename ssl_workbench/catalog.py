@@ -250,7 +250,7 @@ def _where(name_or_path) -> Path:
 
 def cards() -> dict:              # name → card
     "The cards of all bundled weights"
-    return {p.stem: _read_card(p) for p in sorted(core.weights_dir().glob('*.json'))}
+    return {p.stem: _read_card(p) for p in sorted(core.weights_dir().glob('*.json'), key=lambda p: p.stem)}
 
 def card(
     name_or_path,                 # as `load` takes it
