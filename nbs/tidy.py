@@ -99,7 +99,7 @@ def faults(nb):
     if None in ids or len(set(ids)) < len(ids): yield 'cell ids are missing or double'
     outputs = [o for c in nb['cells'] for o in c.get('outputs', [])]
     size = len(json.dumps(outputs))
-    if size > 600_000: yield f'outputs take {size // 1000} kB, more than 600 kB as stored (450 kB of pictures)'
+    if size > 450_000: yield f'outputs take {size // 1000} kB, more than 450 kB as stored (340 kB of pictures)'
     for found in PATHS.findall(' '.join(text(o.get('text', '')) + text(o.get('data', {}).get('text/plain', ''))
                                         for o in outputs)):
         yield f'an output shows the path {found}'

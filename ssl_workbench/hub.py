@@ -4,12 +4,11 @@
 
 # %% auto #0
 __all__ = ['RANDOM', 'model', 'TIMM', 'LARGEST', 'BREAKS', 'ACCENT', 'GREY', 'CSS', 'HERO', 'METERS', 'DARK', 'TABS',
-           'run_folders', 'method_of', 'choices', 'Shelf', 'encoder', 'told', 'world_pictures', 'example_files',
-           'example_clip', 'scores_of', 'also_wins', 'Run', 'paced', 'Runs', 'theme', 'logo', 'img', 'learns_from',
-           'method_cards', 'figures', 'world_figures', 'pair', 'below', 'six_pictures', 'curves_of', 'frames_of',
-           'watch', 'halt', 'unlearnt', 'shown_of', 'begin', 'quietly', 'picker', 'first_picture', 'home_tab',
-           'slots_tab', 'wire_wins', 'attention_tab', 'train_tab', 'header', 'build', 'all_tabs', 'launch', 'shell',
-           'offline']
+           'run_folders', 'choices', 'Shelf', 'encoder', 'told', 'world_pictures', 'example_files', 'example_clip',
+           'scores_of', 'also_wins', 'Run', 'paced', 'Runs', 'theme', 'logo', 'img', 'learns_from', 'method_cards',
+           'figures', 'world_figures', 'pair', 'below', 'six_pictures', 'curves_of', 'frames_of', 'watch', 'halt',
+           'unlearnt', 'shown_of', 'begin', 'quietly', 'picker', 'first_picture', 'home_tab', 'slots_tab', 'wire_wins',
+           'attention_tab', 'train_tab', 'header', 'build', 'all_tabs', 'launch', 'shell', 'offline']
 
 # %% ../nbs/32_hub.ipynb #5bc8bb99
 import os
@@ -53,25 +52,24 @@ def run_folders(
     found = [p for p in Path(root).glob('*') if p.is_dir() and newest_checkpoint(p)]
     return [str(p) for p in sorted(found, key=lambda p: -p.stat().st_mtime)]
 
-def method_of(
-    name:str,                     # as `choices` offers it
-) -> str:                         # of the catalog
-    "The method behind a name"
-    if name.endswith(RANDOM): return name.removesuffix(RANDOM)
-    if name in shelf.cards(): return shelf.cards()[name]['method']
-    return json.loads((newest_checkpoint(name)/'run.json').read_text(encoding='utf-8'))['module'].split('.')[-1]
+def _run_method(folder:str) -> str:
+    "The method that a run trains; '' where its newest checkpoint does not say"
+    try: return json.loads((newest_checkpoint(folder)/'run.json').read_text(encoding='utf-8'))['module'].split('.')[-1]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError): return ''
 
 @lru_cache(maxsize=None)
 def _can(method:str, what:str) -> bool:
-    "Whether the method's class has that ability"
-    return hasattr(getattr(shelf.module(method), shelf.find(method).cls), what)
+    "Whether there is a method of that name whose class has that ability"
+    try: return hasattr(getattr(shelf.module(method), shelf.find(method).cls), what)
+    except ValueError: return False
 
 def choices(
     what:str='features',          # what the method must be able to do: 'slots', 'attention' …
 ) -> list:                        # of str; the first is shown at first
     "What the picker offers: bundled weights, runs of this folder, random weights"
     ready = [e.name for e in shelf.catalog + shelf.classics if e.state == 'ready']
-    return [n for n in (*shelf.cards(), *run_folders(), *[name + RANDOM for name in ready]) if _can(method_of(n), what)]
+    makers = {n: card['method'] for n, card in shelf.cards().items()} | {n: _run_method(n) for n in run_folders()} | {n + RANDOM: n for n in ready}
+    return [name for name, method in makers.items() if _can(method, what)]
 
 # %% ../nbs/32_hub.ipynb #3e262342
 class Shelf:

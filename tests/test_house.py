@@ -169,7 +169,7 @@ def test_tidy_removes_what_a_run_leaves():
 
 @pytest.mark.parametrize('output', [
     {'output_type': 'stream', 'name': 'stdout', 'text': '/home/ada/data'},
-    {'output_type': 'display_data', 'metadata': {}, 'data': {'image/png': 'A' * 700_000}},
+    {'output_type': 'display_data', 'metadata': {}, 'data': {'image/png': 'A' * 500_000}},
     {'output_type': 'error', 'ename': 'E', 'evalue': '', 'traceback': []}], ids=['path', 'size', 'error'])
 def test_tidy_names_what_it_cannot_mend(output):
     "A path of a machine, too large a picture, a cell that failed"

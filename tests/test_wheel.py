@@ -96,9 +96,11 @@ assert not there, there
 
 
 def test_command_and_weights_in_the_empty_environment(empty, tmp_path):
-    "The command lists nine methods; every bundled file loads; the app says which packages it lacks"
+    "The command lists the nine methods and the classics; every bundled file loads; the app says which packages it lacks"
+    from ssl_workbench.catalog import catalog, classics
     command = empty.parent/'ssl-workbench'
-    assert run(command, 'list', cwd=tmp_path).count('\n') >= 10
+    assert len(catalog) == 9
+    assert run(command, 'list', cwd=tmp_path).count('\n') == 1 + len(catalog) + sum(e.state == 'ready' for e in classics)
     code = 'from ssl_workbench.catalog import cards, load\nfor n in cards(): print(type(load(n)).__name__)'
     said = run(empty, '-c', code, cwd=tmp_path)
     assert len(said.split()) == len(list((ROOT/'ssl_workbench'/'weights').glob('*.json')))
