@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['HEALTHY', 'Method', 'draw_indices', 'draw_seeds', 'collate', 'effective_rank', 'Meter', 'Step', 'Diverged',
-           'clip_gradients', 'Learner', 'checkpoints', 'newest_checkpoint', 'record', 'every', 'tensorboard',
-           'read_log']
+           'clip_gradients', 'decayed_apart', 'Learner', 'checkpoints', 'newest_checkpoint', 'record', 'every',
+           'tensorboard', 'read_log']
 
 # %% ../nbs/08_learner.ipynb #6adf5ec4
 import json
@@ -154,6 +154,19 @@ def clip_gradients(
         params = [p for g in groups if g.get('clip') == rule for p in g['params']]
         units = [[p] for p in params] if kind == 'parameter' else [params]
         for unit in units: torch.nn.utils.clip_grad_norm_(unit, norm)
+
+def decayed_apart(
+    module:nn.Module,             # with parameters of which some are trained
+    weight_decay,                 # a number, or (start, end) of a cosine
+    clip:float=0.,                # norm of each parameter's gradient; 0: no clipping
+) -> list:                        # two groups
+    "Biases and norms are not decayed, everything else (tokens and positions too) is (DINO, iBOT, SlotMIM, SimCLR)"
+    named = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
+    free = [p for n, p in named if p.ndim == 1 or n.endswith('.bias')]
+    decayed = [p for n, p in named if not (p.ndim == 1 or n.endswith('.bias'))]
+    decay = (lambda t: core.cosine(t, *weight_decay)) if isinstance(weight_decay, tuple) else weight_decay
+    rule = dict(clip=('parameter', clip) if clip else None)
+    return [dict(params=decayed, weight_decay=decay, **rule), dict(params=free, weight_decay=0., **rule)]
 
 # %% ../nbs/08_learner.ipynb #1772557b
 def _accelerator(device, precision:str) -> Accelerator:

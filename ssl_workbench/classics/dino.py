@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['cpu', 'gpu', 'paper', 'presets', 'panels', 'Config', 'Views', 'last_layer', 'Head', 'Branch', 'crop_loss',
-           'entropy_and_distance', 'decayed_apart', 'DINO', 'full', 'shown']
+           'entropy_and_distance', 'DINO', 'full', 'shown']
 
 # %% ../../nbs/classics/14_dino.ipynb #6073ff86
 from dataclasses import dataclass, replace
@@ -14,6 +14,7 @@ import torch.nn as nn
 
 from .. import core
 from ..heads import Prototypes, ema_update, frozen_copy, hard_assign, mlp
+from ..learner import decayed_apart
 from ..losses import centred
 from ..nets import vit
 from ..panels import attention_panel, likeness_panel
@@ -162,18 +163,6 @@ def entropy_and_distance(
     return h, crop_loss(scores, targets, temperature) - h
 
 # %% ../../nbs/classics/14_dino.ipynb #4be7b3a0
-def decayed_apart(
-    module:nn.Module,             # with parameters of which some are trained
-    weight_decay:tuple,           # start, end
-    clip:float,                   # norm of each parameter's gradient; 0: no clipping
-) -> list:                        # two groups for the learner
-    "Biases and norms are not decayed, everything else (tokens and positions too) is"
-    named = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
-    free = [p for n, p in named if p.ndim == 1 or n.endswith('.bias')]
-    decayed = [p for n, p in named if not (p.ndim == 1 or n.endswith('.bias'))]
-    rule = dict(clip=('parameter', clip) if clip else None)
-    return [dict(params=decayed, weight_decay=lambda t: core.cosine(t, *weight_decay), **rule), dict(params=free, weight_decay=0., **rule)]
-
 class DINO(nn.Module):
     "DINO (Caron et al., 2021): crops of one picture are sorted alike by student and teacher"
     branch = Branch               # made twice from the settings

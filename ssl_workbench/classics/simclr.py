@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from .. import core
 from ..heads import BatchNorm, mlp
+from ..learner import decayed_apart
 from ..nets import vit
 from ..panels import attention_panel, likeness_panel
 from ..views import Photometric, crops
@@ -147,10 +148,7 @@ class SimCLR(nn.Module):
 
     def param_groups(self) -> list:
         "Biases and norms are not decayed (as in the authors' code)"
-        named = [(n, p) for n, p in self.named_parameters() if p.requires_grad]
-        free = [p for n, p in named if p.ndim == 1 or n.endswith('.bias')]
-        decayed = [p for n, p in named if not (p.ndim == 1 or n.endswith('.bias'))]
-        return [dict(params=decayed, weight_decay=self.config.weight_decay), dict(params=free, weight_decay=0.)]
+        return decayed_apart(self, self.config.weight_decay)
 
     def features(self,
         x:torch.Tensor,           # (B,3,H,W) float 0–1

@@ -14,6 +14,7 @@ import torch.nn as nn
 from .. import core
 from ..geometry import intersection, match_views
 from ..heads import Prototypes, assign, ema_update, frozen_copy, hard_assign, mlp, pool, winners
+from ..learner import decayed_apart
 from ..losses import centred, distill, sinkhorn_knopp, slot_contrast
 from ..nets import vit
 from ..panels import attention_panel, clip_panel, likeness_panel, sheet_panel, slot_panel
@@ -257,11 +258,7 @@ class SlotMIM(nn.Module):
 
     def param_groups(self) -> list:
         "Biases and norms are not decayed, everything else (tokens and positions too) is; each parameter is clipped by itself"
-        c, named = self.config, [(n, p) for n, p in self.named_parameters() if p.requires_grad]
-        free = [p for n, p in named if p.ndim == 1 or n.endswith('.bias')]
-        decayed = [p for n, p in named if not (p.ndim == 1 or n.endswith('.bias'))]
-        rule = dict(clip=('parameter', c.clip) if c.clip else None)
-        return [dict(params=decayed, weight_decay=lambda t: core.cosine(t, *c.weight_decay), **rule), dict(params=free, weight_decay=0., **rule)]
+        return decayed_apart(self, self.config.weight_decay, self.config.clip)
 
     def features(self,
         x:torch.Tensor,           # (B,3,H,W) float 0–1
