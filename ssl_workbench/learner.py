@@ -103,7 +103,7 @@ class Meter:
 
     def __call__(self,
         i:int,                    # step
-        out:dict,                 # embedding (B,D); optional prototype_use (K,), prototype_wins (K,), agreement ()
+        out:dict,                 # embedding (B,D); optional prototype_use (K,), prototype_wins (K,), agreement (), accuracy ()
     ) -> dict:                    # rank, std; entropy, active, agreement where they exist
         "The readings, new every few steps; what a method does not have is not shown"
         x = out['embedding'].detach().float().cpu()
@@ -118,8 +118,7 @@ class Meter:
         if 'prototype_use' in out:
             p = out['prototype_use'].detach().float()
             reading |= dict(entropy=float(mean_entropy(p / p.sum())) / math.log(len(p)), active=float((out['prototype_wins'] > 0).float().mean()))
-        if 'agreement' in out: reading['agreement'] = float(out['agreement'])
-        return reading
+        return reading | {k: float(out[k]) for k in ('agreement', 'accuracy') if k in out}
 
     def state(self) -> dict: return dict(ring=self.ring, last=self.last)
     def load(self, state:dict) -> None: self.ring, self.last = state['ring'], state['last']

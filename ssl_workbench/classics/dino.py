@@ -204,11 +204,11 @@ class DINO(nn.Module):
         return centred(scores, centre if self.config.centring else torch.zeros_like(centre), temperature)
 
     def forward(self,
-        views:dict,               # x (B,2,3,S,S); optional x_small (B,V,3,s,s), keep and told (B,2,n)
+        views:dict,               # x (B,2,3,S,S); optional x_small (B,V,3,s,s), keep and told (B,2,n), x_student
     ) -> dict:                    # see the wire table
         "Everything that has parameters, for all crops"
         b = len(views['x'])
-        tokens, cls, s = self.student(views['x'].flatten(0, 1), self.frozen, *shown(views))
+        tokens, cls, s = self.student(views.get('x_student', views['x']).flatten(0, 1), self.frozen, *shown(views))
         with torch.no_grad(): _, _, st = self.teacher(views['x'].flatten(0, 1))
         s, st = self.with_small(full(s).unflatten(0, (b, 2)), views), full(st).unflatten(0, (b, 2))
         return dict(embedding=cls[::2], tokens=tokens.unflatten(0, (b, 2)), **self.compared(s, st))

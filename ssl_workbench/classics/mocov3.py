@@ -128,17 +128,17 @@ class MoCoV3(nn.Module):
     def after_step(self, t:float) -> None: "Nothing is left to do"
 
     def forward(self,
-        views:dict,               # x (B,2,3,S,S); optionally keep, told (B,2,n) for the student
+        views:dict,               # x (B,2,3,S,S); for the student optionally keep, told (B,2,n), x_student
     ) -> dict:                    # see the wire table
         "Everything that has parameters, view by view, as batch norm in the authors' code sees them"
-        one, two = (self._side({k: views[k][:, v] for k in ('x', 'keep', 'told') if k in views}) for v in (0, 1))
+        one, two = (self._side({k: views[k][:, v] for k in ('x', 'x_student', 'keep', 'told') if k in views}) for v in (0, 1))
         hits = torch.stack([self._found(one['query'], two['key']), self._found(two['query'], one['key'])])
         return dict(embedding=one['cls'], tokens=torch.stack([one['tokens'], two['tokens']], 1), query_1=one['query'], query_2=two['query'],
                     key_1=one['key'], key_2=two['key'], agreement=hits.mean())
 
     def _side(self, view:dict) -> dict:
         "Student's query and the keys of all processes, of one view"
-        tokens, cls, z = self.student(view['x'], view.get('keep'), view.get('told'))
+        tokens, cls, z = self.student(view.get('x_student', view['x']), view.get('keep'), view.get('told'))
         key = z
         if self.config.stop_gradient:
             with torch.no_grad(): _, _, key = self.teacher(view['x'])

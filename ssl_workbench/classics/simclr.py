@@ -128,11 +128,11 @@ class SimCLR(nn.Module):
     def after_step(self, t:float) -> None: "There is no teacher to follow"
 
     def forward(self,
-        views:dict,               # x (B,2,3,S,S); optionally keep, told (B,2,n)
+        views:dict,               # x (B,2,3,S,S); optionally keep, told (B,2,n), x_student (B,2,3,S,S)
     ) -> dict:                    # see the wire table
         "Everything that has parameters, for both views at once"
-        b, flat = len(views['x']), {k: views[k].flatten(0, 1) for k in ('x', 'keep', 'told') if k in views}
-        tokens, cls = self.encoder(flat['x'], keep=flat.get('keep'), told=flat.get('told'))
+        b, flat = len(views['x']), {k: views[k].flatten(0, 1) for k in ('x', 'x_student', 'keep', 'told') if k in views}
+        tokens, cls = self.encoder(flat.get('x_student', flat['x']), keep=flat.get('keep'), told=flat.get('told'))
         z = self.projector(cls).unflatten(0, (b, 2)).transpose(0, 1)                      # (2,B,P)
         keys = torch.stack([core.gather(one.contiguous(), grad=True) for one in z])       # eq. 1 needs all views of the global batch
         with torch.no_grad(): scores, twin = pair_scores(z, keys, 1., core.rank() * b)
