@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 
-from benchmarks.claims.machine import Claim, Pair
-from benchmarks.claims.slotmim import Pool, above, classified, pictures, pixels, segmented
+from benchmarks.claims.machine import Claim, Pair, above
+from benchmarks.claims.pictures import Pool, classified, pictures, segmented
 from ssl_workbench import core, probes
 from ssl_workbench.catalog import learner_of
 from ssl_workbench.losses import mean_entropy

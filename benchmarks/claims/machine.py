@@ -50,6 +50,11 @@ class Pair:
     why: str                        # the sentence it stands for
 
 
+def above(a, b, why, *metrics):
+    "A pair for each metric"
+    return tuple(Pair(a, b, m, why) for m in metrics)
+
+
 @dataclass(frozen=True)
 class Together:
     "Over the arms, two scores go together"
@@ -91,7 +96,7 @@ class Task:
 
 def methods():
     "Names of the methods that have claims"
-    return sorted(p.stem for p in HERE.glob('*.py') if p.stem not in ('__init__', '__main__', 'machine'))
+    return sorted(p.stem for p in HERE.glob('*.py') if p.stem not in ('__init__', '__main__', 'machine', 'pictures'))
 
 
 def module(method):
@@ -193,7 +198,7 @@ def code(method):
     trees = [ast.parse(p.read_text()) for p in [*stair, Path(ssl_workbench.__file__).parent/f'methods/{method}.py']]
     home = ast.parse((HERE/f'{method}.py').read_text())
     home.body = [n for n in home.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))]  # not the claims themselves
-    text = ''.join(ast.dump(_Code().visit(t)) for t in [*trees, home])
+    text = ''.join(ast.dump(_Code().visit(t)) for t in [*trees, ast.parse((HERE/'pictures.py').read_text()), home])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

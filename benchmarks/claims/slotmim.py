@@ -1,12 +1,12 @@
 """SlotMIM's claims: tables 4 and 5 of Wen et al., CVPR 2025, on drawn scenes."""
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 
-from benchmarks.claims.machine import Claim, Pair, Together
-from ssl_workbench import core, probes, world
+from benchmarks.claims.machine import Claim, Pair, Together, above
+from benchmarks.claims.pictures import Pool, classified, in_parts, pictures, pixels, segmented
+from ssl_workbench import core, probes
 from ssl_workbench.catalog import learner_of
 from ssl_workbench.methods.slotmim import SlotMIM
 
@@ -29,74 +29,13 @@ class Protocol:
 
 
 protocols = dict(cpu=Protocol(), gpu=replace(Protocol(), pool=50_000, knn_train=2000, knn_test=1000, seg_train=300, scenes=500))
-WORLDS = dict(pool=0, knn_train=9001, knn_test=9002, seg_train=9003, scenes=9004)  # world seeds: no picture in two sets
-
-
-# ---- data
-
-class Pool:
-    "Pictures rendered once and kept on the device"
-    def __init__(self, made):
-        self.frames, self.aspect, self.label = made['frames'], made['aspect'], made['label']
-
-    def __len__(self): return len(self.frames)
-
-    def __getitem__(self, i): return {k: v[0] for k, v in self.batch([i], self.frames.device).items()}
-
-    def batch(self, indices, device):
-        index = torch.as_tensor(indices, device=self.frames.device)
-        return dict(frames=self.frames[index].to(device), aspect=self.aspect[index].to(device), label=self.label[index].to(device))
-
-
-@lru_cache(maxsize=None)
-def rendered(kind, level, size, seed, n, truth, device):
-    "n pictures of a world with their truth, rendered once a process"
-    ds = world.World(kind, level, (size, size), frames=1, length=n, seed=seed, truth=truth, pool=False)
-    keys = ('frames', 'aspect', 'label') + (('instances', 'classes') if truth else ())
-    parts = []
-    for start in range(0, n, 128):
-        made = ds.batch(range(start, min(start + 128, n)), device)
-        parts.append({k: made[k].to(device) for k in keys} | (dict(boxes=list(made['boxes'][:, 0])) if truth else {}))
-    whole = {k: torch.cat([p[k] for p in parts]) for k in keys}
-    return whole | (dict(boxes=[b for p in parts for b in p['boxes']]) if truth else {})
-
-
-def pictures(name, config, protocol, device, kind='scene'):
-    "One of the five sets of pictures"
-    return rendered(kind, config.level, config.canvas, WORLDS[name], getattr(protocol, name), name in ('seg_train', 'scenes'), str(device))
-
-
-def pixels(made):
-    "(N,3,H,W) float 0-1 on the CPU"
-    return made['frames'][:, 0].cpu().float() / 255
-
-
-def pairs_of(made):
-    "A dataset of (image, semantic label)"
-    return list(zip(made['frames'][:, 0].cpu(), made['classes'][:, 0].cpu(), strict=True))
 
 
 # ---- scores
 
-def in_parts(f, images, n=100):
-    return torch.cat([f(x) for x in images.split(n)])
-
-
 def one_hot(labels):
     "(B,h,w) labels as a soft assignment (B,K,h,w) that is sure"
     return F.one_hot(labels, int(labels.max()) + 1).movedim(-1, 1).double()
-
-
-def classified(pooled, config, protocol, device):
-    "kNN accuracy on iconic pictures; pooled: (N,3,H,W) → (N,D)"
-    a, b = (pictures(n, config, protocol, device, 'iconic') for n in ('knn_train', 'knn_test'))
-    return probes.knn(in_parts(pooled, pixels(a)), a['label'].cpu(), in_parts(pooled, pixels(b)), b['label'].cpu())
-
-
-def segmented(maps, config, protocol, device):
-    "Mean IoU of linear segmentation on scenes; maps: (B,3,H,W) → (B,D,h,w)"
-    train, test = (pairs_of(pictures(n, config, protocol, device)) for n in ('seg_train', 'scenes'))
-    return probes.segment(maps, train, test, len(world.classes('scene', config.level)))['miou']
 
 
 def discovered(soft, config, protocol, device):
@@ -198,10 +137,6 @@ METRICS = dict(
 def figures(*rows):
     "Rows of (arm, kNN, ADE, Jacc, Loc, K-bar) as arm → metric → figure"
     return {arm: dict(zip(('knn', 'ade', 'jacc', 'loc', 'kbar'), values, strict=True)) for arm, *values in rows}
-
-
-def above(a, b, why, *metrics):
-    return tuple(Pair(a, b, m, why) for m in metrics)
 
 
 ROW1, ROW2, ROW3, ROW4, ROW5 = '1 cross', '2 mask + cross', '3 mask + within', '4 mask + cross + slot', '5 all'

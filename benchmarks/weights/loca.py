@@ -8,10 +8,10 @@ from ssl_workbench import catalog, core, probes
 from ssl_workbench.methods.loca import Views
 from ssl_workbench.world import batch
 
-MILD = dict(colour=.2, grey=0., momentum=(.99, 1.), prototypes=64, steps=6000)     # colour tells grounds apart, so it is changed less
+MILD = dict(colour=.1, grey=0., flip=0., momentum=(.99, 1.), prototypes=64, keep_mode='random')   # colour tells grounds apart, so it is changed less
 recipes = {
-    'loca': Recipe('loca', 'world:scene:3', changes=dict(MILD, level=3, canvas=192, pictures=8192)),
-    'loca-real': Recipe('loca', 'camvid:0001TP,0016E5+cifar10', changes=MILD)}
+    'loca': Recipe('loca', 'world:scene:3', changes=dict(MILD, size=128, small=48, queries=5, batch=24, steps=2100, level=3, canvas=192, pictures=8192)),
+    'loca-real': Recipe('loca', 'camvid:0001TP,0016E5+cifar10', changes=dict(MILD, steps=1500))}
 PICTURES = 200                      # judged in a set
 
 
