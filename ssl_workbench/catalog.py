@@ -86,7 +86,7 @@ classics = (
     Entry('ibot', 'iBOT', 'iBOT: Image BERT Pre-Training with Online Tokenizer',
           'Zhou et al.', 'ICLR 2022', 'IBOT', ('image',), 'ready', 'classics'),
     Entry('mae', 'MAE', 'Masked Autoencoders Are Scalable Vision Learners',
-          'He et al.', 'CVPR 2022', 'MAE', ('image',), 'planned', 'classics'),
+          'He et al.', 'CVPR 2022', 'MAE', ('image',), 'ready', 'classics'),
 )
 
 # %% ../nbs/29_catalog.ipynb #3d4b3ef8

@@ -19,10 +19,11 @@ TINY = replace(cpu, size=32, patch=8, dim=16, depth=2, heads=2, stem='linear', d
                freeze_prototypes=0., clip=0., batch=BATCH)
 CASES = {'centring': TINY, 'sinkhorn': replace(TINY, sinkhorn=True), 'hard slots': replace(TINY, hard_slots=True),
          'cross alone': replace(TINY, within=0., slot=0.)}
-SMALL = dict(size=32, patch=8, dim=16, depth=2, heads=2, hidden=16, out_dim=8, batch=BATCH)
-CROPS = dict(small_size=16, small=2, prototypes=6, freeze_prototypes=0., clip=0.)
-CLASSICS = {'simclr': {}, 'mocov3': {}, 'dino': CROPS, 'ibot': CROPS,  # and LOCA; what else to change in the cpu preset
-            'loca': dict(small=16, queries=4, prototypes=6, clip=0.)}
+SMALL = dict(size=32, patch=8, dim=16, depth=2, heads=2, batch=BATCH)
+HEAD = dict(hidden=16, out_dim=8)
+CROPS = dict(**HEAD, small_size=16, small=2, prototypes=6, freeze_prototypes=0., clip=0.)
+CLASSICS = {'simclr': HEAD, 'mocov3': HEAD, 'dino': CROPS, 'ibot': CROPS,  # and LOCA; what else to change in the cpu preset
+            'mae': dict(decoder_dim=16, decoder_depth=1, decoder_heads=2), 'loca': dict(**HEAD, small=16, queries=4, prototypes=6, clip=0.)}
 COUPLED = {'simclr': ['contrast'], 'mocov3': ['contrast'], 'loca': ['position', 'cluster', 'me_max']}  # terms that depend on the other process's half
 
 
