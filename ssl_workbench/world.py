@@ -9,7 +9,7 @@ __all__ = ['kinds', 'LEVELS', 'COLOURS', 'CLASSES', 'TRAFFIC', 'ACTIONS', 'PLACE
            'World', 'collate']
 
 # %% ../nbs/01_world.ipynb #346d1cec
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -338,7 +338,7 @@ def _looks(
     level:Level,                  # how hard
     n:int,                        # objects
     table:tuple=CLASSES,          # shape, texture and own colour of each class
-    mixed:bool=False,             # any texture on any shape
+    mixed:int=0,                  # any of so many textures on any shape; 0: each class its own
 ) -> dict:                        # what Plan needs of looks
     "Class, card, texture and colours of every object"
     u = uniform(seeds, 'world.looks', 6 * n).numpy().reshape(-1, n, 6)
@@ -346,7 +346,7 @@ def _looks(
     names, skins, hues = list(SHAPES), list(TEXTURES), list(COLOURS)
     card = np.array([names.index(c[0]) for c in table])[kind]
     skin = np.array([skins.index(c[1]) for c in table])[kind]
-    if mixed: skin = 1 + _pick(u[..., 5], 6)
+    if mixed: skin = 1 + _pick(u[..., 5], mixed)
     hue = (np.array([hues.index(c[2]) for c in table])[kind] + 3 * _pick(u[..., 2], level.hues)) % len(hues)
     contrast = 1. if mixed or table is TRAFFIC else level.texture
     return dict(card=card, skin=skin * VARIANTS + _pick(u[..., 1], VARIANTS), label=kind + 1,
@@ -361,6 +361,23 @@ def _two(
     pale, dark = .35 * base + .65 * np.array([.99, .96, .90]), .45 * base + .02
     other = np.where(((v < .5) & (hue != len(COLOURS) - 1))[..., None], pale, dark)
     return np.clip(np.stack([base, base + contrast * (other - base)], -2), 0, 1)
+
+# %% ../nbs/01_world.ipynb #74efe061
+def _apart(
+    seeds,                        # (B,) int64
+    level:Level,                  # how many classes
+) -> dict:                        # what Plan needs of looks
+    "One object a video whose shape, texture and colour know nothing of each other"
+    worn = [i for i, c in enumerate(CLASSES[:level.classes]) if c[1] != 'plain']
+    looks = _looks(seeds, replace(level, hues=len(COLOURS)), 1, tuple(CLASSES[i] for i in worn), len(worn))
+    return {**looks, 'label': np.array(worn)[looks['label'] - 1] + 1}
+
+def _texture(
+    skin,                         # (B,N) texture and variant
+) -> np.ndarray:                  # (B,)
+    "The class whose texture the first object wears"
+    own = np.array([list(TEXTURES).index(c[1]) for c in CLASSES])
+    return 1 + (skin[:, :1] // VARIANTS == own).argmax(1)
 
 # %% ../nbs/01_world.ipynb #801c443a
 def _backdrop(
@@ -466,11 +483,13 @@ def _iconic(
     seeds,                        # (B,) int64
     level:Level,                  # how hard
     t,                            # (T,) times in frames
+    mixed:bool=False,             # shape, texture and colour drawn apart
 ) -> Plan:
     "One large object near the middle, as a photographer would frame it"
     u = uniform(seeds, 'world.iconic', 3).numpy()[..., None]
     start = .3 * (u[:, 1] - .5) + .3j * (u[:, 2] - .5)
-    return _finish(_looks(seeds, level, 1), _backdrop(seeds, level), _camera(seeds, level.speed, t),
+    looks = _apart(seeds, level) if mixed else _looks(seeds, level, 1)
+    return _finish(looks, _backdrop(seeds, level), _camera(seeds, level.speed, t),
                    *_paths(seeds, level, .52 + .2 * u[:, 0], start, t), np.ones((len(u), 1, len(t))))
 
 # %% ../nbs/01_world.ipynb #b5c08f46
@@ -490,7 +509,7 @@ def _motion(
     grows = [*[still + 0 * rate] * 4, .2j * rate * t, -.2j * rate * t, .06 * rate * t, -.06 * rate * t, *[still + 0 * rate] * 2]
     of = lambda all: np.take_along_axis(np.stack(all, 1), action[:, None, None], 1)       # (B,1,T)
     alpha = (r * np.exp(2j * level.tilt * (u[:, 6] - .5)))[:, None] * np.exp(of(grows))
-    return _finish(_looks(seeds, level, 1, mixed=True), _backdrop(seeds, level),
+    return _finish(_looks(seeds, level, 1, mixed=6), _backdrop(seeds, level),
                    _camera(seeds, level.sway, t), alpha, start[:, None] + of(moves), np.ones_like(alpha.real),
                    action=action)
 
@@ -925,13 +944,14 @@ def _whole(x, least:int) -> bool:
     "Whether `x` is a whole number, `least` or more"
     return isinstance(x, (int, np.integer)) and x >= least
 
-def _check(kind, level, size, frames):
+def _check(kind, level, size, frames, mixed=False):
     "Raise one clear ValueError for what cannot be rendered"
     if kind not in kinds: raise ValueError(f"no kind '{kind}': choose one of {', '.join(kinds)}")
     if not _whole(level, 0) or level >= len(LEVELS): raise ValueError(f"level must be 0, 1, 2 or 3, not {level}")
     if not _whole(frames, 1): raise ValueError(f"frames must be 1 or more, not {frames}")
     if not isinstance(size, (tuple, list)) or len(size) != 2 or not all(_whole(s, 16) for s in size):
         raise ValueError(f"size must be (height, width), 16 or more each, not {size}")
+    if mixed and kind != 'iconic': raise ValueError(f"mixed is for iconic pictures, not for '{kind}'")
 
 # %% ../nbs/01_world.ipynb #f2bd5025
 def classes(
@@ -943,10 +963,11 @@ def classes(
     names = [c[0] for c in (TRAFFIC if kind == 'drive' else CLASSES)][:LEVELS[level].classes]
     return ['background'] + ([f'{c} ball' for c in COLOURS][:-1] if kind == 'bounce' else names)
 
-def _plan(seeds, kind:str, level:int, t, size:tuple) -> Plan:
+def _plan(seeds, kind:str, level:int, t, size:tuple, mixed:bool=False) -> Plan:
     "The plan of these videos at the times t"
     level, reach = LEVELS[level], (size[1] / min(size), size[0] / min(size))
     if kind in ('scene', 'bounce'): return dict(scene=_scene, bounce=_bounce)[kind](seeds, level, t, reach)
+    if mixed: return _iconic(seeds, level, t, mixed)
     return dict(iconic=_iconic, drive=_drive, motion=_motion)[kind](seeds, level, t)
 
 # %% ../nbs/01_world.ipynb #15356eb2
@@ -1105,13 +1126,14 @@ def batch(
     frames:int=8,                 # T; a single frame is a still, without motion blur
     plain:bool=False,             # no blur, shadow or screen-fixed light
     truth:bool=True,              # False: frames, aspect and label alone
+    mixed:bool=False,             # iconic: shape, texture and colour drawn apart, and `texture`, the class it belongs to
 ) -> dict:
     "One video a seed with its exact truth, stacked; ValueError for what cannot be rendered"
-    _check(kind, level, size, frames)
+    _check(kind, level, size, frames, mixed)
     seeds, device = torch.as_tensor(seeds, dtype=torch.int64).cpu().reshape(-1), torch.device(device)
     blurred = not plain and frames > 1 and kind != 'bounce'
     shifts = (0, -SHUTTER, SHUTTER) if blurred else (0,)
-    plans = [_plan(seeds, kind, level, np.arange(frames) + s, size) for s in shifts]
+    plans = [_plan(seeds, kind, level, np.arange(frames) + s, size, mixed) for s in shifts]
     if kind != 'motion': plans[0].action = _heading(plans[0])
     n = max(1, int((plans[0].label > 0).sum(1).max()))
     step = max(1, 2**18 // (n * frames * size[0] * size[1])) if device.type == 'cpu' else 32
@@ -1120,6 +1142,7 @@ def batch(
     out = {k: torch.cat([p[k] for p in parts]) for k in parts[0]}
     out['aspect'] = torch.full((len(seeds),), size[1] / size[0], device=device)
     out['label'] = torch.as_tensor(_label(plans[0], kind), device=device)
+    if mixed: out['texture'] = torch.as_tensor(_texture(plans[0].skin), device=device)
     if truth: out.update(action=torch.as_tensor(plans[0].action, device=device), caption=_captions(plans[0], kind, level))
     return out
 
@@ -1144,9 +1167,10 @@ def sample(
     frames:int=8,                 # T
     plain:bool=False,             # no blur, shadow or screen-fixed light
     truth:bool=True,              # False: frames, aspect and label alone
+    mixed:bool=False,             # iconic: shape, texture and colour drawn apart, and `texture`, the class it belongs to
 ) -> dict:
     "One video on the CPU with its exact truth; ValueError for what cannot be rendered"
-    return _one(batch([seed], 'cpu', kind, level, size, frames, plain, truth), 0)
+    return _one(batch([seed], 'cpu', kind, level, size, frames, plain, truth, mixed), 0)
 
 def _one(
     out:dict,                     # a batch
@@ -1155,7 +1179,7 @@ def _one(
     "One sample of a batch"
     sample = {k: v[i] for k, v in out.items()}
     sample.update(aspect=float(sample['aspect']), label=int(sample['label']))
-    if 'action' in sample: sample['action'] = int(sample['action'])
+    sample.update({k: int(sample[k]) for k in ('action', 'texture') if k in sample})
     return sample
 
 # %% ../nbs/01_world.ipynb #4844b49d
@@ -1171,9 +1195,10 @@ class World:
         plain:bool=False,         # no blur, shadow or screen-fixed light
         truth:bool=True,          # False: frames, aspect and label alone, faster
         pool:bool=True,           # keep what was rendered, up to POOL bytes
+        mixed:bool=False,         # iconic: shape, texture and colour drawn apart, and `texture`
     ):
-        _check(kind, level, size, frames)
-        self.look = dict(kind=kind, level=level, size=tuple(size), frames=frames, plain=plain, truth=truth)
+        _check(kind, level, size, frames, mixed)
+        self.look = dict(kind=kind, level=level, size=tuple(size), frames=frames, plain=plain, truth=truth, mixed=mixed)
         self.length, self.seed, self.pool, self.held = length, seed, {} if pool else None, 0
 
     def __len__(self): return self.length

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ssl_workbench import probes
+from ssl_workbench import catalog, probes
 from ssl_workbench.world import World
 
 
@@ -177,6 +177,123 @@ def test_encode_is_the_same_with_and_without_batch():
     assert torch.allclose(a['pooled'], b['pooled']) and torch.equal(a['label'], b['label']) and a['pooled'].shape == (10, 3)
 
 
+class Still:
+    "Raw pixels of 4 x 4 patches: features that nothing can train"
+    def features(self, x):
+        maps = probes.patch_pixels(x, (x.shape[-2]//4, x.shape[-1]//4))
+        return dict(tokens=maps.flatten(2).mT, grid=maps.shape[2:], pooled=maps.mean((2, 3)))
+
+
+def blocks(n, seed, size=(12, 20)):
+    "n pairs of a picture, its left half dark, its right half bright, or the other way round, and which is which"
+    pairs = []
+    for turned in torch.randint(2, (n,), generator=draw(seed)).tolist():
+        label = (torch.arange(size[1]) < size[1]//2).long().expand(size)
+        label = 1 - label if turned else label
+        pairs.append((label.float().expand(3, -1, -1)*.8, label))
+    return pairs
+
+
+def test_cue_conflict_adds_up():
+    "Shares count decisions one by one, whatever the classes are called; bias is theirs alone"
+    shape, texture = torch.randint(5, (2, 600), generator=draw(0))*7 + 3
+    x = torch.cat([F.one_hot(shape//7, 5), 2*F.one_hot(texture//7, 5)], 1).float() + .8*torch.randn(600, 10, generator=draw(1))
+    got = probes.cue_conflict(x, shape, texture, probes.knn_guess)
+    agree = shape == texture
+    taught = agree & ~probes.hold_out(torch.where(agree, shape, -1), 0)
+    said, clash = probes.knn_guess(x[taught], shape[taught], x), (shape != texture).nonzero()[:, 0].tolist()
+    want = [sum(int(said[i] == y[i]) for i in clash) for y in (shape, texture)]
+    assert [got['shape'], got['texture']] == pytest.approx([w/len(clash) for w in want])
+    assert got['bias'] == pytest.approx(want[0]/sum(want)) and got['neither'] == pytest.approx(1 - sum(want)/len(clash))
+    assert got['bias'] < .3 and got['agree'] > .8 and got['texture_across'] > got['shape_across']
+
+
+def test_across_judges_every_row_once_on_kinds_never_seen():
+    "A reader that remembers which kinds it was taught with"
+    asked, other = torch.randint(3, (2, 90), generator=draw(0))
+    seen = []
+    def guess(train_x, train_y, test_x):
+        seen.append((set(train_x[:, 0].tolist()), set(test_x[:, 0].tolist()), len(test_x)))
+        return torch.zeros(len(test_x)).long()
+    assert probes.across(other[:, None].float(), asked, other, guess) == pytest.approx((asked == 0).double().mean().item())
+    assert all(not a & b for a, b, _ in seen) and sum(n for *_, n in seen) == 90
+
+
+@pytest.mark.parametrize('size, window, stride', [((12, 20), (8, 8), 3), ((8, 8), (8, 8), 8), ((5, 30), (8, 10), 7), ((9, 9), (4, 6), 1)])
+def test_sliding_logits_by_hand(size, window, stride):
+    "Every pixel is the plain mean over the windows that cover it"
+    x = torch.rand(2, 3, *size, generator=draw(0))
+    net = lambda part: part[:, :2].cumsum(-1).cumsum(-2)                  # depends on where the window starts
+    got, (h, w) = probes.sliding_logits(net, x, window, stride), window
+    full = F.pad(x, (0, max(0, w - size[1]), 0, max(0, h - size[0])), value=probes.GREY)
+    seen = [[[] for _ in range(full.shape[-1])] for _ in range(full.shape[-2])]
+    for top, left in probes.sliding_windows(full.shape[-2:], window, stride):
+        out = net(full[..., top:top + h, left:left + w])
+        for i, j in itertools.product(range(h), range(w)): seen[top + i][left + j].append(out[..., i, j])
+    want = torch.stack([torch.stack([torch.stack(seen[i][j]).mean(0) for j in range(size[1])], -1) for i in range(size[0])], -2)
+    assert got.shape == (2, 2, *size) and torch.allclose(got, want, atol=1e-4)
+
+
+def test_random_window_keeps_image_and_label_together():
+    "Whatever the ratio and the crop, bright is class 1 and padding is ignored, but for the blurred border"
+    g, image, label = draw(0), *blocks(1, 0)[0]
+    for _ in range(50):
+        x, y = probes.random_window(image, label, (16, 16), g)
+        assert x.shape == (3, 16, 16) and y.shape == (16, 16)
+        real = y != 255
+        assert (x[:, ~real] == probes.GREY).all() and ((x[0] > .4) == (y == 1))[real].float().mean() > .9
+
+
+def test_decoder_learns_on_still_features_and_leaves_no_trace():
+    "Frozen pixels are enough where brightness is the class; same seed, same scores; the global generator is untouched"
+    before = torch.random.get_rng_state()
+    ways = [probes.finetune_segmentation(Still(), blocks(12, 0), blocks(6, 1), 2, steps=40, frozen=True, window=(8, 8), stride=5, lr=.05, batch=4) for _ in range(2)]
+    assert ways[0]['miou'] == ways[1]['miou'] > .8 and ways[0].keys() == {'miou', 'acc', 'iou'}
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_poly_decay_and_loss_over_labelled_pixels():
+    "The rate is lr (1 - t/n)^.9, and a crop of nothing but ignored pixels gives no NaN"
+    net, void = probes.LinearDecoder(Still(), 48, 2, frozen=True), [(i, l*0 + 255) for i, l in blocks(4, 0)]
+    was = net.head.weight.clone()
+    assert probes.train_decoder(net, void, 3, (8, 8), weight_decay=0.) == [0, 0, 0] and torch.equal(was, net.head.weight)
+    rate, descent = [], torch.optim.SGD(net.parameters(), .1)
+    decay = torch.optim.lr_scheduler.PolynomialLR(descent, 10, .9)
+    for _ in range(10): rate.append(decay.get_last_lr()[0]); descent.step(); decay.step()
+    assert rate == pytest.approx([.1*(1 - t/10)**.9 for t in range(10)])
+
+
+@pytest.mark.parametrize('name', [e.name for e in (*catalog.catalog, *catalog.classics) if e.state == 'ready'])
+def test_every_method_can_be_fine_tuned(name):
+    "Gradients reach every weight that features() reads, teachers and fixed positions too; the caller's method stays as it was"
+    with torch.random.fork_rng(): method = catalog.build(name)
+    was, flags = {k: v.clone() for k, v in method.state_dict().items()}, [p.requires_grad for p in method.parameters()]
+    x = torch.rand(2, 3, 64, 64, generator=draw(0))
+    with torch.no_grad(): dim = method.features(x)['tokens'].shape[-1]
+    net = probes.LinearDecoder(method, dim, 3).train()
+    with torch.no_grad(): net.head.weight.normal_()
+    net(x).square().mean().backward()
+    trained = [n for n, p in net.method.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0]
+    assert sum('attn.qkv.weight' in n for n in trained) >= 2 and any('patch_embed' in n for n in trained) and any('pos_embed' in n for n in trained)
+    assert all(torch.equal(v, was[k]) for k, v in method.state_dict().items()) and flags == [p.requires_grad for p in method.parameters()]
+    assert all(p.grad is None for p in method.parameters())
+    frozen = probes.LinearDecoder(method, dim, 3, frozen=True).train()
+    assert not frozen.method.training and [n for n, p in frozen.named_parameters() if p.requires_grad] == ['head.weight', 'head.bias']
+
+
+def test_attention_masks_of_a_method():
+    "Each mask holds nine tenths of its head's mass with the fewest cells; the best head of each object counts"
+    method = catalog.build('slotmim').eval()
+    x = torch.rand(3, 3, 64, 64, generator=draw(0))
+    masks, rows = probes.attention_masks(method, x), method.attention(x)
+    cells = masks[..., ::8, ::8]
+    mass = (rows*cells).flatten(2).sum(-1)/rows.flatten(2).sum(-1)
+    least = torch.where(cells, rows, torch.inf).flatten(2).amin(-1)/rows.flatten(2).sum(-1)
+    assert masks.shape == (3, rows.shape[1], 64, 64) and (mass > .9 - 1e-6).all() and (mass - least < .9 + 1e-6).all()
+    truth = masks[:, 1].long()
+    assert probes.attention_jaccard(method, x, truth, batch=2) == 1
+
+
 two = torch.zeros(1, 2, 2).long()
 BAD = {
     'features \\(n,D\\)': lambda: probes.knn(torch.zeros(3), torch.zeros(3), torch.zeros(1, 3), torch.zeros(1)),
@@ -199,6 +316,10 @@ BAD = {
     'at least one value': lambda: probes.interval([]),
     'one sample': lambda: probes.encode(None, []),
     'reset_parameters': lambda: probes.random_init(torch.nn.ParameterList([torch.ones(2)])),
+    'agree, and others': lambda: probes.cue_conflict(torch.ones(4, 2), [0, 1, 0, 1], [0, 1, 0, 1]),
+    'two kinds or more': lambda: probes.across(torch.ones(4, 2), torch.zeros(4), torch.zeros(4)),
+    'covers every pixel': lambda: probes.sliding_windows((8, 8), (4, 4), 5),
+    'nothing to fine-tune': lambda: probes.finetune_segmentation(Still(), blocks(4, 0), blocks(4, 1), 2, steps=1, window=(8, 8)),
 }
 
 

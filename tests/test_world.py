@@ -45,6 +45,33 @@ def test_names_types_shapes(kind, size, frames):
     assert s['aspect'] == pytest.approx(size[1] / size[0]) and s['boxes'].shape[1] >= s['instances'].max()
 
 
+@every_level
+def test_mixed_draws_shape_texture_and_colour_apart(level):
+    "Every shape wears every texture about as often; the classes that are plain sit out; only iconic pictures are mixed"
+    out = world.batch(range(2000), kind='iconic', level=level, size=(16, 16), frames=1, truth=False, mixed=True)
+    own = [i for i, name in enumerate(world.classes('iconic', level)) if name not in ('background', 'ring', 'heart')]
+    assert out['label'].unique().tolist() == out['texture'].unique().tolist() == own and 'instances' not in out
+    table = torch.stack([torch.bincount(out['texture'][out['label'] == s], minlength=13)[own] for s in own]) / 2000
+    assert (table - 1 / len(own)**2).abs().max() < .02
+    assert 'texture' not in world.batch([0], kind='iconic', frames=1, truth=False)
+    one = world.World('iconic', level=level, frames=1, mixed=True, length=3)[2]
+    assert type(one['texture']) is int and one['classes'].unique().tolist()[-1] == one['label']
+    with pytest.raises(ValueError, match='iconic'): world.World('scene', mixed=True)
+
+
+def test_mixed_shows_the_texture_it_names():
+    "Two pictures of one plan that differ in texture alone differ inside the object and nowhere else"
+    import numpy as np
+    plan = world._plan(torch.arange(40), 'iconic', 1, np.arange(1), (64, 64), True)
+    before = world._paint(plan, (64, 64), torch.device('cpu'), True)[0]
+    truth = world._truth(plan, (64, 64), torch.device('cpu'))['instances']
+    assert (world._texture(plan.skin) == plan.skin[:, 0] // world.VARIANTS).all()     # disc dots, star rays, square checks, triangle stripes
+    plan.skin = (plan.skin + world.VARIANTS) % (5 * world.VARIANTS)
+    moved = (world._paint(plan, (64, 64), torch.device('cpu'), True)[0] - before).abs().amax(1) > .05
+    near = F.max_pool2d((truth > 0).float(), 5, 1, 2) > 0
+    assert (moved & (truth > 0)).flatten(1).any(1).float().mean() > .95 and not (moved & ~near).any()
+
+
 def test_defaults():
     "A scene of level 1, 64 by 64, eight frames"
     assert equal(world.sample(7), world.sample(7, kind='scene', level=1, size=(64, 64), frames=8, plain=False))
