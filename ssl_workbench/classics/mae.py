@@ -73,7 +73,7 @@ def kept(
 cpu = Config()
 gpu = replace(cpu, canvas=192, dim=160, depth=6, heads=5, decoder_dim=128, decoder_depth=4, level=3, steps=12000, batch=256, lr=1.5e-3)
 paper = replace(gpu, size=224, canvas=320, patch=16, dim=1024, depth=24, heads=16,  # ViT-L/16: section 4
-                decoder_dim=512, decoder_depth=8, decoder_heads=16,              # section 4, "default": 8 blocks, 512 wide; heads: the code
+                decoder_dim=512, decoder_depth=8, decoder_heads=16,              # table 1, default: 8 blocks, 512 wide; heads: the code
                 steps=249600, batch=4096, warmup=40 / 800,                       # 800 epochs of 312 steps, 40 of warm-up: section 4, table 8
                 lr=2.4e-3)                                                       # table 8: 1.5e-4 · batch / 256
 presets = dict(cpu=cpu, gpu=gpu, paper=paper)
