@@ -23,8 +23,10 @@ SMALL = dict(size=32, patch=8, dim=16, depth=2, heads=2, batch=BATCH)
 HEAD = dict(hidden=16, out_dim=8)
 CROPS = dict(**HEAD, small_size=16, small=2, prototypes=6, freeze_prototypes=0., clip=0.)
 CLASSICS = {'simclr': HEAD, 'mocov3': HEAD, 'dino': CROPS, 'ibot': CROPS,  # and LOCA; what else to change in the cpu preset
-            'mae': dict(decoder_dim=16, decoder_depth=1, decoder_heads=2), 'loca': dict(**HEAD, small=16, queries=4, prototypes=6, clip=0.)}
-COUPLED = {'simclr': ['contrast'], 'mocov3': ['contrast'], 'loca': ['position', 'cluster', 'me_max']}  # terms that depend on the other process's half
+            'mae': dict(decoder_dim=16, decoder_depth=1, decoder_heads=2), 'loca': dict(**HEAD, small=16, queries=4, prototypes=6, clip=0.),
+            'dilemma': dict(given=HEAD, weight=.4, ratios=(.4,), growth=(1,)), 'dilemma mixed': dict(given=HEAD, weight=.4, mixed=True, growth=(1, 1, 1, 1))}
+COUPLED = {'simclr': ['contrast'], 'mocov3': ['contrast'], 'loca': ['position', 'cluster', 'me_max'],  # terms that depend on the other process's half
+           'dilemma': ['contrast'], 'dilemma mixed': ['contrast', 'mismatch']}
 
 
 class Noted:
@@ -79,12 +81,12 @@ def whole_run(out):
 
 def classic(name):
     "A classic in float64 with its views; no weight is fresh, so a teacher differs from its student"
-    config = replace(catalog.module(name).cpu, **SMALL, **CLASSICS[name])
+    home, config = name.split()[0], replace(catalog.module(name.split()[0]).cpu, **SMALL, **CLASSICS[name])
     core.seed_everything(0)
-    method = catalog.made(name, config).double()
+    method = catalog.made(home, config).double()
     with torch.no_grad():
         for p in method.parameters(): p.add_(.1 * torch.randn_like(p))
-    made = catalog.module(name).Views(config)
+    made = catalog.module(home).Views(config)
     return method, lambda batch: {k: v.double() if v.is_floating_point() else v for k, v in made(batch).items()}
 
 

@@ -40,7 +40,7 @@ class Config:
     base:str = 'mocov3'           # the classic it regularises: mocov3, simclr, dino, mae
     given:dict = field(default_factory=dict)  # the classic's other settings, by name
     task:str = 'mismatch'         # 'mismatch', or a variant: 'position', 'jigsaw', 'flip'; 'none': sparsity alone
-    weight:float = .4             # λ
+    weight:float = 20.            # λ; the thesis' .4 needs a long run
     theta:float = .2              # θ, part of the kept patches that is told a wrong place
     ratios:tuple = (0., .4, .55, .65)  # part of the patches that the student does not see: one of these a step
     growth:tuple = (1, 2, 3, 4)   # the batch at each ratio, as a multiple of `batch`
@@ -53,16 +53,16 @@ class Config:
     dim:int = 96                  # channels of a token
     depth:int = 3                 # transformer blocks
     heads:int = 3                 # attention heads
-    scale:tuple = (.15, 1.)       # area of a crop: smallest, largest
+    scale:tuple = (.5, 1.)        # area of a crop: smallest, largest
     flip:float = .5               # probability
-    steps:int = 120               # of a run
-    batch:int = 32                # images a step where nothing is dropped
-    lr:float = 1e-3               # peak learning rate
+    steps:int = 300               # of a run
+    batch:int = 16                # images a step where nothing is dropped
+    lr:float = 3e-3               # peak learning rate
     lr_end:float = 0.             # at the end
     warmup:float = .1             # part of the run
     pictures:int = 4096           # drawn pictures it trains on by default
-    kind:str = 'iconic'           # of world it trains on by default
-    level:int = 1                 # likewise
+    kind:str = 'scene'            # of world it trains on by default
+    level:int = 0                 # likewise
 
     def __post_init__(self):
         for name, allowed in (('base', tuple(BASES)), ('task', TASKS), ('policy', ('random', 'importance'))):
@@ -113,15 +113,15 @@ def on(
     preset:str='cpu',             # of the classic
     **changes,                    # settings of DILEMMA's own
 ) -> Config:
-    "DILEMMA on a classic, which keeps its own preset's settings"
+    "DILEMMA on a classic, which keeps its own preset's settings; λ is the thesis'"
     theirs, plain = core.pick(home(base).presets, preset), home(base).cpu
     given = {k: v for k, v in vars(theirs).items() if k not in SHARED and v != getattr(plain, k)}
     constant = dict(mae=dict(ratios=(.75,), growth=(1,)), dino=dict(ratios=(.55,), growth=(2,))).get(base, {})  # MAE's own ratio; with small crops DINO's is constant
-    return Config(**(dict(base=base, given=given) | {k: getattr(theirs, k) for k in SHARED} | constant | changes))
+    return Config(**(dict(base=base, given=given, weight=.4) | {k: getattr(theirs, k) for k in SHARED} | constant | changes))
 
 # %% ../../nbs/methods/20_dilemma.ipynb #3e0da064
 cpu = Config()
-gpu = on('mocov3', 'gpu', steps=8000)
+gpu = on('mocov3', 'gpu', steps=8000, weight=4., lr=2e-3, scale=(.2, 1.))
 paper = on('mocov3', 'paper',                                        # "the exact same hyper-parameters of MoCoV3", section 3.2.2
            theta=.2, weight=.4, ratios=(0., .4, .55, .65), growth=(1, 2, 3, 4),   # section 3.2.2
            batch=345, lr=1.5e-4 * 345 / 256, steps=148500)           # 100 epochs at 2.5 · 345 images a step; MoCo v3's rate rule
