@@ -17,9 +17,10 @@ from timm.models.vision_transformer import VisionTransformer
 def _sincos_axis(
     n:int,                        # positions along the axis
     dim:int,                      # channels, even
+    base:float,                   # longest wavelength, over 2π
 ) -> torch.Tensor:                # (n,dim)
-    "[sin, cos] of positions 0…n-1 at dim/2 wavelengths from 2π to 2π·10⁴"
-    omega = 10000.0 ** -(torch.arange(dim // 2, dtype=torch.float64) / (dim // 2))
+    "[sin, cos] of positions 0…n-1 at dim/2 wavelengths from 2π to 2π·base"
+    omega = base ** -(torch.arange(dim // 2, dtype=torch.float64) / (dim // 2))
     angle = torch.arange(n, dtype=torch.float64)[:, None] * omega
     return torch.cat([angle.sin(), angle.cos()], 1)
 
@@ -28,11 +29,12 @@ def sincos(
     dim:int,                      # channels, divisible by 4
     prefix:int=0,                 # zero rows in front, for CLS
     first:str='column',           # which axis takes the first half: 'column' (MAE, SlotMIM) or 'row' (MoCo v3)
+    base:float=10000.,            # longest wavelength, over 2π
 ) -> torch.Tensor:                # (prefix+h·w, dim) float32
     "Fixed 2-D sin-cos position embedding, row-major"
     h, w = grid
-    rows = _sincos_axis(h, dim // 2)[:, None].expand(h, w, -1)
-    columns = _sincos_axis(w, dim // 2)[None].expand(h, w, -1)
+    rows = _sincos_axis(h, dim // 2, base)[:, None].expand(h, w, -1)
+    columns = _sincos_axis(w, dim // 2, base)[None].expand(h, w, -1)
     both = (columns, rows) if first == 'column' else (rows, columns)
     table = torch.cat(both, -1).reshape(h * w, dim)
     return torch.cat([torch.zeros(prefix, dim), table.float()])
@@ -219,6 +221,7 @@ def vit(
     cls:bool=True,                # a CLS token
     positions:str='sincos',       # 'sincos' (trained from there), 'fixed' (sin-cos, never trained) or 'normal' (N(0,1/√dim), trained)
     first:str='column',           # which axis takes the first half of sin-cos: 'column' or 'row'
+    pos_base:float=10000.,        # longest wavelength of sin-cos over 2π; small grids want less
     start:str='mae',              # first weights: 'mae' or 'moco'
     frozen_stem:bool=False,       # the patch embedding stays as it was drawn (MoCo v3)
     gelu:str='none',              # 'none': exact, 'tanh': the approximation (LOCA)
@@ -233,7 +236,7 @@ def vit(
                             embed_layer=ConvStem if stem == 'conv' else PatchEmbed)
     net.apply(_init_weights)
     if positions == 'normal': nn.init.normal_(net.pos_embed, std=dim**-.5)
-    else: net.pos_embed.data[:] = sincos(net.patch_embed.grid_size, dim, int(cls), first)
+    else: net.pos_embed.data[:] = sincos(net.patch_embed.grid_size, dim, int(cls), first, pos_base)
     net.pos_embed.requires_grad_(positions != 'fixed')
     if cls: nn.init.normal_(net.cls_token, std=.02)
     if stem == 'linear':

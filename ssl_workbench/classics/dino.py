@@ -32,6 +32,7 @@ class Config:
     dim:int = 96                  # channels of a token
     depth:int = 3                 # transformer blocks
     heads:int = 3                 # attention heads
+    pos_base:float = 10000.       # longest wavelength of the position embedding over 2π; a small grid tells places apart sooner with less
     drop_path:float = 0.          # student's stochastic depth
     hidden:int = 192              # width inside the head
     out_dim:int = 48              # width of the head's bottleneck
@@ -128,7 +129,7 @@ class Branch(nn.Module):
         c:Config,                 # settings
     ):
         super().__init__()
-        self.encoder = vit(c.size, c.patch, c.dim, c.depth, c.heads, c.drop_path, masked=self.masked)
+        self.encoder = vit(c.size, c.patch, c.dim, c.depth, c.heads, c.drop_path, pos_base=c.pos_base, masked=self.masked)
         self.head = Head(c)
 
     def forward(self,

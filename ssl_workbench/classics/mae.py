@@ -33,6 +33,7 @@ class Config:
     dim:int = 96                  # channels of an encoder token
     depth:int = 3                 # encoder blocks
     heads:int = 3                 # attention heads of the encoder
+    pos_base:float = 10000.       # longest wavelength of the position embedding over 2π; a small grid tells places apart sooner with less
     decoder_dim:int = 64          # channels of a decoder token
     decoder_depth:int = 2         # decoder blocks
     decoder_heads:int = 4         # attention heads of the decoder
@@ -184,7 +185,7 @@ class MAE(nn.Module):
         super().__init__()
         c = self.config = config
         self.patch = c.patch
-        self.encoder = vit(c.size, c.patch, c.dim, c.depth, c.heads, positions='fixed', masked=False)
+        self.encoder = vit(c.size, c.patch, c.dim, c.depth, c.heads, positions='fixed', pos_base=c.pos_base, masked=False)
         self.decoder = Decoder(c)
 
     def before_step(self, t:float) -> None: "Nothing changes over a run"

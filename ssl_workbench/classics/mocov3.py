@@ -30,6 +30,7 @@ class Config:
     dim:int = 96                  # channels of a token
     depth:int = 3                 # transformer blocks
     heads:int = 3                 # attention heads
+    pos_base:float = 10000.       # longest wavelength of the position embedding over 2π; a small grid tells places apart sooner with less
     frozen_stem:bool = True       # the patch embedding stays random
     hidden:int = 192              # width inside projector and predictor
     out_dim:int = 48              # width of queries and keys
@@ -95,7 +96,7 @@ class Branch(nn.Module):
         c:Config,                 # settings
     ):
         super().__init__()
-        self.encoder = vit(c.size, c.patch, c.dim, c.depth, c.heads, positions='fixed', first='row', start='moco',
+        self.encoder = vit(c.size, c.patch, c.dim, c.depth, c.heads, positions='fixed', first='row', pos_base=c.pos_base, start='moco',
                            frozen_stem=c.frozen_stem, masked=False)
         self.projector = normed_mlp(c.dim, c.hidden, c.hidden, c.out_dim)
 

@@ -29,6 +29,7 @@ class Config:
     dim:int = 96                  # channels of a token
     depth:int = 3                 # transformer blocks
     heads:int = 3                 # attention heads
+    pos_base:float = 10000.       # longest wavelength of the position embedding over 2π; a small grid tells places apart sooner with less
     hidden:int = 192              # width inside the projector
     out_dim:int = 48              # width of what the loss compares
     temperature:float = .2        # τ
@@ -121,7 +122,7 @@ class SimCLR(nn.Module):
         super().__init__()
         c = self.config = config
         self.patch = c.patch
-        self.encoder = vit(c.size, c.patch, c.dim, c.depth, c.heads, masked=False)
+        self.encoder = vit(c.size, c.patch, c.dim, c.depth, c.heads, pos_base=c.pos_base, masked=False)
         self.projector = mlp(c.dim, c.hidden, c.out_dim, act=nn.ReLU, norm=BatchNorm, last_norm=scale_only, bias=False, std=None)
 
     def before_step(self, t:float) -> None: "Nothing changes over a run"
