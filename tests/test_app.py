@@ -98,6 +98,18 @@ def changed(page, before, n=0):
 def drop(page, path): page.locator('#photo input[type=file]').set_input_files(path)
 
 
+def marks(page, n):
+    "Waits until the game tells that so many patches are marked"
+    page.locator('#verdict', has_text=f'{n or "none"} marked so far').wait_for()
+
+
+def press(page, x, y):
+    "Clicks at a place of the game's picture, in 0-1"
+    picture = page.locator('#mine img')
+    box = picture.bounding_box()
+    picture.click(position=dict(x=x * box['width'], y=y * box['height']))
+
+
 def steps(page): return int(re.search(r'Step (\d+)', page.locator('#said').inner_text()).group(1))
 
 
@@ -190,6 +202,105 @@ def test_train_stop_resume(visit):
     page.locator('#said', has_text='Not started').wait_for()
 
 
+def test_misplaced_marks_and_answer(visit):
+    "Clicks that come fast mark each their patch, another click takes a mark back; the answer tells both scores and shows the heat; the next picture begins anew"
+    page = visit('Misplaced')
+    marks(page, 0)
+    bare = shown(page)
+    for place in [(.05, .05), (.95, .05), (.55, .55)]: press(page, *place)
+    marks(page, 3)
+    three = changed(page, bare)
+    press(page, .95, .05)
+    marks(page, 2)
+    two = changed(page, three)
+    page.get_by_role('button', name='Show the answer').click()
+    page.locator('#heat img').wait_for()
+    told = page.locator('#verdict').inner_text()
+    assert re.search(r'You found \d+ of the 13 moved patches with .* false alarm', told) and 'the network found' in told
+    assert 'as many patches as you (2)' in told and re.search(r'AUROC on this picture is [01]\.\d\d', told)
+    assert shown(page) != two
+    page.get_by_role('button', name='Clear marks').click()
+    marks(page, 0)
+    assert page.locator('#heat img:visible').count() == 0 and changed(page, two) == bare, 'the same picture with no marks is the same file'
+    page.get_by_role('button', name='Next picture').click()
+    changed(page, bare)
+
+
+def test_misplaced_by_keyboard(visit):
+    "Without a mouse: sliders point at a patch, a button marks it, another shows the answer"
+    page = visit('Misplaced')
+    marks(page, 0)
+    bare = shown(page)
+    fold = page.get_by_role('button', name='Click in the picture, or use sliders')
+    fold.focus()
+    page.keyboard.press('Enter')
+    row = page.get_by_label('number input for Row').or_(page.get_by_role('spinbutton', name=re.compile('Row'))).first
+    row.fill('3')
+    row.press('Enter')
+    pointed = changed(page, bare)
+    page.get_by_role('button', name='Mark or unmark this patch').focus()
+    page.keyboard.press('Enter')
+    marks(page, 1)
+    changed(page, pointed)
+    page.get_by_role('button', name='Show the answer').focus()
+    page.keyboard.press('Enter')
+    page.locator('#heat img').wait_for()
+    assert 'as many patches as you (1)' in page.locator('#verdict').inner_text()
+
+
+def test_misplaced_is_each_visitors_own(visit):
+    "One visitor's marks are not another's"
+    first, second = visit('Misplaced'), visit('Misplaced')
+    press(first, .3, .3)
+    marks(first, 1)
+    press(second, .6, .6)
+    marks(second, 1)
+    press(second, .8, .8)
+    marks(second, 2)
+    marks(first, 1)
+
+
+@pytest.mark.parametrize('tab,place', [('Misplaced', '#puzzle-photo'), ('Locate', '#locate-photo')])
+def test_new_tabs_take_photos(visit, photo, tmp_path, tab, place):
+    "An own photo changes the figure; a file that is none gets one sentence that names it"
+    page = visit(tab)
+    before, bad = shown(page), tmp_path/'notes.jpg'
+    page.locator(f'{place} input[type=file]').set_input_files(photo)
+    changed(page, before)
+    page.locator(f'{place} button[aria-label^=Remove], {place} button[aria-label=Clear]').first.click()
+    bad.write_text('Dear diary, this is not a picture.\n')
+    page.locator(f'{place} input[type=file]').set_input_files(bad)
+    toast = page.locator('.toast-body').first
+    toast.wait_for()
+    assert bad.name in toast.inner_text() and 'Traceback' not in toast.inner_text()
+
+
+def test_locate_three_at_once(visit):
+    "Three answers side by side, each with its accuracy; a click in any moves the piece, and so do the sliders"
+    page = visit('Locate')
+    page.locator(FIGURE).nth(2).wait_for()
+    for word in ('all', 'a fifth', 'none'): page.locator('.caption', has_text=re.compile(rf'Visible: {word} · \d+ of 16 patches in the right cell')).first.wait_for()
+    before = [shown(page, n) for n in range(3)]
+    figure = page.locator(FIGURE).nth(1)
+    box = figure.bounding_box()
+    figure.click(position=dict(x=.8 * box['width'], y=.8 * box['height']))
+    after = [changed(page, before[n], n) for n in range(3)]
+    page.get_by_role('button', name='Click in a picture, or use sliders').click()
+    x = page.get_by_label('number input for Centre: x').or_(page.get_by_role('spinbutton', name=re.compile('Centre: x'))).first
+    assert abs(float(x.input_value()) - .8) < .03
+    x.fill('0.1')
+    x.press('Enter')
+    changed(page, after[0])
+
+
+def test_home_cards_open_their_tabs(visit):
+    "Each method that has an app has a card, and the card a door"
+    page = visit()
+    assert page.locator('.card .name').all_inner_texts() and len(page.locator('.card').all()) == 3
+    page.locator('.card', has_text='DILEMMA').get_by_role('button', name='Open').click()
+    marks(page, 0)
+
+
 def test_clip(visit):
     "The example clip falls apart into slots; another moment is another figure"
     page = visit('Slots')
@@ -228,7 +339,7 @@ def test_keyboard(visit):
 def test_phone_and_dark(visit):
     "On a phone nothing scrolls sideways and figures are as wide as the page; the switch makes it dark"
     page = visit(viewport=dict(width=390, height=844), color_scheme='light')
-    for tab in ('Home', 'Slots', 'Attention', 'Train'):
+    for tab in ('Home', 'Slots', 'Attention', 'Misplaced', 'Locate', 'Train'):
         show(page, tab)
         assert page.evaluate('document.documentElement.scrollWidth <= document.documentElement.clientWidth'), f'{tab} scrolls sideways'
         if tab != 'Home': assert page.locator(FIGURE).first.bounding_box()['width'] > 300
@@ -260,6 +371,14 @@ def test_every_app_builds(app):
     port, page, online = launch.call_args.args
     assert (port, online) == (7999, True) and len(page.blocks) > 12
     assert any(type(b).__name__ == 'Tab' for b in page.blocks.values()) == (app in ('hub', 'slots'))
+
+
+def test_rivals_have_a_row():
+    "Where the weights trained with nothing, most and all of the reference hidden are bundled, they stand side by side; else the row is absent"
+    from ssl_workbench import hub
+    pictures = lambda page: sum(type(b).__name__ == 'Image' and not b.interactive for b in page.blocks.values())
+    with mock.patch.object(hub, 'rivals', lambda: []): assert pictures(hub.build('locate')) == 3
+    with mock.patch.object(hub, 'rivals', lambda: ['loca' + hub.RANDOM] * 3): assert pictures(hub.build('locate')) == 6
 
 
 def test_taken_port():
