@@ -10,7 +10,7 @@ from ssl_workbench.world import batch
 
 MILD = dict(colour=.1, grey=0., flip=0., momentum=(.99, 1.), prototypes=64, keep_mode='random')   # colour tells grounds apart, so it is changed less
 recipes = {
-    'loca': Recipe('loca', 'world:scene:3', changes=dict(MILD, size=128, small=48, queries=5, batch=24, steps=2100, level=3, canvas=192, pictures=8192)),
+    'loca': Recipe('loca', 'world:scene:3', changes=dict(MILD, size=128, small=48, queries=5, batch=24, steps=2100, level=3, canvas=192, pictures=8192), against='mocov3-scenes'),
     'loca-real': Recipe('loca', 'camvid:0001TP,0016E5+cifar10', changes=dict(MILD, steps=1500))}
 PICTURES = 200                      # judged in a set
 
@@ -62,10 +62,10 @@ def position(method):
     return row('position accuracy, level-3 scenes', protocol, found.pop('ours'), found)
 
 
-def scores(method, name):
+def scores(method, name, **extra):
     "The card's scores; those on real data only where the data are"
     real = core.data_root() is not None
-    if name == 'loca': return [position(method), *(r for level in (1, 2, 3) for r in iconic(method, level)), segmented(method), *([camvid(method)] if real else [])]
+    if name == 'loca': return [position(method), *(r for level in (1, 2, 3) for r in iconic(method, level, extra)), segmented(method, extra), *([camvid(method, extra)] if real else [])]
     drawn = {'loca': catalog.load('loca')}
     return [camvid(method, drawn), *cifar(method, drawn), position(method), segmented(method, drawn)]
 

@@ -3,7 +3,10 @@
 A method's recipes live in `benchmarks/weights/<method>.py`, which holds
 
     recipes       name → Recipe
-    scores        (method, name) → list of the card's scores
+    scores        (method, name) → list of the card's scores; where the recipe is compared with another method's run,
+                  that method comes as a named argument
+
+Those of `rivals.py` are trained and not bundled.
 
 A stopped command goes on from the newest checkpoint of its run. `--score` trains nothing and writes the card anew.
 """
@@ -27,6 +30,7 @@ SOURCES = {
     'camvid': dict(source='CamVid (Brostow et al. 2009), SegNet\'s 11 classes and split', licence='for research; not redistributed'),
     'cifar10': dict(source='CIFAR-10 (Krizhevsky 2009)', licence='not stated by its authors; not redistributed')}
 POINTS = 200                        # of the reference curve
+RUNS = 'runs/weights-{}'.format     # a recipe's run
 
 
 @dataclass(frozen=True)
@@ -37,14 +41,14 @@ class Recipe:
     preset: str = 'cpu'
     changes: dict = field(default_factory=dict)  # settings that differ from the preset
     seed: int = 0
+    against: str = ''               # recipe in `rivals` that the card compares it with
 
 
 def recipe_of(name:str):
     "(recipe, its module); ValueError lists what there is"
     found = {}
-    for entry in catalog.catalog:
-        if entry.state != 'ready': continue
-        home = importlib.import_module(f'benchmarks.weights.{entry.name}')
+    for file in [e.name for e in catalog.catalog if e.state == 'ready'] + ['rivals']:
+        home = importlib.import_module(f'benchmarks.weights.{file}')
         found |= {n: (r, home) for n, r in home.recipes.items()}
     if name not in found: raise ValueError(f"there is no recipe '{name}': there are {', '.join(found)}")
     return found[name]
@@ -72,6 +76,11 @@ def curve(out) -> dict:
     return dict(step=[p[-1]['i'] for p in parts], total=[round(sum(r['total'] for r in p) / len(p), 4) for p in parts])
 
 
+def seconds(out) -> float:
+    "That a run's steps took"
+    return sum(r['seconds'] for r in read_log(out))
+
+
 def processor() -> str:
     "The device's name"
     if torch.cuda.is_available(): return torch.cuda.get_device_name()
@@ -92,7 +101,7 @@ def card_of(name, recipe, method, out, found) -> dict:
     sets = list(dict.fromkeys(part.split(':')[0] for part in recipe.data.split('+')))
     return dict(method=recipe.method, preset=recipe.preset, config=dict(vars(method.config)), changed=recipe.changes, seed=recipe.seed,
                 steps=len(log), data=[dict(name=part, **SOURCES[s]) for part, s in zip(recipe.data.split('+'), sets)],
-                device=processor(), threads=torch.get_num_threads(), wall_seconds=round(sum(r['seconds'] for r in log), 1),
+                device=processor(), threads=torch.get_num_threads(), wall_seconds=round(seconds(out), 1),
                 torch=torch.__version__, commit=commit(), command=f'python -m benchmarks.weights {shlex.quote(name)}',
                 scores=found, curve=curve(out))
 
@@ -107,13 +116,16 @@ def main(argv=None) -> None:
     args = p.parse_args(argv)
     try: recipe, home = recipe_of(args.name)
     except ValueError as e: sys.exit(f'benchmarks.weights: {e}')
-    out = args.out or f'runs/weights-{args.name}'
+    out = args.out or RUNS(args.name)
     method = catalog.load(out) if args.score else trained(recipe, out, args.device).method
+    if recipe.against and not args.score: trained(recipe_of(recipe.against)[0], RUNS(recipe.against), args.device)
     method.eval()
+    if not hasattr(home, 'scores'): return print(f'{args.name}: {len(read_log(out))} steps, {seconds(out):.0f} s, in {out}')
+    rivals = {f'MoCo v3, trained for {seconds(RUNS(recipe.against)):.0f} s': catalog.load(RUNS(recipe.against))} if recipe.against else {}
     draft = card_of(args.name, recipe, method, out, [dict(name='none', value=0., protocol='not scored', baselines={'none': 0.})])
     file = catalog.save_weights(method, Path(out)/args.name, draft)
     method = catalog.load(file).to(core.device(args.device))       # what is scored is what is shipped
-    found = home.scores(method, args.name)
+    found = home.scores(method, args.name, **rivals)
     file = catalog.save_weights(method, core.weights_dir()/args.name, card_of(args.name, recipe, method, out, found))
     for s in found: print(f"{s['name']}: {s['value']:.3f} ± {s['half']:.3f}   {s['baselines']}")
     print(file, file.stat().st_size, 'bytes')

@@ -55,10 +55,10 @@ def beside(method, extra=()):
     return lambda seed: {'ours': method, 'random init': probes.random_init(method, seed=seed), 'raw pixels': Pixels(), **dict(extra)}
 
 
-def iconic(method, level):
+def iconic(method, level, extra=()):
     "Classes of iconic images"
     sets = lambda seed: [World('iconic', level, (96, 96), 1, n, seed=s + 10 * seed, truth=False, pool=False) for s, n in ((501, 1500), (502, 500))]
-    return both(f'iconic images of level {level}', '1500 images teach, 500 others are judged, 96 px; three sets', *classified(beside(method), sets))
+    return both(f'iconic images of level {level}', '1500 images teach, 500 others are judged, 96 px; three sets', *classified(beside(method, extra), sets))
 
 
 def cifar(method, extra=()):

@@ -421,15 +421,16 @@ class LOCA(nn.Module):
         return self.teacher.encoder.attention(images)
 
     def seen(self,
-        visible,                  # None: all; a number: that part, consecutive, from the middle; (N,) or (B,N) bool
+        visible,                  # None: all; a number: that part, as in training: consecutive, from the middle, or scattered; (N,) or (B,N) bool
         n:int,                    # B
     ) -> torch.Tensor:            # (B,N) bool
         "Which cells of the reference are visible"
         cells, place = self.config.cells, next(self.parameters()).device
         if isinstance(visible, torch.Tensor): return visible.to(place).expand(n, cells)
         stay = cells if visible is None else kept(cells, visible)
-        start = (cells - stay) // 2
-        return ((torch.arange(cells, device=place) - start) // max(stay, 1) == 0).expand(n, -1) & (stay > 0)
+        scattered = self.config.keep_mode == 'random'
+        order = keep_tokens([0], 'seen', cells, stay)[0][0] if scattered and stay else (cells - stay) // 2 + torch.arange(stay)
+        return torch.zeros(cells, dtype=torch.bool).index_fill(0, order, True).to(place).expand(n, -1)
 
     @torch.no_grad()
     def locate_scores(self,
