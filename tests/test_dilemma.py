@@ -9,8 +9,8 @@ from ssl_workbench.learner import Learner, draw_seeds
 from ssl_workbench.methods.dilemma import BASES, DILEMMA, Views, auroc, home, misplaced, on
 from ssl_workbench.methods.dilemma import cpu as CPU
 
-TINY = replace(CPU, base='mocov3', given=dict(hidden=16, out_dim=8), size=32, canvas=32, dim=16, depth=2, heads=2, batch=4, steps=8)
-SMALLER = dict(size=32, canvas=32, dim=16, depth=2, heads=2, batch=4, steps=8)
+TINY = replace(CPU, base='mocov3', given=dict(hidden=16, out_dim=8), size=32, canvas=32, dim=16, depth=2, heads=2, batch=4, steps=12)
+SMALLER = dict(size=32, canvas=32, dim=16, depth=2, heads=2, batch=4, steps=12)
 GIVEN = dict(mocov3=dict(hidden=16, out_dim=8), simclr=dict(hidden=16, out_dim=8), mae=dict(decoder_dim=16, decoder_depth=1, decoder_heads=2),
              dino=dict(hidden=16, out_dim=8, small_size=16, small=2, prototypes=6))
 
@@ -150,15 +150,15 @@ def test_exact_resume_across_a_change_of_ratio(tmp_path):
     "Stopped between steps of different ratios, and continued by a method made from another seed: the uninterrupted run, bit for bit"
     def learner(out, seed=0):
         core.seed_everything(seed)
-        return Learner(DILEMMA(TINY), Views(TINY), Scenes(), TINY.steps, lr=1e-2, batch=4, out=out, save_every=4, device='cpu', progress=False)
+        return Learner(DILEMMA(TINY), Views(TINY), Scenes(), TINY.steps, lr=1e-2, batch=4, out=out, save_every=6, device='cpu', progress=False)
     whole = learner(tmp_path/'whole')
     steps = list(whole.steps())
     sizes = [len(s.views['x']) for s in steps]
-    assert len(set(sizes[:4])) > 1 and len(set(sizes[4:])) > 1, 'the ratio must change before and after the stop'
-    for _ in learner(tmp_path/'part').steps(4): pass
+    assert len(set(sizes[:6])) > 1 and len(set(sizes[6:])) > 1, 'the ratio must change before and after the stop'
+    for _ in learner(tmp_path/'part').steps(6): pass
     again = learner(tmp_path/'part', seed=5).load()
     rest = list(again.steps())
-    assert [len(s.views['x']) for s in rest] == sizes[4:] and [s.terms for s in rest] == [s.terms for s in steps[4:]]
+    assert [len(s.views['x']) for s in rest] == sizes[6:] and [s.terms for s in rest] == [s.terms for s in steps[6:]]
     assert all(torch.equal(v, again.method.state_dict()[k]) for k, v in whole.method.state_dict().items())
 
 
