@@ -23,9 +23,9 @@ class Pool:
 
 
 @lru_cache(maxsize=None)
-def rendered(kind, level, size, seed, n, truth, device):
+def rendered(kind, level, size, seed, n, truth, device, mixed):
     "n pictures of a world with their truth, rendered once a process"
-    ds = world.World(kind, level, (size, size), frames=1, length=n, seed=seed, truth=truth, pool=False)
+    ds = world.World(kind, level, (size, size), frames=1, length=n, seed=seed, truth=truth, pool=False, mixed=mixed)
     keys = ('frames', 'aspect', 'label') + (('instances', 'classes') if truth else ())
     parts = []
     for start in range(0, n, 128):
@@ -35,9 +35,9 @@ def rendered(kind, level, size, seed, n, truth, device):
     return whole | (dict(boxes=[b for p in parts for b in p['boxes']]) if truth else {})
 
 
-def pictures(name, config, protocol, device, kind='scene'):
-    "One of the five sets of pictures"
-    return rendered(kind, config.level, config.canvas, WORLDS[name], getattr(protocol, name), name in ('seg_train', 'scenes'), str(device))
+def pictures(name, config, protocol, device, kind='scene', mixed=False):
+    "One of the five sets of pictures; mixed: iconic ones with any texture on any shape"
+    return rendered(kind, config.level, config.canvas, WORLDS[name], getattr(protocol, name), kind == 'scene' and name in ('seg_train', 'scenes'), str(device), mixed)
 
 
 def pixels(made):
