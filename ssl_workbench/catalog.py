@@ -64,7 +64,7 @@ catalog = (
           'MC-JEPA: A Joint-Embedding Predictive Architecture for Self-Supervised Learning of '
           'Motion and Content Features', 'Bardes et al.', 'arXiv 2023', 'MCJEPA', ('pair', 'image'), 'planned'),
     Entry('dilemma', 'DILEMMA', 'Representation Learning by Detecting Incorrect Location Embeddings',
-          'Sameni et al.', 'AAAI 2023', 'DILEMMA', ('image',), 'planned'),
+          'Sameni et al.', 'AAAI 2023', 'DILEMMA', ('image',), 'ready'),
     Entry('scale', 'SCALE', 'Spatio-Temporal Crop Aggregation for Video Representation Learning',
           'Sameni et al.', 'ICCV 2023', 'SCALE', ('clip',), 'planned'),
     Entry('river', 'RIVER', 'Efficient Video Prediction via Sparsely Conditioned Flow Matching',
