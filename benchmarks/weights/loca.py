@@ -10,7 +10,7 @@ from ssl_workbench.world import batch
 
 MILD = dict(colour=.1, grey=0., flip=0., momentum=(.99, 1.), prototypes=64, keep_mode='random')   # colour tells grounds apart, so it is changed less
 recipes = {
-    'loca': Recipe('loca', 'world:scene:3', changes=dict(MILD, size=128, small=48, queries=5, batch=24, steps=2100, level=3, canvas=192, pictures=8192), against='mocov3-scenes'),
+    'loca': Recipe('loca', 'world:scene:3', changes=dict(MILD, size=128, small=48, queries=5, batch=12, steps=4200, level=3, canvas=192, pictures=8192), against='mocov3-scenes'),
     'loca-real': Recipe('loca', 'camvid:0001TP,0016E5+cifar10', changes=dict(MILD, steps=1500))}
 PICTURES = 200                      # judged in a set
 
