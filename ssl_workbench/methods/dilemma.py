@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from .. import core
 from ..classics import dino, mae, mocov3, simclr
-from ..panels import ALPHA, Knob, Panel, Toggle, attention_panel, displayed, likeness_panel
+from ..panels import ALPHA, Knob, Panel, Toggle, attention_panel, likeness_panel
 from ..show import heat, outline, pixels
 from ..views import keep_tokens
 
