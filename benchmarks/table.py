@@ -18,10 +18,16 @@ def score_rows(name, card):
         yield f"| `{name}` | {s['name']} | **{s['value']:.3f}** ± {s['half']:.3f} | {beside} |"
 
 
+def pictures(config) -> str:
+    "How many pictures a step has; the sparser, the more"
+    growth = config.get('growth', [1])
+    return '–'.join(str(config['batch'] * g) for g in dict.fromkeys((min(growth), max(growth))))
+
+
 def made(name, card):
     "How the weights came to be"
     data = ' + '.join(d['name'] for d in card['data'])
-    return (f"`{name}`: {card['steps']:,} steps of {card['config']['batch']} pictures on {data}, {card['preset']} preset "
+    return (f"`{name}`: {card['steps']:,} steps of {pictures(card['config'])} pictures on {data}, {card['preset']} preset "
             f"with {len(card['changed'])} settings changed, seed {card['seed']}, {card['wall_seconds'] / 60:.0f} min on {card['device']}; again: `{card['command']}`")
 
 
@@ -29,7 +35,7 @@ def claim_row(result):
     "One line a claim: how many of its sentences hold"
     said = Counter(v['verdict'] for v in verdicts(result))
     words = ', '.join(f'{n} {w}' for w, n in sorted(said.items()))
-    return f"| {result['where']} | {result['sentence']} | {words} | `{result['command']}` |"
+    return f"| {catalog.find(result['method']).title} | {result['where']} | {result['sentence']} | {words} | `{result['command']}` |"
 
 
 def table() -> str:
@@ -38,7 +44,7 @@ def table() -> str:
     lines = ['| weights | score | value ± 95 % interval over three probe seeds | baselines |', '|---|---|---|---|']
     lines += [row for name, card in cards.items() for row in score_rows(name, card)]
     lines += ['', *(f'- {made(name, card)}' for name, card in cards.items()), '']
-    lines += ['| of the paper | sentence | pairs, over three seeds | again |', '|---|---|---|---|', *map(claim_row, claims)]
+    lines += ['| method | of the paper | sentence | pairs, over three seeds | again |', '|---|---|---|---|---|', *map(claim_row, claims)]
     return '\n'.join(lines) + '\n'
 
 
