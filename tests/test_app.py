@@ -376,7 +376,7 @@ def test_every_app_builds(app):
 def test_rivals_have_a_row():
     "Where the weights trained with nothing, most and all of the reference hidden are bundled, they stand side by side; else the row is absent"
     from ssl_workbench import hub
-    pictures = lambda page: sum(type(b).__name__ == 'Image' and not b.interactive for b in page.blocks.values())
+    pictures = lambda page: sum(type(b).__name__ == 'Image' and b.interactive is False for b in page.blocks.values())
     with mock.patch.object(hub, 'rivals', lambda: []): assert pictures(hub.build('locate')) == 3
     with mock.patch.object(hub, 'rivals', lambda: ['loca' + hub.RANDOM] * 3): assert pictures(hub.build('locate')) == 6
 
