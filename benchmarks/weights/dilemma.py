@@ -76,7 +76,8 @@ def scores(method, name, **extra):
     "The card's scores; those on real data only where the data are"
     there = core.data_root() is not None
     if name == 'dilemma':
-        return [*detection(method, 'level-3 scenes', drawn), *(r for level in (1, 2, 3) for r in iconic(method, level, extra)), segmented(method, extra),
+        return [*detection(method, 'level-3 scenes', drawn), *(r for level in (0, 1, 2) for r in iconic(method, level, extra, mixed=True)), *(r for level in (1, 2, 3) for r in iconic(method, level, extra)),
+                segmented(method, extra),
                 *([camvid(method, extra), *detection(method, 'CIFAR-10 test', real(Cifar10(split='test', size=64)))] if there else [])]
     extra = {'dilemma': catalog.load('dilemma')}
     return [camvid(method, extra), *cifar(method, extra), segmented(method, extra), *detection(method, 'CIFAR-10 test', real(Cifar10(split='test', size=64))),

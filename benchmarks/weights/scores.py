@@ -55,10 +55,11 @@ def beside(method, extra=()):
     return lambda seed: {'ours': method, 'random init': probes.random_init(method, seed=seed), 'raw pixels': Pixels(), **dict(extra)}
 
 
-def iconic(method, level, extra=()):
-    "Classes of iconic images"
-    sets = lambda seed: [World('iconic', level, (96, 96), 1, n, seed=s + 10 * seed, truth=False, pool=False) for s, n in ((501, 1500), (502, 500))]
-    return both(f'iconic images of level {level}', '1500 images teach, 500 others are judged, 96 px; three sets', *classified(beside(method, extra), sets))
+def iconic(method, level, extra=(), mixed=False):
+    "Classes of iconic images; mixed: any texture and colour on any shape, and the shape is asked for"
+    sets = lambda seed: [World('iconic', level, (96, 96), 1, n, seed=s + 10 * seed, truth=False, pool=False, mixed=mixed) for s, n in ((501, 1500), (502, 500))]
+    what = f'shape, iconic images of level {level} in any texture' if mixed else f'iconic images of level {level}'
+    return both(what, '1500 images teach, 500 others are judged, 96 px; three sets', *classified(beside(method, extra), sets))
 
 
 def cifar(method, extra=()):
