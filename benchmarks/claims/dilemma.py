@@ -190,7 +190,7 @@ def rows(names, **arms):
 DENSE, CONSTANT, RANDOM = 'dense', '75 %', 'random ratio'
 
 table38 = Claim(
-    id='table3.8', sentence='A random dropping ratio is better than a constant one.', where='Thesis, table 3.8, section 3.3.3', measured='now', **SHARED,
+    id='table38', sentence='A random dropping ratio is better than a constant one.', where='Thesis, table 3.8, section 3.3.3', measured='now', **SHARED,
     paper=rows(('knn', 'lin'), **{DENSE: (53.27, 58.20), CONSTANT: (52.99, 57.90), RANDOM: (55.71, 59.55)}),
     arms={DENSE: as_many(1, **ALONE, **EVERYTHING), CONSTANT: as_many(4, **ALONE, ratios=(.75,), growth=(4,)), RANDOM: ALONE},
     pairs=(*above(RANDOM, CONSTANT, 'randomised performs better than constant', 'knn', 'lin'),
@@ -199,7 +199,7 @@ table38 = Claim(
 PLAIN, MD, SPARSE, BOTH = 'MoCo v3', '+ MD', '+ sparsity', '+ both'
 
 table310 = Claim(
-    id='table3.10', sentence='Detecting misplaced patches is easy where everything is shown, and still improves shape tasks; with sparsity the more.',
+    id='table310', sentence='Detecting misplaced patches is easy where everything is shown, and still improves shape tasks; with sparsity the more.',
     where='Thesis, table 3.10, section 3.3.3', measured='now', **SHARED,
     paper=rows(('knn', 'lin', 'shape_knn', 'shape_lin', 'md'), **{PLAIN: (53.27, 58.20, 31.60, 51.27, None), MD: (54.18, 58.78, 35.78, 54.53, 100.),
                                                                 SPARSE: (55.71, 59.55, 32.73, 50.90, None)}) | {BOTH: dict(knn=55.63, lin=59.84, shape_knn=35.94, shape_lin=57.26, md_sparse=96.2)},
@@ -224,7 +224,7 @@ ARMS312 = {'SimCLR': timing('simclr', **DENSELY), 'SimCLR + DILEMMA': timing('si
            'DINO (MC)': timing('dino', **DENSELY), 'DINO (MC) + DILEMMA': timing('dino')}
 
 table312 = Claim(
-    id='table3.12', sentence='Sparse students cost less time and memory.', where='Thesis, table 3.12, section 3.3.3', measured='now', metrics=COSTS, seeds=SEEDS,
+    id='table312', sentence='Sparse students cost less time and memory.', where='Thesis, table 3.12, section 3.3.3', measured='now', metrics=COSTS, seeds=SEEDS,
     setting=dict(cpu=dict(steps=TIMED, size=112, canvas=128, batch=16), gpu=dict(steps=TIMED, size=112, canvas=128, batch=64)),
     paper={}, arms=ARMS312,     # the thesis: 0.85, 0.65 and 0.72 of the dense epoch time with SimCLR, MoCo v3, DINO with small crops; memory of a full card
     pairs=tuple(p for base in ('SimCLR', 'MoCo v3', 'DINO (MC)') for p in above(base, f'{base} + DILEMMA', 'sparse is cheaper an image', 'time', 'memory')))
@@ -232,7 +232,7 @@ table312 = Claim(
 VARIANTS = {'none': 'none', 'position correction': 'position', 'partial jigsaw': 'jigsaw', 'flip detection': 'flip', 'DILEMMA': 'mismatch'}
 
 table311 = Claim(
-    id='table3.11', sentence='All variants of the loss help, detecting misplaced patches most.', where='Thesis, table 3.11, section 3.3.3', measured='runnable', **SHARED,
+    id='table311', sentence='All variants of the loss help, detecting misplaced patches most.', where='Thesis, table 3.11, section 3.3.3', measured='runnable', **SHARED,
     paper=rows(('knn', 'lin', 'shape_knn', 'shape_lin'), **{
         'none': (53.27, 58.20, 31.60, 51.27), 'position correction': (54.77, 58.95, 35.74, 56.15), 'partial jigsaw': (55.72, 59.19, 34.77, 56.79),
         'flip detection': (55.69, 59.59, 35.09, 55.00), 'DILEMMA': (55.63, 59.84, 35.94, 57.26)}),
@@ -243,7 +243,7 @@ table311 = Claim(
 IMPORTANT, CHANCE = 'importance', 'random'
 
 table313 = Claim(
-    id='table3.13', sentence='Dropping by chance is better than dropping what the teacher looks at least.', where='Thesis, table 3.13, section 3.3.3', measured='runnable', **SHARED,
+    id='table313', sentence='Dropping by chance is better than dropping what the teacher looks at least.', where='Thesis, table 3.13, section 3.3.3', measured='runnable', **SHARED,
     paper=rows(('knn', 'lin'), **{IMPORTANT: (71.88, 76.76), CHANCE: (73.98, 77.78)}),
     arms={name: as_many(4, **ALONE, ratios=(.75,), growth=(4,), policy=name) for name in (IMPORTANT, CHANCE)},
     pairs=above(CHANCE, IMPORTANT, 'no need for extra complexity', 'knn', 'lin'))
@@ -255,7 +255,7 @@ def with_mae(config, **more):
 
 
 table314 = Claim(
-    id='table3.14', sentence='Detecting wrong positions in the encoder improves MAE.', where='Thesis, table 3.14, section 3.3.3', measured='runnable', **SHARED,
+    id='table314', sentence='Detecting wrong positions in the encoder improves MAE.', where='Thesis, table 3.14, section 3.3.3', measured='runnable', **SHARED,
     paper=rows(('lin',), **{'MAE': (37.30,), 'MAE + DILEMMA': (39.06,)}),
     arms={'MAE': lambda c: with_mae(c, task='none'), 'MAE + DILEMMA': with_mae}, pairs=above('MAE + DILEMMA', 'MAE', 'outperforms MAE', 'lin', 'shape_lin'))
 
