@@ -57,7 +57,7 @@ def beside(method, extra=()):
 
 def iconic(method, level, extra=(), mixed=False):
     "Classes of iconic images; mixed: any texture and colour on any shape, and the shape is asked for"
-    sets = lambda seed: [World('iconic', level, (96, 96), 1, n, seed=s + 10 * seed, truth=False, pool=False, mixed=mixed) for s, n in ((501, 1500), (502, 500))]
+    sets = lambda seed: [World('iconic', level, (96, 96), 1, n, seed=s + 10 * seed, truth=False, mixed=mixed) for s, n in ((501, 1500), (502, 500))]
     what = f'shape, iconic images of level {level} in any texture' if mixed else f'iconic images of level {level}'
     return both(what, '1500 images teach, 500 others are judged, 96 px; three sets', *classified(beside(method, extra), sets))
 
