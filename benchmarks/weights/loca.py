@@ -3,15 +3,14 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.weights.machine import Recipe
-from benchmarks.weights.scores import SEEDS, camvid, cifar, iconic, row, segmented
-from ssl_workbench import catalog, core, probes
+from benchmarks.weights.scores import SEEDS, camvid, iconic, row, segmented
+from ssl_workbench import core, probes
 from ssl_workbench.methods.loca import Views
 from ssl_workbench.world import batch
 
 MILD = dict(colour=.1, grey=0., flip=0., momentum=(.99, 1.), prototypes=64, keep_mode='random')   # colour tells grounds apart, so it is changed less
 recipes = {
-    'loca': Recipe('loca', 'world:scene:3', changes=dict(MILD, size=128, small=48, queries=5, batch=12, steps=4200, level=3, canvas=192, pictures=8192), against='mocov3-scenes'),
-    'loca-real': Recipe('loca', 'camvid:0001TP,0016E5+cifar10', changes=dict(MILD, steps=1500))}
+    'loca': Recipe('loca', 'world:scene:3', changes=dict(MILD, size=128, small=48, queries=5, batch=12, steps=4200, level=3, canvas=192, pictures=8192), against='mocov3-scenes')}
 PICTURES = 200                      # judged in a set
 
 
@@ -64,10 +63,8 @@ def position(method):
 
 def scores(method, name, **extra):
     "The card's scores; those on real data only where the data are"
-    real = core.data_root() is not None
-    if name == 'loca': return [position(method), *(r for level in (1, 2, 3) for r in iconic(method, level, extra)), segmented(method, extra), *([camvid(method, extra)] if real else [])]
-    drawn = {'loca': catalog.load('loca')}
-    return [camvid(method, drawn), *cifar(method, drawn), position(method), segmented(method, drawn)]
+    found = [position(method), *(r for level in (1, 2, 3) for r in iconic(method, level, extra)), segmented(method, extra)]
+    return found if core.data_root() is None else [*found, camvid(method, extra)]
 
 
 def recheck(method, card):
