@@ -15,7 +15,7 @@ from ssl_workbench.views import keep_tokens
 # ---- the setting: what the arms share, the smallest in which the sentences make sense
 
 QUICK = dict(pos_base=10., momentum=(.98, 1.))  # a short run on a small grid
-CPU = dict(kind='iconic', level=1, steps=180, batch=16, lr=2e-3, scale=(.3, 1.), weight=10., given=QUICK)  # changes of the cpu preset
+CPU = dict(kind='iconic', level=1, steps=120, batch=16, lr=2e-3, scale=(.3, 1.), weight=10., given=QUICK)  # changes of the cpu preset
 GPU = dict(kind='iconic', level=3, steps=3000, given=QUICK)                 # changes of the gpu preset
 SEEDS = 3
 TIMED = 4                                       # a run of so few steps learns nothing: it is timed

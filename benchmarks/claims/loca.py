@@ -13,7 +13,7 @@ from ssl_workbench.methods.loca import LOCA, Views
 
 # ---- the setting: what the arms share, the smallest in which the sentences make sense
 
-CPU = dict(level=1, steps=200)                  # changes of the cpu preset
+CPU = dict(level=1, steps=150)                  # changes of the cpu preset
 GPU = dict(level=3, steps=3000)                 # changes of the gpu preset
 SEEDS = 3
 
