@@ -942,7 +942,13 @@ def wire_game(
     wire_marks(p, game, asks, outs, mark)
     wire_next(p, game, asks, outs)
 
-def wire_marks(p:dict, game, asks:list, outs:list, mark) -> None:
+def wire_marks(
+    p:dict,                       # the tab's components by name
+    game,                         # gr.State of the visitor's puzzle and marks
+    asks:list,                    # inputs that decide the puzzle
+    outs:list,                    # components that are drawn anew
+    mark,                         # what a mark does to the game
+) -> None:
     "A click in the picture marks the patch under it"
     def click(event:gr.SelectData, held, *values):
         maps = puzzle(*values)
@@ -951,7 +957,12 @@ def wire_marks(p:dict, game, asks:list, outs:list, mark) -> None:
     p['mine'].select(refused(click), [game, *asks], outs, trigger_mode='multiple', concurrency_limit=1, concurrency_id='game',
                      show_progress='hidden', api_visibility='private')
 
-def wire_next(p:dict, game, asks:list, outs:list) -> None:
+def wire_next(
+    p:dict,                       # the tab's components by name
+    game,                         # gr.State of the visitor's puzzle and marks
+    asks:list,                    # inputs that decide the puzzle
+    outs:list,                    # components that are drawn anew
+) -> None:
     "The next scene of the world; a visitor's own picture makes room for it"
     def following(held, name, path, number, share):
         number = int(number) % 99 + 1
