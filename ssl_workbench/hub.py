@@ -338,13 +338,14 @@ def answered(
     image:torch.Tensor,           # uint8 (3,H,W)
     box:tuple,                    # x1 y1 x2 y2 in 0-1
     seen:str,                     # 'all', 'a fifth' or 'none'
-) -> tuple:                       # picture (3,H,W), how many patches are told right, of how many
+) -> tuple:                       # picture (3,H,W), how many patches are put into their cell, how many not further than a neighbouring one, of how many
     "The network's answer as a picture, and how good it is"
     method = model(name)
     c, home = method.config, next(method.parameters()).device
     said = method.locate(cut(image, box, c.small).to(home), image[None].to(home).float() / 255, SEEN[seen])[0].cpu()
     true = true_cells(box, c.grid, c.small // c.patch)
-    return locate_panel.figure(method, image, box=box, seen=seen), int((said == true).sum()), len(true)
+    off = torch.maximum((said // c.grid[1] - true // c.grid[1]).abs(), (said % c.grid[1] - true % c.grid[1]).abs())
+    return locate_panel.figure(method, image, box=box, seen=seen), int((off == 0).sum()), int((off <= 1).sum()), len(true)
 
 def rivals() -> list:             # of names; empty where one is missing
     "The weights that were trained with nothing, most and all of the reference hidden"
@@ -525,7 +526,7 @@ footer {display: none !important}
   .game-left > #mine {order: 1}
   .game-right > .game-its {order: 2}
   .game-bar button {flex: 1 1 auto}
-  .tab-container button[role=tab] {padding: 0 6px !important; font-size: 13px !important}
+  .tab-container button {padding: 0 4px !important; font-size: 12px !important; letter-spacing: -.01em}
 }
 """
 
@@ -985,11 +986,12 @@ def columns(
 
 def caption(
     label:str,                    # what is special about this one
-    right:int,                    # patches told right
+    right:int,                    # patches put into their cell
+    near:int,                     # or into one beside it
     asked:int,                    # of how many
 ) -> str:                         # Markdown
     "A label and the position accuracy"
-    return f'**{label}** · {right} of {asked} patches in the right cell ({right / asked:.0%})'
+    return f'**{label}** · of {asked} patches {near} within one cell of their place, {right} in the very cell'
 
 def rival_label(
     name:str,                     # of LOCA's weights

@@ -279,7 +279,7 @@ def test_locate_three_at_once(visit):
     "Three answers side by side, each with its accuracy; a click in any moves the piece, and so do the sliders"
     page = visit('Locate')
     page.locator(FIGURE).nth(2).wait_for()
-    for word in ('all', 'a fifth', 'none'): page.locator('.caption', has_text=re.compile(rf'Visible: {word} · \d+ of 16 patches in the right cell')).first.wait_for()
+    for word in ('all', 'a fifth', 'none'): page.locator('.caption', has_text=re.compile(rf'Visible: {word} · of \d+ patches \d+ within one cell')).first.wait_for()
     before = [shown(page, n) for n in range(3)]
     figure = page.locator(FIGURE).nth(1)
     box = figure.bounding_box()
