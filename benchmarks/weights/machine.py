@@ -81,6 +81,12 @@ def seconds(out) -> float:
     return sum(r['seconds'] for r in read_log(out))
 
 
+def rival(name) -> dict:
+    "What baselines call the rival, with the seconds it was trained for → the rival"
+    title = catalog.find(recipe_of(name)[0].method).title
+    return {f'{title}, trained for {seconds(RUNS(name)):.0f} s': catalog.load(RUNS(name))}
+
+
 def processor() -> str:
     "The device's name"
     if torch.cuda.is_available(): return torch.cuda.get_device_name()
@@ -121,7 +127,7 @@ def main(argv=None) -> None:
     if recipe.against and not args.score: trained(recipe_of(recipe.against)[0], RUNS(recipe.against), args.device)
     method.eval()
     if not hasattr(home, 'scores'): return print(f'{args.name}: {len(read_log(out))} steps, {seconds(out):.0f} s, in {out}')
-    rivals = {f'MoCo v3, trained for {seconds(RUNS(recipe.against)):.0f} s': catalog.load(RUNS(recipe.against))} if recipe.against else {}
+    rivals = rival(recipe.against) if recipe.against else {}
     draft = card_of(args.name, recipe, method, out, [dict(name='none', value=0., protocol='not scored', baselines={'none': 0.})])
     file = catalog.save_weights(method, Path(out)/args.name, draft)
     method = catalog.load(file).to(core.device(args.device))       # what is scored is what is shipped
