@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['KERNELS', 'crop_matrix', 'apply', 'compose', 'invert', 'map_box', 'matrix_box', 'resample', 'overlaps', 'box_area',
-           'shared_box', 'intersection', 'match_views', 'index_match']
+           'shared_box', 'intersection', 'match_views', 'index_match', 'warp', 'in_frame', 'resize_flow', 'visible',
+           'cost_volume']
 
 # %% ../nbs/03_geometry.ipynb #4f84ecfd
 import torch
@@ -222,3 +223,64 @@ def index_match(
     inside = (x >= 0) & (x < 1) & (y >= 0) & (y < 1)
     h, w = grid
     return torch.where(inside, (y * h).long() * w + (x * w).long(), -1)
+
+# %% ../nbs/03_geometry.ipynb #f721bfa4
+def warp(
+    x:torch.Tensor,               # (B,C,H,W)
+    flow:torch.Tensor,            # (B,2,H,W) dx, dy in pixels of x
+) -> torch.Tensor:                # (B,C,H,W), zeros where p + flow(p) lies outside
+    "x sampled bilinearly at p + flow(p), pixel centres at integers; whole steps are exact"
+    if flow.shape[1] != 2 or flow.shape[-2:] != x.shape[-2:]: raise ValueError(f'a flow for maps of {tuple(x.shape[-2:])} is (B,2,{x.shape[-2]},{x.shape[-1]}), got {tuple(flow.shape)}')
+    h, w = x.shape[-2:]
+    H, W = (1 << (n - 1).bit_length() for n in (h, w))       # powers of two keep whole pixels whole in float32
+    grid = (_places(flow) * 2 + 1) / flow.new_tensor([W, H]) - 1
+    return F.grid_sample(F.pad(x, (0, W - w, 0, H - h)), grid.to(x.dtype), 'bilinear', 'zeros', align_corners=False)
+
+def _places(
+    flow:torch.Tensor,            # (B,2,H,W)
+) -> torch.Tensor:                # (B,H,W,2) x, y in pixels
+    "p + flow(p)"
+    ys, xs = (torch.arange(n, device=flow.device, dtype=flow.dtype) for n in flow.shape[-2:])
+    return torch.stack(torch.meshgrid(xs, ys, indexing='xy'), -1) + flow.movedim(1, -1)
+
+def in_frame(
+    flow:torch.Tensor,            # (B,2,H,W) dx, dy in pixels
+) -> torch.Tensor:                # (B,1,H,W) bool
+    "Whether p + flow(p) lies inside [0,W-1]×[0,H-1]"
+    x, y = _places(flow).unbind(-1)
+    h, w = flow.shape[-2:]
+    return ((x >= 0) & (x <= w - 1) & (y >= 0) & (y <= h - 1))[:, None]
+
+def resize_flow(
+    flow:torch.Tensor,            # (B,2,H,W) dx, dy in pixels
+    size:tuple,                   # (h,w)
+) -> torch.Tensor:                # (B,2,h,w) dx, dy in the new pixels
+    "Flow on another grid: its values are lengths, so they shrink and grow with it"
+    h, w = flow.shape[-2:]
+    shrunk = size[0] < h or size[1] < w
+    out = F.interpolate(flow, tuple(size), mode='bilinear', align_corners=False, antialias=shrunk)
+    return out * flow.new_tensor([size[1] / w, size[0] / h]).view(1, 2, 1, 1)
+
+# %% ../nbs/03_geometry.ipynb #5310d3da
+@torch.no_grad()
+def visible(
+    forward:torch.Tensor,         # (B,2,H,W) A → B, pixels
+    backward:torch.Tensor,        # (B,2,H,W) B → A, pixels
+    alpha1:float=.01,             # error allowed a squared length of motion
+    alpha2:float=.5,              # error allowed anyway, squared pixels
+) -> torch.Tensor:                # (B,1,H,W) bool
+    "Where going forth and back leads home: not occluded (DDFlow's check)"
+    back = warp(backward, forward)
+    error = (forward + back).square().sum(1, keepdim=True)
+    return error <= alpha1 * (forward.square() + back.square()).sum(1, keepdim=True) + alpha2
+
+# %% ../nbs/03_geometry.ipynb #8541efc1
+def cost_volume(
+    a:torch.Tensor,               # (B,C,H,W)
+    b:torch.Tensor,               # (B,C,H,W)
+    radius:int,                   # r, pixels
+) -> torch.Tensor:                # (B,(2r+1)²,H,W), d row-major from (-r,-r): dy outer, dx inner
+    "Mean over channels of a(p)·b(p+d) for every displacement d; zeros outside"
+    h, w, n = *a.shape[-2:], 2 * radius + 1
+    wide = F.pad(b, (radius,) * 4)
+    return torch.stack([(a * wide[..., y:y + h, x:x + w]).mean(1) for y in range(n) for x in range(n)], 1)
