@@ -10,7 +10,8 @@ __all__ = ['PIXELS', 'FORMATS', 'IMAGES', 'VIDEOS', 'ANIMATED', 'CONTAINERS', 'C
            'video_frames', 'frames_in', 'gathered', 'read_video', 'even', 'encoder', 'write_video', 'Pack', 'Samples',
            'Files', 'folder_classes', 'spread', 'existing', 'ImageFolder', 'found', 'Cifar10', 'drive_of', 'neighbours',
            'CamVid', 'frame_count', 'clip_sources', 'VideoFolder', 'read_flow', 'write_flow', 'fit_flow', 'flow_sample',
-           'FlowPairs', 'TorchFlow', 'world_data', 'path_data', 'Mixed', 'open_data']
+           'FlowPairs', 'TorchFlow', 'world_data', 'path_data', 'Mixed', 'open_data', 'open_pairs', 'flow_folder',
+           'Repeated', 'as_bytes', 'dis', 'raft', 'still', 'WithFlow', 'Streams']
 
 # %% ../nbs/02_data.ipynb #2edc5c11
 import io
@@ -25,6 +26,7 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torchvision import datasets
 from torchvision.transforms.v2 import functional as transforms
@@ -871,3 +873,143 @@ def open_data(
     if '+' in name: return Mixed([open_data(part, **kw) for part in name.split('+')])
     raise ValueError(f'{name!r} is neither a data set (world, world:KIND, world:KIND:LEVEL, '
                      f'{", ".join(NAMES)}) nor a file or folder that exists.')
+
+# %% ../nbs/02_data.ipynb #8202e742
+def open_pairs(
+    name_or_path, # as for `open_data`; several joined by '+', each with '*N' for N repetitions
+    size=None,    # canvas: S or (height, width)
+    stride:int=1, # film frames between the two, where there is a film
+    **kw,         # handed on to the dataset
+):
+    "A dataset of frame pairs (2,3,H,W); ValueError where a source has no second frame"
+    name = os.fspath(name_or_path)
+    if '+' in name or re.search(r'\*\d+$', name):
+        parts = [part.partition('*') for part in name.split('+')]
+        sets = [open_pairs(part, size, stride, **kw) for part, _, _ in parts]
+        return Repeated(sets, [int(n or 1) for _, _, n in parts])
+    first = name.partition(':')[0]
+    if first == 'world': return world_data(name, size=size or 64, frames=2, **kw)
+    if first == 'camvid': kw['pairs'] = True
+    elif name != 'flying_chairs' and not flow_folder(name): kw |= dict(frames=2, stride=stride, every=2)
+    if name == 'cifar10' or os.path.isfile(name) and not is_kind(shown(name), VIDEOS):
+        raise ValueError(f'{name!r} holds single pictures: pairs come from films, folders of frames, flow sets and the world.')
+    return open_data(name, **({} if size is None else dict(size=size)), **kw)
+
+def flow_folder(
+    path # may not exist
+)->bool:
+    "Whether a folder holds .flo files"
+    return os.path.isdir(path) and any(n.endswith('.flo') for n in os.listdir(path))
+
+class Repeated(torch.utils.data.ConcatDataset):
+    "Several datasets as one, each a number of times: a short one is drawn as often as its repetitions say"
+    def __init__(self,
+        parts:list, # datasets of one canvas size
+        times:list, # repetitions of each
+    ):
+        if len(parts) != len(times) or min(times) < 1: raise ValueError('each data set wants a number of repetitions, at least 1')
+        super().__init__([part for part, n in zip(parts, times) for _ in range(n)])
+
+    def __getitem__(self, i): return {k: v for k, v in super().__getitem__(i).items() if k in ('frames', 'aspect')}
+
+# %% ../nbs/02_data.ipynb #8bf48ba7
+def as_bytes(
+    images:torch.Tensor, # (B,3,H,W) uint8, or float 0–1
+)->torch.Tensor:         # uint8, on the CPU
+    "Pictures as bytes"
+    images = images.detach().cpu()
+    return images if images.dtype == torch.uint8 else (images * 255).round().clamp(0, 255).to(torch.uint8)
+
+def dis(
+    a:torch.Tensor, # (B,3,H,W) uint8, or float 0–1
+    b:torch.Tensor, # the same later
+)->torch.Tensor:    # (B,2,H,W) float32, pixels, on a's device
+    "Dense inverse search, OpenCV's medium preset; ValueError where OpenCV is missing"
+    try: import cv2
+    except ImportError: raise ValueError('DIS flow needs OpenCV: pip install opencv-python-headless') from None
+    engine = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    sides = a.shape[-2:]
+    pad = [max(0, 16 - n) for n in sides]  # DIS wants 16 pixels
+    grey = [[np.pad(cv2.cvtColor(one.permute(1, 2, 0).numpy(), cv2.COLOR_RGB2GRAY), [(0, p) for p in pad], 'edge')
+             for one in as_bytes(x)] for x in (a, b)]
+    flows = [torch.from_numpy(engine.calc(x, y, None)).permute(2, 0, 1) for x, y in zip(*grey)]
+    return torch.stack(flows)[..., :sides[0], :sides[1]].float().to(a.device)
+
+def raft(
+    name:str='raft_small', # or 'raft_large'
+):                         # a flow source
+    "torchvision's RAFT with its trained weights; ValueError where they cannot be had"
+    from torchvision.models import optical_flow, get_model_weights
+    try: net = getattr(optical_flow, name)(weights=get_model_weights(name).DEFAULT, progress=False).eval()
+    except Exception as error: raise ValueError(f'the weights of {name} cannot be had ({type(error).__name__}): they are fetched once from download.pytorch.org') from None
+    @torch.no_grad()
+    def source(a, b):
+        "RAFT's last estimate; pictures of any size"
+        h, w = a.shape[-2:]
+        size = [max(128, round(n / 8) * 8) for n in (h, w)]
+        x, y = (F.interpolate(as_bytes(z).float() / 127.5 - 1, size, mode='bilinear', antialias=True) for z in (a, b))
+        flow = net(x, y)[-1]
+        return (F.interpolate(flow, (h, w), mode='bilinear') * torch.tensor([w / size[1], h / size[0]]).view(1, 2, 1, 1)).to(a.device)
+    return source
+
+def still(
+    a:torch.Tensor, # (B,3,H,W)
+    b:torch.Tensor, # the same later
+)->torch.Tensor:    # (B,2,H,W) zeros
+    "Nothing moves: the baseline of every flow source"
+    return torch.zeros(len(a), 2, *a.shape[-2:], device=a.device)
+
+# %% ../nbs/02_data.ipynb #15a0fb84
+class WithFlow:
+    "Pairs with `flow` and `flow_back` (1,2,H,W) from a flow source in place of the truth; kept once computed"
+    def __init__(self,
+        pairs,        # dataset of frames (2,3,H,W) uint8
+        source=dis,   # function of two (B,3,H,W) uint8 → (B,2,H,W) pixels
+    ):
+        self.pairs, self.source, self.held = pairs, source, {}
+
+    def __len__(self): return len(self.pairs)
+
+    def __getitem__(self, i):
+        sample = dict(self.pairs[i])
+        if i not in self.held:
+            a, b = sample['frames'][:, None]
+            self.held[i] = torch.stack([self.source(a, b), self.source(b, a)]).half()
+        flow, back = self.held[i].float()
+        return {**sample, 'flow': flow, 'flow_back': back}
+
+# %% ../nbs/02_data.ipynb #65055e56
+class Streams:
+    "A pair and `many` images a sample: dict(pair=…, image=…), the images stacked"
+    def __init__(self,
+        pairs,        # dataset of frames (2,3,H,W)
+        images,       # dataset of frames (T,3,H,W), of which the first is used
+        many:int=1,   # images a pair
+    ):
+        self.pairs, self.images, self.many = pairs, images, many
+        if all(hasattr(part, 'batch') for part in (pairs, images)): self.batch = self.rendered
+
+    def __len__(self): return max(len(self.pairs), -(-len(self.images) // self.many))
+
+    def rows(self,
+        i:int,        # sample
+    )->list:          # of int: its images
+        "Which images go with pair i: the next ones, round and round"
+        return [(i * self.many + k) % len(self.images) for k in range(self.many)]
+
+    def __getitem__(self, i):
+        if not -len(self) <= i < len(self): raise IndexError(i)
+        i = int(i) % len(self)
+        pair, images = self.pairs[i % len(self.pairs)], [self.images[k] for k in self.rows(i)]
+        aspect = [x.get('aspect', 1.) for x in images]
+        return dict(pair=pair, image=dict(frames=torch.stack([x['frames'][0] for x in images]), aspect=torch.tensor(aspect)))
+
+    def rendered(self,
+        indices,      # list of int
+        device='cpu', # where the batch goes
+    )->dict:          # pair: as a batch; image: frames (B,many,3,H,W), aspect (B,many)
+        "A batch, where both datasets make batches themselves"
+        pair = self.pairs.batch([i % len(self.pairs) for i in indices], device)
+        image = self.images.batch([k for i in indices for k in self.rows(i)], device)
+        aspect = torch.as_tensor(image.get('aspect', 1.)).float().to(device).expand(len(indices) * self.many)
+        return dict(pair=pair, image=dict(frames=image['frames'][:, 0].unflatten(0, (-1, self.many)), aspect=aspect.unflatten(0, (-1, self.many))))
