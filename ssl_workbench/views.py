@@ -4,17 +4,20 @@
 
 # %% auto #0
 __all__ = ['ADJUST', 'BYOL', 'crop_boxes', 'overlapping_boxes', 'brighten', 'contrast', 'saturate', 'shift_hue', 'jitter',
-           'greyscale', 'solarise', 'blur', 'Photometric', 'two_crops', 'crops', 'keep_tokens', 'block_mask']
+           'greyscale', 'solarise', 'blur', 'Photometric', 'two_crops', 'crops', 'pair_crops', 'affines', 'undo_affine',
+           'inside_affine', 'keep_tokens', 'block_mask']
 
 # %% ../nbs/04_views.ipynb #fcb625c5
+import math
 from dataclasses import dataclass
 from itertools import count
 
 import numpy as np
 import torch
+from torch.nn.functional import grid_sample
 
 from .core import seeds_of, uniform
-from .geometry import box_area, crop_matrix, resample, shared_box
+from .geometry import apply, box_area, crop_matrix, invert, resample, shared_box
 
 # %% ../nbs/04_views.ipynb #a1caa320
 def _column(
@@ -336,6 +339,84 @@ def crops(
     pixels = [resample(images, matrix[:, v], size, interpolation).clamp_(0, 1) for v in range(count)]
     x = [recipe(one, seeds, f'{stream}/view{v}') if recipe else one for v, (recipe, one) in enumerate(zip(recipes, pixels))]
     return dict(x=torch.stack(x, 1), matrix=matrix, box=box.float(), flip=flip)
+
+# %% ../nbs/04_views.ipynb #99836304
+def _cut_flow(
+    flow:torch.Tensor,            # (B,2,H0,W0) pixels of the frames, or (B,1,2,H0,W0)
+    matrix:torch.Tensor,          # (B,2,3) of crops, mirrored or not
+    size:tuple,                   # (h,w) of the view
+) -> torch.Tensor:                # (B,2,h,w) pixels of the view
+    "Flow between two frames as flow between the same crop of both"
+    flow = flow[:, 0] if flow.dim() == 5 else flow
+    h, w = flow.shape[-2:]
+    scale = torch.stack([size[1] / (w * matrix[:, 0, 0]), size[0] / (h * matrix[:, 1, 1])], 1)
+    return resample(flow, matrix, size, 'bilinear') * scale[..., None, None]
+
+def pair_crops(
+    frames:torch.Tensor,          # (B,2,3,H0,W0) uint8, or float 0–1
+    flow,                         # (B,2,H0,W0) frame 0 → 1 on frame 0's grid, pixels, or (B,1,2,H0,W0); None: not known
+    flow_back,                    # the same, 1 → 0 on frame 1's grid
+    seeds,                        # (B,) int64
+    stream:str='pair',            # name of the purpose
+    size=64,                      # S, or (H,W) of the views
+    scale:tuple=(.16, .45),       # smallest and largest area
+    ratio:tuple=(3/4, 4/3),       # smallest and largest width/height, true proportions
+    flip_p:float=.5,              # probability of a mirror, for both frames alike
+    aspect=None,                  # (B,) W/H of the film; None: of the canvas
+) -> dict:                        # x (B,2,3,H,W), flow (B,2,2,H,W) 0 → 1 and 1 → 0, matrix (B,2,3), box (B,4), flip (B,) bool
+    "The same random crop of both frames, colours untouched, and the flow between the two views in their pixels"
+    if frames.dim() != 5 or frames.shape[1:3] != (2, 3): raise ValueError(f'pairs of frames are (B,2,3,H,W), got {tuple(frames.shape)}')
+    if (flow is None) != (flow_back is None): raise ValueError('flow and flow_back come together: give both or neither')
+    seeds, size = seeds_of(seeds, frames.device), (size, size) if isinstance(size, int) else tuple(size)
+    if aspect is None: aspect = frames.shape[-1] / frames.shape[-2]
+    box, flip = crop_boxes(seeds, stream, scale, ratio, aspect), uniform(seeds, f'{stream}/flip', 1)[:, 0] < flip_p
+    matrix = crop_matrix(box, flip).float()
+    images = frames.float() / 255 if frames.dtype == torch.uint8 else frames
+    x = resample(images.flatten(1, 2), matrix, size, 'bilinear').clamp_(0, 1).unflatten(1, (2, 3))
+    both = {} if flow is None else dict(flow=torch.stack([_cut_flow(f, matrix, size) for f in (flow, flow_back)], 1))
+    return dict(x=x, matrix=matrix, box=box.float(), flip=flip, **both)
+
+# %% ../nbs/04_views.ipynb #b99e0fb3
+def affines(
+    seeds,                        # (B,) int64
+    stream:str,                   # name of the purpose, another for each frame
+    scale:tuple=(.9, 1.1),        # smallest and largest magnification
+    degrees:float=10.,            # turn within ± this
+    aspect:float=1.,              # W/H of the view: circles stay circles
+) -> torch.Tensor:                # (B,2,3) augmented view → view, both in [0,1]²
+    "Random turn and magnification about the centre"
+    u = uniform(seeds_of(seeds), stream, 2)
+    turn, grow = (2 * u[:, 0] - 1) * math.radians(degrees), scale[0] + (scale[1] - scale[0]) * u[:, 1]
+    c, s = turn.cos() / grow, turn.sin() / grow
+    linear = torch.stack([c, -s / aspect, s * aspect, c], -1).unflatten(-1, (2, 2))
+    return torch.cat([linear, .5 - linear.sum(-1, keepdim=True) / 2], -1).float()
+
+def _undone(
+    matrix:torch.Tensor,          # (B,2,3) augmented view → view
+    size:tuple,                   # (h,w) of the view
+) -> torch.Tensor:                # (B,h,w,2) x, y in the augmented view's [0,1]²
+    "Where each pixel of the view went"
+    ys, xs = ((torch.arange(n, device=matrix.device).to(matrix) + .5) / n for n in size)
+    centres = torch.stack(torch.meshgrid(xs, ys, indexing='xy'), -1).flatten(0, 1)
+    return apply(invert(matrix), centres).unflatten(1, tuple(size))
+
+def undo_affine(
+    maps:torch.Tensor,            # (B,C,h0,w0) of the augmented view
+    matrix:torch.Tensor,          # (B,2,3) augmented view → view
+    size:tuple,                   # (h,w), the same or finer
+) -> torch.Tensor:                # (B,C,h,w) on the view's own grid, bilinear; beyond the maps their edge goes on
+    "Maps as they would lie had the view not been turned"
+    places = _undone(matrix, size).to(maps) * 2 - 1
+    return grid_sample(maps, places, 'bilinear', 'border', align_corners=False)
+
+def inside_affine(
+    matrix:torch.Tensor,          # (B,2,3) augmented view → view
+    size:tuple,                   # (h,w) of the view
+) -> torch.Tensor:                # (B,1,h,w) bool
+    "Which pixels of the view the augmented view shows: their centre lies between its outermost pixel centres"
+    (h, w), near = size, 1e-4
+    x, y = (_undone(matrix, size) * matrix.new_tensor([w, h]) - .5).unbind(-1)
+    return ((x > -near) & (x < w - 1 + near) & (y > -near) & (y < h - 1 + near))[:, None]
 
 # %% ../nbs/04_views.ipynb #6669951a
 def keep_tokens(
