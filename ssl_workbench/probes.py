@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['PENALTIES', 'PROTOCOLS', 'GREY', 'knn_guess', 'knn', 'softmax_regression', 'hold_out', 'linear_guess', 'linear',
            'few', 'low_shot', 't_quantile', 'interval', 'Score', 'report', 'confusion', 'iou_scores', 'class_fractions',
-           'segment', 'patch_pixels', 'patch_colour', 'grid_labels', 'upsample_labels', 'truth_at_patches', 'Pairs',
-           'contingency', 'best_overlaps', 'jaccard', 'best_iou', 'mass_mask', 'slot_masks', 'mask_jaccard',
-           'adjusted_rand', 'ari', 'components', 'box_of', 'boxes_of', 'object_box', 'box_iou', 'corloc', 'kmeans',
-           'cluster_maps', 'baselines', 'discovery', 'feature_maps', 'encode', 'calibrate', 'random_init', 'across',
-           'cue_conflict', 'attention_masks', 'attention_jaccard', 'sliding_windows', 'sliding_logits', 'LinearDecoder',
-           'random_window', 'train_decoder', 'decoder_scores', 'finetune_segmentation']
+           'segment', 'class_groups', 'group_scores', 'patch_pixels', 'patch_colour', 'grid_labels', 'upsample_labels',
+           'truth_at_patches', 'Pairs', 'contingency', 'best_overlaps', 'jaccard', 'best_iou', 'mass_mask',
+           'slot_masks', 'mask_jaccard', 'adjusted_rand', 'ari', 'components', 'box_of', 'boxes_of', 'object_box',
+           'box_iou', 'corloc', 'kmeans', 'cluster_maps', 'baselines', 'discovery', 'feature_maps', 'encode',
+           'calibrate', 'random_init', 'across', 'cue_conflict', 'attention_masks', 'attention_jaccard',
+           'sliding_windows', 'sliding_logits', 'LinearDecoder', 'random_window', 'train_decoder', 'decoder_scores',
+           'finetune_segmentation', 'epe', 'fl_all', 'best_constant', 'flow_scores', 'photometric']
 
 # %% ../nbs/09_probes.ipynb #07a934da
 import copy
@@ -20,6 +21,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from .geometry import in_frame, warp
 
 # %% ../nbs/09_probes.ipynb #f7496a84
 def _labelled(x, y, what: str):
@@ -398,6 +401,39 @@ def segment(
         full = F.interpolate(scores, labels.shape[-2:], mode="bilinear")
         counts += confusion(full.argmax(1).cpu(), labels, classes, ignore)
     return iou_scores(counts)
+
+# %% ../nbs/09_probes.ipynb #82727842
+def class_groups(
+    labels,  # (N,H,W) int, or an iterable of (H,W)
+    classes: int,
+    ignore: int = 255,  # pixels of no class; they count as pixels of the image
+    small: float = 0.01,  # largest mean share of a small class, over the images in which it occurs
+    rare: float = 0.2,  # largest part of the images in which a rare class occurs
+) -> dict:
+    "dict(small, large, rare, common) of lists of classes (PooDLe, Table 7); one that never occurs is in none."
+    shares = []
+    for label in labels:
+        label = torch.as_tensor(label)
+        known = label[label != ignore].flatten().long()
+        if len(known) and not 0 <= known.min() <= known.max() < classes:
+            raise ValueError(f"labels reach from {known.min()} to {known.max()}, but there are {classes} classes")
+        shares.append(torch.bincount(known, minlength=classes).double() / max(1, label.numel()))
+    if not shares:
+        raise ValueError("class_groups needs at least one image of labels")
+    share = torch.stack(shares)  # (N,C)
+    seen = (share > 0).sum(0)
+    size, often, there = share.sum(0) / seen.clamp(min=1), seen / len(share), seen > 0
+    kinds = dict(small=size <= small, large=size > small, rare=often <= rare, common=often > rare)
+    return {name: (of & there).nonzero()[:, 0].tolist() for name, of in kinds.items()}
+
+
+def group_scores(
+    iou,  # (C,) of `segment` or `iou_scores`; NaN where a class is absent from the test
+    groups: dict,  # name -> classes, of `class_groups`
+) -> dict:
+    "name -> mean IoU of the group's classes that occur in the test; NaN where none does."
+    iou = torch.as_tensor(iou).double()
+    return {name: iou[list(of)].nanmean().item() for name, of in groups.items()}
 
 # %% ../nbs/09_probes.ipynb #dc80d05b
 def patch_pixels(
@@ -1108,3 +1144,140 @@ def finetune_segmentation(
         net = LinearDecoder(method, dim, classes, frozen).to(device)
         train_decoder(net, train, steps, window, ignore=ignore, seed=seed, **training)
     return decoder_scores(net, test, classes, window, stride, ignore)
+
+# %% ../nbs/09_probes.ipynb #beaa5eab
+def _flow_errors(
+    flow,  # (B,2,H,W) dx, dy in pixels
+    truth,  # (B,2,H,W)
+    valid=None,  # (B,1,H,W) or (B,H,W) bool; None: everywhere
+) -> tuple:
+    "(error (B,H,W) float64, true length (B,H,W), valid (B,H,W)); a ValueError names what is wrong."
+    flow, truth = torch.as_tensor(flow).detach(), torch.as_tensor(truth)
+    if flow.ndim != 4 or flow.shape[1] != 2 or flow.shape != truth.shape:
+        raise ValueError(f"flow and truth are both (B,2,H,W), not {tuple(flow.shape)} and {tuple(truth.shape)}")
+    if not flow.isfinite().all():
+        raise ValueError("the predicted flow holds NaN or infinity")
+    valid = _mask_of(valid, truth, "valid")
+    if not valid.any():
+        raise ValueError("no valid pixel: there is nothing to compare the flow with")
+    truth = torch.where(valid[:, None], truth.to(flow.device).double(), 0.0)
+    if not truth.isfinite().all():
+        raise ValueError("the true flow holds NaN or infinity in valid pixels; mark them in `valid`")
+    return (flow.double() - truth).norm(dim=1), truth.norm(dim=1), valid.to(flow.device)
+
+
+def _mask_of(mask, flow, what: str) -> torch.Tensor:
+    "(B,H,W) bool of a mask (B,1,H,W), (B,H,W) or None for a flow (B,2,H,W)."
+    shape = (len(flow), *flow.shape[-2:])
+    mask = torch.ones(shape, device=flow.device) if mask is None else torch.as_tensor(mask, device=flow.device)
+    if tuple(mask.shape) not in (shape, (shape[0], 1, *shape[1:])):
+        raise ValueError(f"{what} is (B,1,H,W) or (B,H,W) for a flow of {tuple(flow.shape)}, not {tuple(mask.shape)}")
+    return mask.reshape(shape) > 0
+
+
+def _mean_in(values, mask) -> float:
+    "Mean of the values where the mask is true; NaN where it never is."
+    return values[mask].double().mean().item()
+
+
+def _outliers(error, length) -> torch.Tensor:
+    "KITTI's rule: more than 3 pixels off and more than 5 % of the true length."
+    return (error > 3) & (error > 0.05 * length)
+
+
+def epe(
+    flow,  # (B,2,H,W) dx, dy in pixels
+    truth,  # (B,2,H,W)
+    valid=None,  # (B,1,H,W) or (B,H,W) bool; None: everywhere
+) -> float:
+    "Mean end-point error in pixels, over all valid pixels of the batch."
+    error, _, valid = _flow_errors(flow, truth, valid)
+    return _mean_in(error, valid)
+
+
+def fl_all(
+    flow,  # (B,2,H,W) dx, dy in pixels
+    truth,  # (B,2,H,W)
+    valid=None,  # (B,1,H,W) or (B,H,W) bool; None: everywhere
+) -> float:
+    "Fraction 0-1 (KITTI prints percent) of valid pixels more than 3 pixels and more than 5 % off."
+    error, length, valid = _flow_errors(flow, truth, valid)
+    return _mean_in(_outliers(error, length), valid)
+
+# %% ../nbs/09_probes.ipynb #2a9f801c
+def _summed_distance(points, weight, y) -> torch.Tensor:
+    "(B,): summed distance of points (B,N,2) with weights (B,N) to y (B,2)."
+    return ((points - y[:, None]).norm(dim=2) * weight).sum(1)
+
+
+def _weiszfeld(points, weight, y) -> torch.Tensor:
+    "(B,2): one step of Vardi and Zhang from y (B,2) towards the geometric median of points (B,N,2)."
+    way = points - y[:, None]
+    far = way.norm(dim=2)
+    on = far < 1e-9
+    pull = torch.where(on, 0.0, weight / far.clamp(min=1e-9))[..., None]  # (B,N,1)
+    force = (pull * way).sum(1)  # (B,2), R
+    stay = ((on * weight).sum(1) / force.norm(dim=1).clamp(min=1e-12)).clamp(max=1)
+    return y + (1 - stay)[:, None] * force / pull.sum(1).clamp(min=1e-12)
+
+
+@torch.no_grad()
+def best_constant(
+    truth,  # (B,2,H,W) dx, dy in pixels
+    valid=None,  # (B,1,H,W) or (B,H,W) bool; None: everywhere
+    steps: int = 300,  # of Weiszfeld's iteration, at most
+) -> torch.Tensor:
+    "(B,2,1,1): per pair the one arrow with the least end-point error, the geometric median of the true ones."
+    truth = torch.as_tensor(truth)
+    valid = _mask_of(valid, truth, "valid")
+    points = torch.where(valid[:, None], truth, 0.0).double().flatten(2).mT  # (B,N,2)
+    weight = valid.flatten(1).double()
+    middle = torch.where(valid[:, None], truth, torch.nan).double().flatten(2).nanmedian(2).values
+    y = middle = middle.nan_to_num()  # (B,2); a pair without a valid pixel gets 0
+    for _ in range(steps):
+        before, y = y, _weiszfeld(points, weight, y)
+        if (y - before).abs().max() < 1e-7:
+            break
+    off = torch.where(weight > 0, (points - y[:, None]).norm(dim=2), torch.inf)
+    nearest = points[torch.arange(len(y)), off.argmin(1)]  # the iteration creeps where an arrow is the answer
+    tried = torch.stack([y, nearest, middle])  # (3,B,2)
+    cost = torch.stack([_summed_distance(points, weight, c) for c in tried])
+    return tried[cost.argmin(0), torch.arange(len(y))][..., None, None].to(truth)
+
+# %% ../nbs/09_probes.ipynb #a73b3edf
+def flow_scores(
+    flow,  # (B,2,H,W) dx, dy in pixels
+    truth,  # (B,2,H,W)
+    visible=None,  # (B,1,H,W) or (B,H,W) bool: seen in the other frame too
+    valid=None,  # (B,1,H,W) or (B,H,W) bool; None: everywhere
+) -> dict:
+    "dict(epe, fl, epe_noc, epe_occ, fl_noc, fl_occ, zero, constant): seen, occluded (NaN unless known), two baselines' EPE."
+    error, length, valid = _flow_errors(flow, truth, valid)
+    wrong, out = _outliers(error, length), {}
+    seen = torch.zeros_like(valid) if visible is None else valid & _mask_of(visible, flow, "visible").to(valid.device)
+    hidden = torch.zeros_like(valid) if visible is None else valid & ~seen
+    for name, mask in (("", valid), ("_noc", seen), ("_occ", hidden)):
+        out |= {f"epe{name}": _mean_in(error, mask), f"fl{name}": _mean_in(wrong, mask)}
+    constant = best_constant(torch.as_tensor(truth).to(flow), valid).expand_as(flow)
+    return out | dict(zero=_mean_in(length, valid), constant=epe(constant, truth, valid))
+
+# %% ../nbs/09_probes.ipynb #d4b6efb8
+@torch.no_grad()
+def photometric(
+    a,  # (B,3,H,W) float 0-1 or uint8
+    b,  # (B,3,H,W)
+    flow,  # (B,2,H,W) from a to b, pixels
+    visible=None,  # (B,1,H,W) or (B,H,W) bool: count these pixels only
+) -> dict:
+    "dict(warped, unwarped): mean |a - warp(b)| and |a - b|, 0-1, over the pixels that stay in frame (and are visible)."
+    a, b = (x.float() if x.is_floating_point() else x / 255 for x in map(torch.as_tensor, (a, b)))
+    if a.shape != b.shape or flow.shape != (len(a), 2, *a.shape[-2:]):
+        raise ValueError(f"photometric needs images of one shape and their flow (B,2,H,W), not "
+                         f"{tuple(a.shape)}, {tuple(b.shape)} and {tuple(flow.shape)}")
+    if not flow.isfinite().all():
+        raise ValueError("the predicted flow holds NaN or infinity")
+    mask = in_frame(flow)[:, 0] & _mask_of(visible, flow, "visible")
+    if not mask.any():
+        raise ValueError("no pixel stays in the frame: there is nothing to compare")
+    error = {name: (a - x).abs().mean(1) for name, x in (("warped", warp(b, flow.float())), ("unwarped", b))}
+    return {name: _mean_in(e, mask) for name, e in error.items()}

@@ -294,6 +294,78 @@ def test_attention_masks_of_a_method():
     assert probes.attention_jaccard(method, x, truth, batch=2) == 1
 
 
+def flows(seed, shape=(3, 2, 12, 15), scale=20.):
+    "A true flow, a guess near it, and which pixels count"
+    g = draw(seed)
+    truth = scale*torch.randn(shape, generator=g)
+    return truth + 4*torch.randn(shape, generator=g), truth, torch.rand(shape[0], 1, *shape[2:], generator=g) < .6
+
+
+def test_flow_scores_by_brute_force():
+    "Pixel by pixel: EPE, KITTI's outliers, seen and occluded; masks with and without their channel"
+    for seed in range(10):
+        guess, truth, valid = flows(seed)
+        visible = torch.rand(valid.shape, generator=draw(seed + 99)) < .7
+        rows = {'': [], '_noc': [], '_occ': []}
+        for b, y, x in itertools.product(*map(range, (3, 12, 15))):
+            if not valid[b, 0, y, x]: continue
+            (u, v), (s, t) = guess[b, :, y, x].tolist(), truth[b, :, y, x].tolist()
+            error, length = ((u - s)**2 + (v - t)**2)**.5, (s*s + t*t)**.5
+            for name in ('', '_noc' if visible[b, 0, y, x] else '_occ'): rows[name].append((error, error > 3 and error > .05*length))
+        got = probes.flow_scores(guess, truth, visible, valid[:, 0])
+        for name, row in rows.items():
+            assert got['epe' + name] == pytest.approx(sum(e for e, _ in row)/len(row), abs=1e-6)
+            assert got['fl' + name] == pytest.approx(sum(o for _, o in row)/len(row), abs=1e-12)
+        assert got['epe'] == probes.epe(guess, truth, valid) and got['fl'] == probes.fl_all(guess, truth, valid)
+        assert got['zero'] == pytest.approx(probes.epe(0*truth, truth, valid), abs=1e-9)
+        assert probes.flow_scores(guess, truth)['epe_occ'] != probes.flow_scores(guess, truth)['epe_occ']
+
+
+@pytest.mark.parametrize('kind', ['spread', 'few', 'still', 'line'])
+def test_best_constant_is_the_best(kind):
+    "No other arrow has a smaller end-point error: neither the mean, the median, near ones nor any true one"
+    for seed in range(6):
+        _, truth, valid = flows(seed, (2, 2, 6, 7))
+        if kind == 'few': truth = (truth/15).round()
+        if kind == 'still': truth = torch.where(torch.rand(2, 1, 6, 7, generator=draw(seed)) < .55, 0., truth)
+        if kind == 'line': truth[:, 1] = 2*truth[:, 0]
+        best = probes.best_constant(truth, valid)
+        assert best.shape == (2, 2, 1, 1)
+        cost = lambda c: torch.stack([(truth[b] - c[b]).norm(dim=0)[valid[b, 0]].double().mean() for b in range(2)])
+        points = truth.flatten(2)
+        rivals = [points[:, :, i, None, None] for i in range(points.shape[2])] + [points.mean(2)[..., None, None], points.median(2).values[..., None, None]]
+        rivals += [best + r*torch.randn(best.shape, generator=draw(seed)) for r in (1e-3, .1, 1.)]
+        for rival in rivals: assert (cost(best) <= cost(rival) + 1e-5).all()
+    assert torch.equal(probes.best_constant(torch.full((1, 2, 3, 3), 7.)), torch.full((1, 2, 1, 1), 7.))
+
+
+def test_photometric_of_a_shift():
+    "A picture that moves by whole pixels is fetched back exactly, as uint8 and as float; hidden pixels do not count"
+    wide = torch.randint(256, (2, 3, 10, 14), generator=draw(0), dtype=torch.uint8)
+    a, b = wide[..., 2:12], wide[..., :10].clone()      # what is at x in a is at x + 2 in b
+    flow = torch.zeros(2, 2, 10, 10)
+    flow[:, 0] = 2
+    assert probes.photometric(a, b, flow)['warped'] < 1e-6 < .1 < probes.photometric(a, b, flow)['unwarped']
+    b[:, :, 4, 5] = 255 - a[:, :, 4, 3]
+    hidden = torch.ones(2, 10, 10, dtype=torch.bool)
+    hidden[:, 4, 3] = False
+    assert probes.photometric(a/255, b/255, flow)['warped'] > 1e-4 and probes.photometric(a/255, b/255, flow, hidden)['warped'] < 1e-6
+
+
+def test_class_groups_by_brute_force():
+    "Shares over the images in which a class occurs, void pixels counted, sizes mixed"
+    for seed in range(5):
+        g = draw(seed)
+        labels = [torch.multinomial(torch.tensor([30., 8, 3, 1, .3, .1]), h*20, True, generator=g).view(h, 20) for h in (10, 15, 20, 10, 12)]
+        for label in labels: label[label == 5] = 255
+        groups = probes.class_groups(labels, 7, small=.05, rare=.6)
+        for c in range(7):
+            shares = [(label == c).double().mean().item() for label in labels if (label == c).any()]
+            size, often = (sum(shares)/len(shares), len(shares)/5) if shares else (None, None)
+            assert [c in groups[n] for n in ('small', 'large', 'rare', 'common')] == [bool(shares) and x for x in (bool(shares) and size <= .05, bool(shares) and size > .05, bool(shares) and often <= .6, bool(shares) and often > .6)]
+    assert probes.group_scores(torch.tensor([.5, torch.nan, .25]), dict(a=[0, 1], b=[1]))['a'] == .5
+
+
 two = torch.zeros(1, 2, 2).long()
 BAD = {
     'features \\(n,D\\)': lambda: probes.knn(torch.zeros(3), torch.zeros(3), torch.zeros(1, 3), torch.zeros(1)),
@@ -319,6 +391,15 @@ BAD = {
     'agree, and others': lambda: probes.cue_conflict(torch.ones(4, 2), [0, 1, 0, 1], [0, 1, 0, 1]),
     'two kinds or more': lambda: probes.across(torch.ones(4, 2), torch.zeros(4), torch.zeros(4)),
     'covers every pixel': lambda: probes.sliding_windows((8, 8), (4, 4), 5),
+    'both \\(B,2,H,W\\)': lambda: probes.epe(torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 4, 5)),
+    'predicted flow holds NaN': lambda: probes.fl_all(torch.full((1, 2, 4, 4), torch.nan), torch.zeros(1, 2, 4, 4)),
+    'true flow holds NaN': lambda: probes.epe(torch.zeros(1, 2, 4, 4), torch.full((1, 2, 4, 4), torch.nan)),
+    'no valid pixel': lambda: probes.flow_scores(torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 4, 4), valid=torch.zeros(1, 4, 4)),
+    'visible is \\(B,1,H,W\\)': lambda: probes.flow_scores(torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 4, 4), torch.ones(4, 4)),
+    'images of one shape': lambda: probes.photometric(torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 4, 4), torch.zeros(1, 2, 4, 5)),
+    'stays in the frame': lambda: probes.photometric(torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 4, 4), torch.full((1, 2, 4, 4), 9.)),
+    'there are 2 classes': lambda: probes.class_groups(two + 7, 2),
+    'one image of labels': lambda: probes.class_groups([], 2),
     'nothing to fine-tune': lambda: probes.finetune_segmentation(Still(), blocks(4, 0), blocks(4, 1), 2, steps=1, window=(8, 8)),
 }
 
