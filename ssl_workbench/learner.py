@@ -197,6 +197,7 @@ class Learner:
         batch:int=32,             # samples a batch, over all processes
         warmup:float=.1,          # part of the run in which the rate rises
         lr_end:float=0.,          # rate at the end
+        horizon:float=1.,         # the rate's cosine is made for so many times the run, which stops before its end
         betas=(.9, .999),         # AdamW's
         seed:int=0,               # run seed
         out=None,                 # folder of checkpoints and log; None keeps nothing
@@ -210,7 +211,7 @@ class Learner:
     ):
         self.accelerator = _accelerator(device, precision)
         self.method, self.views, self.data, self.total = method.to(self.accelerator.device), views, data, total
-        self.lr, self.warmup, self.lr_end, self.batch, self.seed = lr, warmup, lr_end, batch, seed
+        self.lr, self.warmup, self.lr_end, self.horizon, self.batch, self.seed = lr, warmup, lr_end, horizon, batch, seed
         self.workers, self.accumulate, self.keep, self.progress = workers, accumulate, keep, progress
         self.out, self.save_every = Path(out) if out else None, save_every or max(total // 10, 1)
         self.i, self.drawn, self.begun = 0, 0, False
@@ -232,7 +233,7 @@ class Learner:
 
     def _schedule(self, t:float) -> float:
         "Set learning rate and weight decay for progress t; returns the rate"
-        lr = core.warmup_cosine(t + 1 / self.total * (t < self.warmup), self.lr, self.lr_end, self.warmup)
+        lr = core.warmup_cosine((t + 1 / self.total * (t < self.warmup)) / self.horizon, self.lr, self.lr_end, self.warmup / self.horizon)
         for g in self.optimiser.param_groups:
             g['lr'], g['weight_decay'] = lr * g['lr_scale'], g['wd'](t) if callable(g['wd']) else g['wd']
         return lr
@@ -332,7 +333,7 @@ class Learner:
         "What a run must share with its checkpoint to be continued exactly"
         return dict(seed=self.seed, total=self.total, batch=self.batch, accumulate=self.accumulate, samples=len(self.data),
                     method=type(self.method).__name__, processes=self.accelerator.num_processes, precision=self.precision,
-                    lr=self.lr, warmup=self.warmup, lr_end=self.lr_end, betas=self.betas)
+                    lr=self.lr, warmup=self.warmup, lr_end=self.lr_end, betas=self.betas) | (dict(horizon=self.horizon) if self.horizon != 1 else {})
 
     def save(self) -> Path:       # the checkpoint's folder
         "Write a checkpoint under a temporary name, then rename it: a killed run never leaves half of one"
