@@ -285,7 +285,7 @@ class Pyramid(nn.Module):
         if len(dims) != len(depths) or stem[1] != dims[0]: raise ValueError(f'{len(dims)} widths need as many depths, and the stem ends with {dims[0]} channels, not {stem[1]}')
         self.dims, self.dim, self.stride = (*reversed(dims), stem[1], stem[0]), dims[-1], 2**(len(dims) + 1)
         self.stem = nn.ModuleList(nn.Sequential(nn.Conv2d(a, b, k, 2, (k - 1) // 2), LayerNorm2d(b)) for a, b, k in zip((3, stem[0]), stem, kernels))
-        rates = torch.linspace(0, drop_path, sum(depths)).split(list(depths))
+        rates = torch.linspace(0, drop_path, sum(depths), device='cpu').split(list(depths))
         self.stages = nn.ModuleList(ConvNeXtStage(a, b, stride=1 if i == 0 else 2, depth=n, drop_path_rates=r.tolist(), ls_init_value=None,
                                                   norm_layer=LayerNorm2d, norm_layer_cl=nn.LayerNorm)
                                     for i, (a, b, n, r) in enumerate(zip((dims[0], *dims), dims, depths, rates)))
