@@ -878,7 +878,7 @@ def open_data(
 def open_pairs(
     name_or_path, # as for `open_data`; several joined by '+', each with '*N' for N repetitions
     size=None,    # canvas: S or (height, width)
-    stride:int=1, # film frames between the two, where there is a film
+    stride:int=1, # film frames, or the world's time, from the one to the other
     **kw,         # handed on to the dataset
 ):
     "A dataset of frame pairs (2,3,H,W); ValueError where a source has no second frame"
@@ -888,7 +888,7 @@ def open_pairs(
         sets = [open_pairs(part, size, stride, **kw) for part, _, _ in parts]
         return Repeated(sets, [int(n or 1) for _, _, n in parts])
     first = name.partition(':')[0]
-    if first == 'world': return world_data(name, size=size or 64, frames=2, **kw)
+    if first == 'world': return world_data(name, size=size or 64, frames=2, stride=stride, **kw)
     if first == 'camvid': kw['pairs'] = True
     elif name != 'flying_chairs' and not flow_folder(name): kw |= dict(frames=2, stride=stride, every=2)
     if name == 'cifar10' or os.path.isfile(name) and not is_kind(shown(name), VIDEOS):

@@ -565,7 +565,7 @@ def _bounce(
     speed = np.where(here, 1.6 * level.speed * (.6 + .4 * v[..., 3]) * np.exp(2j * np.pi * v[..., 4]), 0)
     hue = _pick(v[..., 5], len(COLOURS) - 1)
     looks = dict(card=0 * hue, skin=0 * hue, label=hue + 1, colour=_two(hue, 0 * r + .5, r, 0.), hue=hue)
-    still, tau = np.ones((len(r), 1, len(t)), complex), _balls(start, speed, r, len(t), reach)
+    still, tau = np.ones((len(r), 1, len(t)), complex), _balls(start, speed, r, int(t[-1]) + 1, reach)[..., t.astype(int)]
     backdrop = _backdrop(seeds, level)
     backdrop['ground'] = np.repeat(GROUNDS[_pick(u[:, 1], 3)][:, None], 4, 1)
     return _finish(looks, backdrop, (still, 0 * still), r[..., None] * still, tau,
@@ -944,13 +944,14 @@ def _whole(x, least:int) -> bool:
     "Whether `x` is a whole number, `least` or more"
     return isinstance(x, (int, np.integer)) and x >= least
 
-def _check(kind, level, size, frames, mixed=False):
+def _check(kind, level, size, frames, mixed=False, stride=1):
     "Raise one clear ValueError for what cannot be rendered"
     if kind not in kinds: raise ValueError(f"no kind '{kind}': choose one of {', '.join(kinds)}")
     if not _whole(level, 0) or level >= len(LEVELS): raise ValueError(f"level must be 0, 1, 2 or 3, not {level}")
     if not _whole(frames, 1): raise ValueError(f"frames must be 1 or more, not {frames}")
     if not isinstance(size, (tuple, list)) or len(size) != 2 or not all(_whole(s, 16) for s in size):
         raise ValueError(f"size must be (height, width), 16 or more each, not {size}")
+    if not _whole(stride, 1): raise ValueError(f"stride must be 1 or more, not {stride}")
     if mixed and kind != 'iconic': raise ValueError(f"mixed is for iconic pictures, not for '{kind}'")
 
 # %% ../nbs/01_world.ipynb #f2bd5025
@@ -1127,13 +1128,14 @@ def batch(
     plain:bool=False,             # no blur, shadow or screen-fixed light
     truth:bool=True,              # False: frames, aspect and label alone
     mixed:bool=False,             # iconic: shape, texture and colour drawn apart, and `texture`, the class it belongs to
+    stride:int=1,                 # the world's time from one frame to the next: 3 shows every third frame of the same video
 ) -> dict:
     "One video a seed with its exact truth, stacked; ValueError for what cannot be rendered"
-    _check(kind, level, size, frames, mixed)
+    _check(kind, level, size, frames, mixed, stride)
     seeds, device = torch.as_tensor(seeds, dtype=torch.int64).cpu().reshape(-1), torch.device(device)
     blurred = not plain and frames > 1 and kind != 'bounce'
     shifts = (0, -SHUTTER, SHUTTER) if blurred else (0,)
-    plans = [_plan(seeds, kind, level, np.arange(frames) + s, size, mixed) for s in shifts]
+    plans = [_plan(seeds, kind, level, stride * np.arange(frames) + s, size, mixed) for s in shifts]
     if kind != 'motion': plans[0].action = _heading(plans[0])
     n = max(1, int((plans[0].label > 0).sum(1).max()))
     step = max(1, 2**18 // (n * frames * size[0] * size[1])) if device.type == 'cpu' else 32
@@ -1168,9 +1170,10 @@ def sample(
     plain:bool=False,             # no blur, shadow or screen-fixed light
     truth:bool=True,              # False: frames, aspect and label alone
     mixed:bool=False,             # iconic: shape, texture and colour drawn apart, and `texture`, the class it belongs to
+    stride:int=1,                 # the world's time from one frame to the next: 3 shows every third frame of the same video
 ) -> dict:
     "One video on the CPU with its exact truth; ValueError for what cannot be rendered"
-    return _one(batch([seed], 'cpu', kind, level, size, frames, plain, truth, mixed), 0)
+    return _one(batch([seed], 'cpu', kind, level, size, frames, plain, truth, mixed, stride), 0)
 
 def _one(
     out:dict,                     # a batch
@@ -1196,9 +1199,10 @@ class World:
         truth:bool=True,          # False: frames, aspect and label alone, faster
         pool:bool=True,           # keep what was rendered, up to POOL bytes
         mixed:bool=False,         # iconic: shape, texture and colour drawn apart, and `texture`
+        stride:int=1,             # the world's time from one frame to the next
     ):
-        _check(kind, level, size, frames, mixed)
-        self.look = dict(kind=kind, level=level, size=tuple(size), frames=frames, plain=plain, truth=truth, mixed=mixed)
+        _check(kind, level, size, frames, mixed, stride)
+        self.look = dict(kind=kind, level=level, size=tuple(size), frames=frames, plain=plain, truth=truth, mixed=mixed, stride=stride)
         self.length, self.seed, self.pool, self.held = length, seed, {} if pool else None, 0
 
     def __len__(self): return self.length
