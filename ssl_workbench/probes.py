@@ -11,7 +11,8 @@ __all__ = ['PENALTIES', 'PROTOCOLS', 'GREY', 'knn_guess', 'knn', 'softmax_regres
            'box_iou', 'corloc', 'kmeans', 'cluster_maps', 'baselines', 'discovery', 'feature_maps', 'encode',
            'calibrate', 'random_init', 'across', 'cue_conflict', 'attention_masks', 'attention_jaccard',
            'sliding_windows', 'sliding_logits', 'LinearDecoder', 'random_window', 'train_decoder', 'decoder_scores',
-           'finetune_segmentation', 'epe', 'fl_all', 'best_constant', 'flow_scores', 'photometric']
+           'finetune_segmentation', 'epe', 'fl_all', 'best_constant', 'flow_scores', 'photometric', 'propagate',
+           'davis', 'follow', 'video_segmentation']
 
 # %% ../nbs/09_probes.ipynb #07a934da
 import copy
@@ -22,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .geometry import in_frame, warp
+from .geometry import in_frame, visible, warp
 
 # %% ../nbs/09_probes.ipynb #f7496a84
 def _labelled(x, y, what: str):
@@ -1281,3 +1282,146 @@ def photometric(
         raise ValueError("no pixel stays in the frame: there is nothing to compare")
     error = {name: (a - x).abs().mean(1) for name, x in (("warped", warp(b, flow.float())), ("unwarped", b))}
     return {name: _mean_in(e, mask) for name, e in error.items()}
+
+# %% ../nbs/09_probes.ipynb #cdb3e6ce
+def _nearby(grid: tuple, radius: int, rows: torch.Tensor) -> torch.Tensor:
+    "(n,h*w) bool: cells at most `radius` rows and columns from the cells `rows` (n,) of a grid (h,w)."
+    y, x = (v.flatten() for v in torch.meshgrid(*map(torch.arange, grid), indexing="ij"))
+    return ((y[rows][:, None] - y).abs() <= radius) & ((x[rows][:, None] - x).abs() <= radius)
+
+
+def _copied(query, keys, labels, grid, neighbours, radius, temperature, budget: int = 2**24) -> torch.Tensor:
+    "(C,N): labels of queries (N,D), copied from keys (S,N,D) with labels (S,C,N); all features of length 1."
+    source, parts = labels.movedim(1, 0).flatten(1).T, []  # (S*N,C)
+    for rows in torch.arange(len(query)).split(max(1, budget // len(source))):
+        cos = query[rows.to(query.device)] @ keys.flatten(0, 1).T  # (n,S*N)
+        if radius:
+            cos = cos.masked_fill(~_nearby(grid, radius, rows).to(cos.device).repeat(1, len(keys)), -torch.inf)
+        best = cos.topk(min(neighbours, cos.shape[1])).values  # (n,k)
+        weight = ((cos - best[:, :1]) / temperature).exp().masked_fill(cos < best[:, -1:], 0)
+        parts.append(weight / weight.sum(1, keepdim=True) @ source)
+    return torch.cat(parts).T
+
+
+def _each_to_one(maps) -> torch.Tensor:
+    "(C,H,W): each map from its smallest to its largest value stretched to 0-1; a constant one stays."
+    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
+    return torch.where(high > low, (maps - low) / (high - low).clamp(min=1e-12), maps)
+
+
+@torch.no_grad()
+def propagate(
+    features,  # (T,D,h,w) of the frames of one clip
+    first_mask,  # (H,W) int: labels of frame 0, any integers
+    neighbours: int = 5,  # k, patches whose labels are copied
+    context: int = 7,  # frames before the present one that are asked, besides frame 0
+    radius: int = 12,  # patches, in rows and in columns; 0: no limit
+    temperature: float = 0.1,
+) -> torch.Tensor:
+    "(T,H,W) int64: the labels of frame 0 carried through the clip (DINO's protocol for DAVIS); frame 0 as it was."
+    features, first_mask = torch.as_tensor(features).detach(), torch.as_tensor(first_mask).long()
+    if features.ndim != 4 or first_mask.ndim != 2 or not features.numel():
+        raise ValueError(f"propagate needs features (T,D,h,w) and a mask (H,W), not "
+                         f"{tuple(features.shape)} and {tuple(first_mask.shape)}")
+    if not features.isfinite().all():
+        raise ValueError("the features hold NaN or infinity")
+    if neighbours < 1 or context < 0 or radius < 0 or temperature <= 0:
+        raise ValueError("propagate needs neighbours >= 1, context >= 0, radius >= 0 and temperature > 0")
+    grid, size = tuple(features.shape[2:]), tuple(first_mask.shape)
+    kinds, index = first_mask.unique(return_inverse=True)
+    small = upsample_labels(index[None], grid)[0]  # nearest, as DINO shrinks the mask
+    x = F.normalize(features.float(), dim=1).flatten(2).mT  # (T,N,D)
+    soft, said = [F.one_hot(small, len(kinds)).movedim(-1, 0).flatten(1).to(x)], [first_mask]
+    for t in range(1, len(x)):
+        asked = [0, *range(max(1, t - context), t)]
+        labels = torch.stack([soft[s] for s in asked])  # (S,C,N)
+        soft.append(_copied(x[t], x[asked], labels, grid, neighbours, radius, temperature))
+        full = F.interpolate(soft[t].unflatten(1, grid)[None], size, mode="bilinear")[0]
+        said.append(kinds.to(x.device)[_each_to_one(full).argmax(0)].to(first_mask.device))
+    return torch.stack(said)
+
+# %% ../nbs/09_probes.ipynb #3df6f71e
+def _outline(masks) -> torch.Tensor:
+    "(T,H,W) bool: pixels unlike their right, lower or lower-right neighbour (DAVIS's boundary, one pixel wide)."
+    right, below, both = masks.clone(), masks.clone(), masks.clone()  # beyond the edge: as at the edge
+    right[..., :-1], below[..., :-1, :] = masks[..., 1:], masks[..., 1:, :]
+    both[..., :-1, :-1], both[..., -1, :-1], both[..., :-1, -1] = masks[..., 1:, 1:], masks[..., -1, 1:], masks[..., 1:, -1]
+    return (masks ^ right) | (masks ^ below) | (masks ^ both)
+
+
+def _widened(lines, radius: int) -> torch.Tensor:
+    "(T,H,W) bool: pixels at most `radius` from a line."
+    at = torch.arange(-radius, radius + 1, device=lines.device)
+    disk = (at[:, None] ** 2 + at**2 <= radius**2).float()[None, None]
+    return torch.cat([F.conv2d(part[:, None].float(), disk, padding=radius)[:, 0] > 0.5 for part in lines.split(8)])
+
+
+def _frame_scores(pred, truth) -> tuple:
+    "(J (T,), F (T,)) float64 of masks (T,H,W) bool."
+    union = (pred | truth).sum((1, 2))
+    j = torch.where(union > 0, (pred & truth).sum((1, 2)).double() / union.clamp(min=1), 1.0)
+    near = math.ceil(0.008 * math.hypot(*pred.shape[1:]))
+    drawn, real = _outline(pred), _outline(truth)
+    n, m = drawn.sum((1, 2)).double(), real.sum((1, 2)).double()
+    precision = (drawn & _widened(real, near)).sum((1, 2)) / n.clamp(min=1)
+    recall = (real & _widened(drawn, near)).sum((1, 2)) / m.clamp(min=1)
+    f = 2 * precision * recall / (precision + recall).clamp(min=1e-12)
+    return j, torch.where((n == 0) & (m == 0), 1.0, f)
+
+
+def davis(
+    pred,  # (T,H,W) bool, one object
+    truth,  # (T,H,W) bool
+    ends: bool = False,  # True: score the first and the last frame too
+) -> dict:
+    "dict(j, f): DAVIS's region similarity and contour accuracy, means over all frames but the first and the last."
+    pred, truth = (torch.as_tensor(x).bool() for x in (pred, truth))
+    if pred.ndim != 3 or pred.shape != truth.shape:
+        raise ValueError(f"davis needs two stacks of masks (T,H,W), not {tuple(pred.shape)} and {tuple(truth.shape)}")
+    kept = slice(None) if ends else slice(1, -1)
+    if not len(truth[kept]):
+        raise ValueError(f"a clip of {len(truth)} frames has none between the first and the last")
+    j, f = _frame_scores(pred[kept], truth[kept].to(pred.device))
+    return dict(j=j.mean().item(), f=f.mean().item())
+
+# %% ../nbs/09_probes.ipynb #47880ae0
+@torch.no_grad()
+def follow(
+    first_mask,  # (H,W) int: labels of frame 0
+    flow_back,  # (T-1,2,H,W): from each frame to the one before it, on its own grid, pixels
+    flow=None,  # (T-1,2,H,W): from each frame to the next; finds what comes into sight
+) -> torch.Tensor:
+    "(T,H,W) int64: labels looked up where each pixel was in frame 0; 0 for pixels that were hidden or outside."
+    was, lost, said = torch.zeros_like(flow_back[:1]), torch.zeros_like(flow_back[:1, :1]), [first_mask.long()]
+    ys, xs = torch.meshgrid(*(torch.arange(n, device=was.device) for n in first_mask.shape), indexing="ij")
+    for t in range(len(flow_back)):
+        back = flow_back[t:t + 1]
+        new = ~in_frame(back) if flow is None else ~in_frame(back) | ~visible(back, flow[t:t + 1])
+        was, lost = back + warp(was, back), (new | (warp(lost, back) > 0.5)).float()
+        x, y = (xs + was[0, 0]).round().long(), (ys + was[0, 1]).round().long()
+        inside = (x >= 0) & (y >= 0) & (x < first_mask.shape[1]) & (y < first_mask.shape[0]) & (lost[0, 0] == 0)
+        at = first_mask[y.clamp(0, first_mask.shape[0] - 1), x.clamp(0, first_mask.shape[1] - 1)]
+        said.append(torch.where(inside, at, 0).long())
+    return torch.stack(said)
+
+
+def video_segmentation(
+    method,  # has features(x); or a function images (T,3,H,W) float 0-1 -> (T,D,h,w)
+    clips,  # samples with frames (T,3,H,W) uint8, instances (T,H,W); with flow and flow_back also the row "flow"
+    **how,  # neighbours, context, radius, temperature of `propagate`
+) -> dict:
+    "name -> dict(j, f, objects): the method, the first mask kept still, true flow; means over the objects of frame 0."
+    maps = feature_maps(method) if hasattr(method, "features") else method
+    scores = {}
+    for clip in clips:
+        frames, truth = clip["frames"], clip["instances"]
+        guesses = dict(method=propagate(maps(frames / 255), truth[0], **how), still=truth[:1].expand_as(truth))
+        if "flow_back" in clip:
+            guesses["flow"] = follow(truth[0], clip["flow_back"], clip.get("flow"))
+        for k in truth[0][truth[0] > 0].unique():
+            for name, guess in guesses.items():
+                scores.setdefault(name, []).append(davis(guess == k, truth == k))
+    if not scores:
+        raise ValueError("video_segmentation needs a clip with an object in its first frame")
+    return {name: {k: sum(s[k] for s in rows) / len(rows) for k in ("j", "f")} | dict(objects=len(rows))
+            for name, rows in scores.items()}

@@ -366,6 +366,92 @@ def test_class_groups_by_brute_force():
     assert probes.group_scores(torch.tensor([.5, torch.nan, .25]), dict(a=[0, 1], b=[1]))['a'] == .5
 
 
+def propagate_by_loops(features, first_mask, k, context, radius, temperature):
+    "DINO's propagation, one patch and one source at a time; labels 0 to C-1"
+    T, _, h, w = features.shape
+    C, places = int(first_mask.max()) + 1, list(itertools.product(range(h), range(w)))
+    x = F.normalize(features.double(), dim=1)
+    H, W = first_mask.shape
+    soft = [torch.stack([F.one_hot(first_mask[int((i + .5)*H/h), int((j + .5)*W/w)], C).double() for i, j in places])]
+    said = [first_mask]
+    for t in range(1, T):
+        rows = []
+        for i, j in places:
+            near = [((x[t, :, i, j]*x[s, :, a, b]).sum().item(), soft[s][a*w + b]) for s in [0, *range(max(1, t - context), t)]
+                    for a, b in places if not radius or max(abs(a - i), abs(b - j)) <= radius]
+            best = sorted(near, key=lambda n: -n[0])[:k]
+            weights = torch.tensor([c for c, _ in best]).div(temperature).exp()
+            rows.append(sum(u*l for u, (_, l) in zip(weights/weights.sum(), best)))
+        soft.append(torch.stack(rows))
+        maps = F.interpolate(soft[t].T.view(1, C, h, w), (H, W), mode='bilinear')[0]
+        maps = [(m - m.min())/(m.max() - m.min()) if m.max() > m.min() else m for m in maps]
+        said.append(torch.stack(maps).argmax(0))
+    return torch.stack(said)
+
+
+@pytest.mark.parametrize('context,radius', [(7, 12), (2, 1), (0, 2), (3, 0)])
+def test_propagate_by_loops(context, radius, monkeypatch):
+    "Every patch, source and frame by hand; in chunks the same"
+    features = torch.randn(5, 6, 4, 5, generator=draw(1)).cumsum(0)
+    first = torch.randint(3, (12, 15), generator=draw(2))
+    want = propagate_by_loops(features, first, 5, context, radius, .1)
+    assert torch.equal(probes.propagate(features, first, context=context, radius=radius), want)
+    whole = probes._copied
+    monkeypatch.setattr(probes, '_copied', lambda *a: whole(*a, budget=60))
+    assert torch.equal(probes.propagate(features, first, context=context, radius=radius), want)
+
+
+def test_propagate_keeps_any_labels_and_sharp_temperatures():
+    "Labels need not be 0 to C-1; one label alone stays; exp(1/temperature) does not overflow"
+    features, first = torch.randn(4, 6, 4, 5, generator=draw(3)), torch.randint(3, (12, 15), generator=draw(4))
+    named = torch.tensor([-1, 40, 1000])[first]
+    assert torch.equal(probes.propagate(features, named), torch.tensor([-1, 40, 1000])[probes.propagate(features, first)])
+    assert (probes.propagate(features, first*0 + 9) == 9).all()
+    still = probes.propagate(features[:1].expand(4, -1, -1, -1), first, neighbours=1, temperature=1e-4)
+    assert torch.equal(still[1], still[2]) and torch.equal(still[1], still[3])
+
+
+def f_by_sets(p, t):
+    "Contour accuracy of one frame with sets of pixels"
+    h, w = t.shape
+    def outline(m):
+        at, m = set(), m.tolist()
+        for y, x in itertools.product(range(h), range(w)):
+            others = [(y, x + 1)]*(x + 1 < w) + [(y + 1, x)]*(y + 1 < h) + [(y + 1, x + 1)]*(x + 1 < w and y + 1 < h)
+            if any(m[a][b] != m[y][x] for a, b in others): at.add((y, x))
+        return at
+    near = -int(-.008*(h*h + w*w)**.5//1)
+    hit = lambda a, b: sum(any((y - v)**2 + (x - u)**2 <= near**2 for v, u in b) for y, x in a)
+    a, b = outline(p), outline(t)
+    if not a or not b: return float(not a and not b)
+    precision, recall = hit(a, b)/len(a), hit(b, a)/len(b)
+    return 2*precision*recall/(precision + recall) if precision + recall else 0.
+
+
+def test_davis_by_sets():
+    "J and F with sets of pixels on random masks; the first and the last frame count only when asked"
+    for seed, size in enumerate([(9, 14), (20, 11), (130, 9)]):
+        pred, truth = (torch.nn.functional.avg_pool2d(torch.randn(5, *size, generator=draw(10*seed + k)), 3, 1, 1) > .2 for k in (0, 1))
+        pred[2], truth[3, :, :] = False, False
+        f = [f_by_sets(p, t) for p, t in zip(pred, truth)]
+        j = [((p & t).sum()/(p | t).sum()).item() if (p | t).any() else 1. for p, t in zip(pred, truth)]
+        for ends, kept in ((False, slice(1, -1)), (True, slice(None))):
+            got, n = probes.davis(pred, truth, ends), len(f[kept])
+            assert got['f'] == pytest.approx(sum(f[kept])/n, abs=1e-6) and got['j'] == pytest.approx(sum(j[kept])/n, abs=1e-6)
+
+
+def test_follow_true_flow_and_score_clips():
+    "Looked up along the world's true flow the visible pixels are right; perfect features beat standing still"
+    ball = World('bounce', level=0, frames=4, size=(48, 48), length=2)
+    clips = [ball[i] for i in range(2)]
+    for c in clips:
+        carried = probes.follow(c['instances'][0], c['flow_back'], c['flow'])
+        assert torch.equal(carried[0], c['instances'][0]) and (carried == c['instances']).float().mean() > .97
+    scores = probes.video_segmentation(lambda x: F.adaptive_avg_pool2d(x, 12), clips, radius=4)
+    assert scores['flow']['j'] > max(.8, scores['still']['j']) and scores['method']['objects'] == scores['still']['objects']
+    assert 0 <= scores['method']['f'] <= 1
+
+
 two = torch.zeros(1, 2, 2).long()
 BAD = {
     'features \\(n,D\\)': lambda: probes.knn(torch.zeros(3), torch.zeros(3), torch.zeros(1, 3), torch.zeros(1)),
@@ -400,6 +486,12 @@ BAD = {
     'stays in the frame': lambda: probes.photometric(torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 4, 4), torch.full((1, 2, 4, 4), 9.)),
     'there are 2 classes': lambda: probes.class_groups(two + 7, 2),
     'one image of labels': lambda: probes.class_groups([], 2),
+    'features \\(T,D,h,w\\)': lambda: probes.propagate(torch.zeros(2, 3, 4), torch.zeros(4, 4)),
+    'features hold NaN': lambda: probes.propagate(torch.full((2, 3, 4, 4), torch.nan), torch.zeros(4, 4)),
+    'neighbours >= 1': lambda: probes.propagate(torch.ones(2, 3, 4, 4), torch.zeros(4, 4), neighbours=0),
+    'two stacks of masks': lambda: probes.davis(torch.zeros(3, 4, 4), torch.zeros(3, 4, 5)),
+    'none between': lambda: probes.davis(torch.zeros(2, 4, 4), torch.zeros(2, 4, 4)),
+    'object in its first frame': lambda: probes.video_segmentation(None, []),
     'nothing to fine-tune': lambda: probes.finetune_segmentation(Still(), blocks(4, 0), blocks(4, 1), 2, steps=1, window=(8, 8)),
 }
 
