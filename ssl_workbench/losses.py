@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['centred', 'sinkhorn_knopp', 'distill', 'mean_entropy', 'info_nce', 'cosine_regression', 'slot_contrast',
            'variance_hinge', 'covariance_penalty', 'vicreg', 'ssim_map', 'masked_mean', 'ssim_distance', 'census',
-           'census_map', 'reconstruction', 'smoothness']
+           'census_map', 'difference', 'smoothness']
 
 # %% ../nbs/07_losses.ipynb #743c0f84
 import torch
@@ -127,9 +127,9 @@ def vicreg(
 def ssim_map(
     a:torch.Tensor,               # (B,C,H,W) float 0–1
     b:torch.Tensor,               # (B,C,H,W)
-) -> torch.Tensor:                # (B,1,H-2,W-2) in 0–1: 0 alike, .5 unrelated, 1 inverted
-    "(1 − SSIM)/2 over 3×3 windows, mean over channels"
-    mean = lambda x: F.avg_pool2d(x, 3, 1)
+) -> torch.Tensor:                # (B,1,H,W) in 0–1: 0 alike, .5 unrelated, 1 inverted
+    "(1 − SSIM)/2 over 3×3 windows, mean over channels; edge pixels are repeated"
+    mean = lambda x: F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode='replicate'), 3, 1)
     ma, mb = mean(a), mean(b)
     va, vb, vab = mean(a * a) - ma * ma, mean(b * b) - mb * mb, mean(a * b) - ma * mb
     ssim = (2 * ma * mb + .01**2) * (2 * vab + .03**2) / ((ma * ma + mb * mb + .01**2) * (va + vb + .03**2))
@@ -138,23 +138,24 @@ def ssim_map(
 def masked_mean(
     x:torch.Tensor,               # (B,1,H,W)
     mask=None,                    # (B,1,H,W) bool or weights; None: everywhere
+    count=None,                   # what to divide by; None: the sum of the mask
 ) -> torch.Tensor:                # scalar; 0 where the mask is empty
     "Mean over the places that count"
     if mask is None: return x.mean()
     mask = mask.to(x)
-    return (x * mask).sum() / mask.sum().clamp(min=1)
+    return (x * mask).sum() / (mask.sum() if count is None else count).clamp(min=1)
 
 def ssim_distance(
     a:torch.Tensor,               # (B,C,H,W) float 0–1
     b:torch.Tensor,               # (B,C,H,W)
-    mask=None,                    # (B,1,H,W) bool, centres of windows that count
+    mask=None,                    # (B,1,H,W) bool, pixels that count
 ) -> torch.Tensor:                # scalar in 0–1
     "Mean of (1 − SSIM)/2: the third part of MC-JEPA's d (eq. 3)"
-    return masked_mean(ssim_map(a, b), None if mask is None else mask[..., 1:-1, 1:-1])
+    return masked_mean(ssim_map(a, b), mask)
 
 def census(
     x:torch.Tensor,               # (B,3,H,W) float 0–1
-    radius:int=3,                 # of the window, 7×7
+    radius:int=3,                 # of the window; 3: 7×7
 ) -> torch.Tensor:                # (B,(2r+1)²,H,W) in (-1,1)
     "Each pixel's neighbours, brighter or darker: a soft ternary census (Meister et al. 2018, DDFlow)"
     grey, n = x.mean(1, keepdim=True) * 255, 2 * radius + 1
@@ -171,20 +172,19 @@ def census_map(
     apart = (census(a, radius) - census(b, radius)).square()
     return (apart / (.1 + apart)).mean(1, keepdim=True)
 
-def reconstruction(
+def difference(
     a:torch.Tensor,               # (B,3,H,W) float 0–1
-    b:torch.Tensor,               # (B,3,H,W) warped to a
-    mask=None,                    # (B,1,H,W) bool, pixels that count
+    b:torch.Tensor,               # (B,3,H,W)
     l1:float=.15,                 # weight of |a − b|
     l2:float=0.,                  # of (a − b)²
     ssim:float=.85,               # of (1 − SSIM)/2
     structure:float=0.,           # of the census distance, which the paper does not have
-) -> torch.Tensor:                # scalar
-    "d of MC-JEPA eq. 3: a linear combination of L1, L2 and SSIM"
-    parts = [(l1, lambda: masked_mean((a - b).abs().mean(1, keepdim=True), mask)),
-             (l2, lambda: masked_mean((a - b).square().mean(1, keepdim=True), mask)),
-             (ssim, lambda: ssim_distance(a, b, mask)), (structure, lambda: masked_mean(census_map(a, b), mask))]
-    return sum((weight * part() for weight, part in parts if weight), a.new_zeros(()))
+    radius:int=3,                 # of the census window
+) -> torch.Tensor:                # (B,1,H,W)
+    "d of MC-JEPA eq. 3, pixel by pixel: a linear combination of L1, L2 and SSIM"
+    parts = [(l1, lambda: (a - b).abs().mean(1, keepdim=True)), (l2, lambda: (a - b).square().mean(1, keepdim=True)),
+             (ssim, lambda: ssim_map(a, b)), (structure, lambda: census_map(a, b, radius))]
+    return sum((weight * part() for weight, part in parts if weight), torch.zeros_like(a[:, :1]))
 
 # %% ../nbs/07_losses.ipynb #bce0d913
 def smoothness(
