@@ -27,7 +27,7 @@ class Config:
     size:int = 64                 # pixels a side of a view
     canvas:int = 128              # pixels a side of the drawn pictures that views are cut from
     layers:tuple = (1, 1, 1, 1)   # blocks of the ResNet's stages
-    channels:tuple = (32, 64, 96, 128)  # of the stages
+    channels:tuple = (16, 32, 64, 128)  # of the stages
     bottleneck:bool = False       # blocks of three convolutions, four times as many channels out
     small:bool = True             # no pooling after the first convolution, for small pictures
     hidden:int = 256              # width inside projector and predictor
