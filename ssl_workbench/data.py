@@ -14,6 +14,7 @@ __all__ = ['PIXELS', 'FORMATS', 'IMAGES', 'VIDEOS', 'ANIMATED', 'CONTAINERS', 'C
            'Repeated', 'as_bytes', 'dis', 'raft', 'still', 'WithFlow', 'Streams']
 
 # %% ../nbs/02_data.ipynb #2edc5c11
+import bisect
 import io
 import os
 import re
@@ -909,6 +910,22 @@ class Repeated(torch.utils.data.ConcatDataset):
     ):
         if len(parts) != len(times) or min(times) < 1: raise ValueError('each data set wants a number of repetitions, at least 1')
         super().__init__([part for part, n in zip(parts, times) for _ in range(n)])
+        if all(hasattr(part, 'batch') for part in parts): self.batch = self.rendered
+
+    def rendered(self,
+        indices,      # list of int
+        device='cpu', # where the batch goes
+    )->dict:          # frames (B,T,3,H,W), aspect (B,)
+        "A batch, where all parts make batches themselves; each part is asked once"
+        where = [bisect.bisect_right(self.cumulative_sizes, i) for i in indices]
+        rows = [None] * len(indices)
+        for part in set(where):
+            mine = [k for k, w in enumerate(where) if w == part]
+            first = self.cumulative_sizes[part - 1] if part else 0
+            got = self.datasets[part].batch([indices[k] - first for k in mine], device)
+            aspect = torch.as_tensor(got.get('aspect', 1.)).float().to(device).expand(len(mine))
+            for j, k in enumerate(mine): rows[k] = got['frames'][j], aspect[j]
+        return dict(frames=torch.stack([f for f, _ in rows]), aspect=torch.stack([a for _, a in rows]))
 
     def __getitem__(self, i): return {k: v for k, v in super().__getitem__(i).items() if k in ('frames', 'aspect')}
 

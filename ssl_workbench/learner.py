@@ -66,8 +66,9 @@ def draw_seeds(
 def collate(
     samples:list,                 # dicts of tensors and values
 ) -> dict:                        # stacked where shapes agree, lists elsewhere
-    "A batch from samples; `aspect` is 1 where a sample does not say"
+    "A batch from samples, nested where they are; `aspect` is 1 where a sample does not say"
     def stack(values):
+        if all(isinstance(v, dict) for v in values): return collate(values)
         if all(isinstance(v, (int, float)) for v in values): return torch.tensor(values)
         if not all(isinstance(v, torch.Tensor) and v.shape == values[0].shape for v in values): return list(values)
         return torch.stack(values)
