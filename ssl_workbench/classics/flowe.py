@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['cpu', 'gpu', 'paper', 'presets', 'panels', 'Config', 'valid_pixels', 'Views', 'aligned', 'dense_equivariance',
-           'conv_head', 'Branch', 'coarser', 'equivariance', 'FlowE']
+           'coarser', 'conv_head', 'Branch', 'equivariance', 'FlowE']
 
 # %% ../../nbs/classics/19_flowe.ipynb #c2bed150
 from dataclasses import dataclass, replace
@@ -22,18 +22,18 @@ from ..nets import ResNet
 from ..panels import likeness_panel
 from ..views import Photometric, affines, inside_affine, pair_crops, undo_affine
 
-# %% ../../nbs/classics/19_flowe.ipynb #cec3359f
+# %% ../../nbs/classics/19_flowe.ipynb #bfd0a295
 @dataclass(frozen=True)
 class Config:
     "FlowE's settings; the defaults are the cpu preset, sources in `paper`"
     size:int|tuple = 64           # pixels a side of a view, or (H,W)
     canvas:int|tuple = 96         # pixels a side of the drawn frames that views are cut from, or (H,W)
     layers:tuple = (1, 1, 1, 1)   # blocks of the encoder's stages
-    channels:tuple = (16, 32, 64, 128)  # of the stages; bottlenecks give four times as many
+    channels:tuple = (16, 24, 48, 96)  # of the stages; bottlenecks give four times as many
     bottleneck:bool = False       # three convolutions a block instead of two
     small:bool = True             # no pooling after the first convolution
     output_stride:int = 8         # the rest of the shrinking becomes dilation; halved where `small`
-    hidden:int = 256              # channels inside projector and predictor
+    hidden:int = 192              # channels inside projector and predictor
     out_dim:int = 64              # channels of a projection
     predictor:bool = True         # 1×1 convolutions between projector and loss, on the student's side
     stop_gradient:bool = True     # targets from the teacher, without gradient; False: from the student, with it
@@ -51,13 +51,13 @@ class Config:
     grey:float = .2               # probability of a grey view
     blur:tuple = (1., .1)         # probability in frame 0, frame 1
     solarise:tuple = (0., 0.)     # probability in frame 0, frame 1
-    steps:int = 200               # of a run
+    steps:int = 160               # of a run
     batch:int = 16                # pairs a step
     lr:float = 1e-3               # peak learning rate
     lr_end:float = 0.             # at the end
     warmup:float = .1             # part of the run
     weight_decay:float = .01      # of weights; biases and norms have none
-    pictures:int = 1024           # drawn pairs it trains on by default
+    pictures:int = 512            # drawn pairs it trains on by default
     kind:str = 'drive'            # of world it trains on by default
     level:int = 1                 # likewise
 
@@ -70,7 +70,7 @@ paper = replace(gpu, size=(512, 1024), canvas=(720, 1280), ratio=(3/2, 8/3),    
                 batch=128, steps=54700, warmup=2 / 100)                         # PooDLe appendix A and table 1: 100 epochs of 70,000 pairs, 2 of warm-up
 presets = dict(cpu=cpu, gpu=gpu, paper=paper)
 
-# %% ../../nbs/classics/19_flowe.ipynb #bfd0a295
+# %% ../../nbs/classics/19_flowe.ipynb #e59a5d1d
 def valid_pixels(
     flow:torch.Tensor,            # (B,2,2,H,W) pixels: 0 → 1 on view 0's grid, 1 → 0 on view 1's
     affine:torch.Tensor,          # (B,2,2,3) augmented view → view
@@ -85,6 +85,7 @@ def valid_pixels(
         return inside[v] & partner & in_frame(there) & visible(there, back, alpha1, alpha2)
     return torch.stack([side(0), side(1)], 1)
 
+# %% ../../nbs/classics/19_flowe.ipynb #4cdeaaf6
 @dataclass(frozen=True)
 class Views:
     "The same crop of two frames, recoloured and turned each on its own, with the flow between them and where it can be trusted"
@@ -136,6 +137,36 @@ def dense_equivariance(
     far = (a - b).square().sum(1, keepdim=True)
     return torch.where(valid, far, 0).sum() / valid.sum().clamp(min=1)
 
+# %% ../../nbs/classics/19_flowe.ipynb #3584f2c9
+def aligned(
+    maps:torch.Tensor,            # (B,C,h,w) of the augmented view
+    matrix:torch.Tensor,          # (B,2,3) augmented view → view
+    size:tuple,                   # (H,W), as coarse as the maps or finer
+) -> torch.Tensor:                # (B,C,H,W) on the view's own grid
+    "Maps with their affine undone, upsampled in the same bilinear look-up"
+    return undo_affine(maps, matrix, size)
+
+def dense_equivariance(
+    prediction:torch.Tensor,      # (B,C,H,W) of the student, aligned
+    target:torch.Tensor,          # (B,C,H,W) of the teacher for the other frame, aligned
+    flow:torch.Tensor,            # (B,2,H,W) pixels, from the prediction's frame to the target's
+    valid:torch.Tensor,           # (B,1,H,W) bool
+) -> torch.Tensor:                # scalar in 0–4
+    "Mean over valid pixels of |n(prediction) − n(warped target)|² = 2 − 2cos (PooDLe eq. 1); 0 where nothing is valid"
+    a, b = F.normalize(prediction, dim=1), F.normalize(warp(target, flow), dim=1)
+    far = (a - b).square().sum(1, keepdim=True)
+    return torch.where(valid, far, 0).sum() / valid.sum().clamp(min=1)
+
+# %% ../../nbs/classics/19_flowe.ipynb #af279601
+def coarser(
+    flow:torch.Tensor,            # (B,2,2,H,W) pixels
+    valid:torch.Tensor,           # (B,2,1,H,W) bool
+    size:tuple,                   # (h,w)
+) -> tuple:                       # flow (B,2,2,h,w) in the new pixels, valid (B,2,1,h,w): at least half of the cell
+    "Flow and mask on the grid of the features"
+    share = F.adaptive_avg_pool2d(valid.flatten(0, 1).to(flow.dtype), size)
+    return resize_flow(flow.flatten(0, 1), size).unflatten(0, flow.shape[:2]), (share >= .5).unflatten(0, valid.shape[:2])
+
 # %% ../../nbs/classics/19_flowe.ipynb #1b61b08e
 def conv_head(
     *dims:int,                    # channels from input to output
@@ -160,16 +191,7 @@ class Branch(nn.Module):
         maps = self.encoder(images)[-1]
         return maps, self.projector(maps)
 
-# %% ../../nbs/classics/19_flowe.ipynb #07523bc1
-def coarser(
-    flow:torch.Tensor,            # (B,2,2,H,W) pixels
-    valid:torch.Tensor,           # (B,2,1,H,W) bool
-    size:tuple,                   # (h,w)
-) -> tuple:                       # flow (B,2,2,h,w) in the new pixels, valid (B,2,1,h,w): at least half of the cell
-    "Flow and mask on the grid of the features"
-    share = F.adaptive_avg_pool2d(valid.flatten(0, 1).to(flow.dtype), size)
-    return resize_flow(flow.flatten(0, 1), size).unflatten(0, flow.shape[:2]), (share >= .5).unflatten(0, valid.shape[:2])
-
+# %% ../../nbs/classics/19_flowe.ipynb #82bb2ee7
 def equivariance(
     out:dict,                     # prediction, target (B,2,C,h,w), affine (B,2,2,3), flow (B,2,2,H,W), valid (B,2,1,H,W)
     v:int,                        # the frame that predicts; the other is the target
