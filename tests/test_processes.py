@@ -24,9 +24,13 @@ HEAD = dict(hidden=16, out_dim=8)
 CROPS = dict(**HEAD, small_size=16, small=2, prototypes=6, freeze_prototypes=0., clip=0.)
 CLASSICS = {'simclr': HEAD, 'mocov3': HEAD, 'dino': CROPS, 'ibot': CROPS,  # and LOCA; what else to change in the cpu preset
             'mae': dict(decoder_dim=16, decoder_depth=1, decoder_heads=2), 'loca': dict(**HEAD, small=16, queries=4, prototypes=6, clip=0.),
-            'dilemma': dict(given=HEAD, weight=.4, ratios=(.4,), growth=(1,)), 'dilemma mixed': dict(given=HEAD, weight=.4, mixed=True, growth=(1, 1, 1, 1))}
+            'dilemma': dict(given=HEAD, weight=.4, ratios=(.4,), growth=(1,)), 'dilemma mixed': dict(given=HEAD, weight=.4, mixed=True, growth=(1, 1, 1, 1)),
+            'vicreg': dict(**HEAD, dims=(8, 8, 12, 16), stem=(4, 8)), 'byol': dict(**HEAD, channels=(8, 8, 12, 16))}
+READY = {e.name for e in catalog.catalog + catalog.classics if e.state == 'ready'}
+CLASSICS = {n: c for n, c in CLASSICS.items() if n.split()[0] in READY}
 COUPLED = {'simclr': ['contrast'], 'mocov3': ['contrast'], 'loca': ['position', 'cluster', 'me_max'],  # terms that depend on the other process's half
-           'dilemma': ['contrast'], 'dilemma mixed': ['contrast', 'mismatch']}
+           'dilemma': ['contrast'], 'dilemma mixed': ['contrast', 'mismatch'], 'vicreg': ['variance', 'covariance'], 'byol': ['regression']}
+COUPLED = {n: terms for n, terms in COUPLED.items() if n in CLASSICS}
 
 
 class Noted:
@@ -81,7 +85,8 @@ def whole_run(out):
 
 def classic(name):
     "A classic in float64 with its views; no weight is fresh, so a teacher differs from its student"
-    home, config = name.split()[0], replace(catalog.module(name.split()[0]).cpu, **SMALL, **CLASSICS[name])
+    home, cpu = name.split()[0], catalog.module(name.split()[0]).cpu
+    config = replace(cpu, **{k: v for k, v in SMALL.items() if hasattr(cpu, k)}, **CLASSICS[name])  # ResNets have no patches
     core.seed_everything(0)
     method = catalog.made(home, config).double()
     with torch.no_grad():
