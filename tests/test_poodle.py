@@ -357,3 +357,13 @@ def test_subcrop_hits():
     assert torch.equal(subcrop_hits(labels, [1, 2], each=400, scale=(.6, 1.), area=(.05, .05))[0], hits)
     a, b = by_size(torch.rand(40, 3), torch.arange(120.).view(40, 3), bins=7)
     assert len(a) == len(b) == 7 and b.tolist() == sorted(b.tolist())
+
+
+@pytest.mark.parametrize('change', [dict(predictor=False), dict(stop_gradient=False)])
+def test_guards_can_be_taken_out(change):
+    "Without predictor, or with the gradient into both sides, a step still runs, and the teacher's part is what it should be"
+    method = made(**change)
+    out = method(Views(method.config)(batch()))
+    sum(method.loss(out).values()).backward()
+    assert out['target'].requires_grad is not change.get('stop_gradient', True)
+    assert torch.equal(out['target'], out['prediction']) is False

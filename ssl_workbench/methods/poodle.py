@@ -55,6 +55,8 @@ class Config:
     pooled:bool = True            # the pooled loss
     hidden:int = 192              # width inside projectors and predictors
     out_dim:int = 64              # width of what is compared
+    predictor:bool = True         # a head between projector and loss, on the student's side
+    stop_gradient:bool = True     # targets from the teacher, without gradient; False: from the student, with it
     momentum:tuple = (.97, 1.)    # teacher's EMA: start, end
     horizon:float = 3.            # schedules are made for so many times the run (300 epochs, stopped after 100)
     scale:tuple = (.16, .45)      # area of a large crop, part of the frame: smallest, largest
@@ -373,7 +375,7 @@ def dense_loss(
     n, total = max(1, room // (prediction.shape[2] * flow[0, 0, 0].numel())), 0.
     run = checkpoint if n < len(flow) and torch.is_grad_enabled() else lambda f, *parts, use_reentrant: f(*parts)
     for v in (0, 1):
-        parts = prediction[:, v], target[:, 1 - v].detach(), affine[:, v], affine[:, 1 - v], flow[:, v], valid[:, v]
+        parts = prediction[:, v], target[:, 1 - v], affine[:, v], affine[:, 1 - v], flow[:, v], valid[:, v]
         sums = [run(_one_way, *piece, use_reentrant=False) for piece in zip(*(x.split(n) for x in parts))]
         total = total + sum(sums) * core.world_size() / core.all_sum(valid[:, v].sum()).clamp(min=1) / 2
     return total
@@ -383,7 +385,7 @@ def pooled_loss(
     target:torch.Tensor,          # (B,2,K,P) of the teacher
 ) -> torch.Tensor:                # scalar in 0–4
     "Eq. 2, both ways: each subcrop predicts its partner in the other frame"
-    return cosine_regression(prediction, target.flip(1))
+    return cosine_regression(prediction, target.flip(1), stop_gradient=False)
 
 # %% ../../nbs/methods/23_poodle.ipynb #dec7d079
 class PooDLe(nn.Module):
@@ -395,8 +397,8 @@ class PooDLe(nn.Module):
         c = self.config = config
         self.student = Branch(c)
         self.teacher = frozen_copy(self.student)
-        if c.dense: self.dense_predictor = conv_head(c.out_dim, c.hidden, c.out_dim)
-        if c.pooled: self.pooled_predictor = pooled_head(c.out_dim, c.hidden, c.out_dim)
+        if c.dense: self.dense_predictor = conv_head(c.out_dim, c.hidden, c.out_dim) if c.predictor else nn.Identity()
+        if c.pooled: self.pooled_predictor = pooled_head(c.out_dim, c.hidden, c.out_dim) if c.predictor else nn.Identity()
         self.patch = self.student.encoder.stride // (4 if c.compute else 1)
 
     def before_step(self, t:float) -> None: "Nothing changes beforehand"
@@ -419,16 +421,21 @@ class PooDLe(nn.Module):
         "Eq. 1's two sides, still as the affines left them, with flow and mask on the grid on which they are compared"
         pairs, (x, flow, valid) = lambda a: a.unflatten(0, (-1, 2)), (views[k] for k in ('x', 'flow', 'valid'))
         fine, p = self.student.dense(x.flatten(0, 1))
-        with torch.no_grad(): _, target = self.teacher.dense(x.flatten(0, 1))
+        target = self._target(self.teacher.dense, x.flatten(0, 1), p)
         if self.config.loss_size == 'features': flow, valid = coarser(flow, valid, fine.shape[-2:])
         return dict(embedding=pairs(fine.mean((2, 3)))[:, 0], maps=pairs(fine), prediction=pairs(self.dense_predictor(p)), target=pairs(target),
                     affine=views['affine'], flow=flow, valid=valid)
+
+    def _target(self, teacher, images, own) -> torch.Tensor:
+        "The teacher's projections without gradient; the student's `own` where the gradient is not stopped"
+        if not self.config.stop_gradient: return own
+        with torch.no_grad(): return teacher(images)[1]
 
     def _pooled(self, sub) -> dict:
         "Eq. 2's two sides"
         many, shape = sub.flatten(0, 2), sub.shape[:3]
         feature, p = self.student.pool(many)
-        with torch.no_grad(): _, target = self.teacher.pool(many)
+        target = self._target(self.teacher.pool, many, p)
         return dict(embedding=feature.unflatten(0, shape)[:, 0, 0], pooled_prediction=self.pooled_predictor(p).unflatten(0, shape),
                     pooled_target=target.unflatten(0, shape))
 
@@ -571,9 +578,10 @@ def subcrop_pairs(
     area:float=.1,                # of a subcrop, part of the frame
     jitter:float=.1,              # of the partner's centre
     source:str='truth',           # where the flow comes from
+    gap:int=2,                    # the world's time from one frame to the next
 ) -> dict:                        # frames (2,3,H,W), box (2,K,4) in 0–1, thumbs (2,K,3,S,S)
     "Pairs of subcrops of two frames of the drawn road"
-    made = world.sample(seed, 'drive', 2, (160, 320), 2)
+    made = world.sample(seed, 'drive', 2, (160, 320), 2, stride=gap)
     frames = made['frames'].float() / 255
     flow = made['flow'] if source == 'truth' else SOURCES[source](frames[:1], frames[1:])
     sub = subcrops(flow, [seed], 'panel', k, (area, area), jitter=jitter)
@@ -607,7 +615,7 @@ def draw_subcrops(
 
 subcrop_panel = Panel('Subcrops', subcrop_pairs, draw_subcrops, (
     Knob('seed', 0, 200, 1, 0, 'Pair'), Knob('k', 1, 9, 1, 4, 'Pairs K'), Knob('area', .02, .4, .02, .1, 'Area', 'Part of the frame.'),
-    Knob('jitter', 0, .3, .02, .1, 'Jitter', 'Of the partner, part of height and width.'), Choice('source', tuple(SOURCES), label='Flow', help='Exact, estimated (DIS), or none.')),
+    Knob('jitter', 0, .3, .02, .1, 'Jitter', 'Of the partner, part of height and width.'), Knob('gap', 1, 6, 1, 2, 'Δt', 'Time between the frames.'), Choice('source', tuple(SOURCES), label='Flow', help='Exact, estimated (DIS), or none.')),
     (), 'Boxes of one number should hold the same thing in both frames. Without flow they do only where little moves.')
 
 # %% ../../nbs/methods/23_poodle.ipynb #4f52706c
