@@ -452,6 +452,28 @@ def test_follow_true_flow_and_score_clips():
     assert 0 <= scores['method']['f'] <= 1
 
 
+def test_upernet_overfits_two_images():
+    "Frozen maps of two sizes, two pictures: the head learns them by heart, the backbone is as before, the seed decides"
+    g = draw(0)
+    label = torch.zeros(2, 32, 32, dtype=torch.long)
+    label[0, 4:20, 8:28], label[1, 12:32, 4:12], label[1, :8] = 1, 2, 1
+    pairs = [(torch.rand(3, 32, 32, generator=g)*.2 + .4 + .3*(l == 1) - .3*(l == 2), l) for l in label]
+    stem = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 2, 2), torch.nn.BatchNorm2d(8), torch.nn.Dropout(.5))
+    was = {k: v.clone() for k, v in stem.state_dict().items()}
+    class Maps(torch.nn.Module):
+        def __init__(self): super().__init__(); self.stem = stem
+        def forward(self, x): fine = self.stem(x); return [fine, F.avg_pool2d(fine, 2)]
+    maps, how = Maps(), dict(classes=3, steps=80, window=(32, 32), dim=16, lr=.01, batch=4, ratio=(1, 1))
+    state = torch.get_rng_state()
+    scores = probes.upernet(maps, pairs, pairs, **how)
+    assert scores['acc'] > .95 and scores['miou'] > .85
+    assert torch.equal(state, torch.get_rng_state()) and maps.training and stem.training
+    assert all(torch.equal(v, was[k]) for k, v in stem.state_dict().items())
+    assert probes.upernet(maps, pairs, pairs, **how)['miou'] == scores['miou']
+    net = probes.train_upernet(maps, pairs, 3, 1, (32, 32), dim=16, batch=2)
+    assert not [n for n, _ in net.named_parameters() if 'stem' in n] and net.eval()(torch.zeros(1, 3, 32, 48)).shape == (1, 3, 32, 48)
+
+
 two = torch.zeros(1, 2, 2).long()
 BAD = {
     'features \\(n,D\\)': lambda: probes.knn(torch.zeros(3), torch.zeros(3), torch.zeros(1, 3), torch.zeros(1)),
@@ -492,6 +514,7 @@ BAD = {
     'two stacks of masks': lambda: probes.davis(torch.zeros(3, 4, 4), torch.zeros(3, 4, 5)),
     'none between': lambda: probes.davis(torch.zeros(2, 4, 4), torch.zeros(2, 4, 4)),
     'object in its first frame': lambda: probes.video_segmentation(None, []),
+    'reads 2 maps': lambda: probes.UperNet([2, 2], 3)([torch.zeros(2, 2, 4, 4)]),
     'nothing to fine-tune': lambda: probes.finetune_segmentation(Still(), blocks(4, 0), blocks(4, 1), 2, steps=1, window=(8, 8)),
 }
 
