@@ -11,8 +11,8 @@ __all__ = ['PENALTIES', 'PROTOCOLS', 'GREY', 'knn_guess', 'knn', 'softmax_regres
            'box_iou', 'corloc', 'kmeans', 'cluster_maps', 'baselines', 'discovery', 'feature_maps', 'encode',
            'calibrate', 'random_init', 'across', 'cue_conflict', 'attention_masks', 'attention_jaccard',
            'sliding_windows', 'sliding_logits', 'LinearDecoder', 'random_window', 'train_decoder', 'decoder_scores',
-           'finetune_segmentation', 'epe', 'fl_all', 'best_constant', 'flow_scores', 'photometric', 'propagate',
-           'davis', 'follow', 'video_segmentation']
+           'finetune_segmentation', 'UperNet', 'UperReadout', 'train_upernet', 'upernet', 'epe', 'fl_all',
+           'best_constant', 'flow_scores', 'photometric', 'propagate', 'davis', 'follow', 'video_segmentation']
 
 # %% ../nbs/09_probes.ipynb #07a934da
 import copy
@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .geometry import in_frame, visible, warp
+from .heads import BatchNorm2d
 
 # %% ../nbs/09_probes.ipynb #f7496a84
 def _labelled(x, y, what: str):
@@ -253,6 +254,12 @@ PROTOCOLS = {
                  "of any head with each true object, mean an image, mean over images",
     "finetune": "linear layer on patch tokens, logits bilinear to full size, AdamW, polynomial decay "
                 "0.9, random resize, crop and flip, sliding window at test (Segmenter)",
+    "upernet": "UperNet head on frozen maps, AdamW, polynomial decay 0.9, random resize, crop and flip, "
+               "sliding window at test (Xiao et al. 2018)",
+    "epe": "mean end-point error in pixels over valid pixels",
+    "fl": "fraction of valid pixels more than 3 pixels and more than 5 % off (KITTI)",
+    "j_and_f": "labels of the first frame propagated (DINO: top-5, 7 frames and the first, radius 12, T=0.1), "
+               "DAVIS's J and F without the first and the last frame, mean over objects",
     "corloc": "share of images whose one predicted box has IoU >= 0.5 with a true box",
 }
 
@@ -1075,7 +1082,7 @@ def random_window(
 
 # %% ../nbs/09_probes.ipynb #0ed472c2
 def train_decoder(
-    net,  # LinearDecoder, changed in place
+    net,  # images (B,3,h,w) -> logits (B,C,h,w), as LinearDecoder; changed in place
     train,  # dataset of (image (3,H,W) float or uint8, label (H,W) int)
     steps: int = 200,
     window: tuple = (64, 64),  # (h,w) of the crops; the method's patches must fit
@@ -1144,6 +1151,119 @@ def finetune_segmentation(
         torch.manual_seed(seed)
         net = LinearDecoder(method, dim, classes, frozen).to(device)
         train_decoder(net, train, steps, window, ignore=ignore, seed=seed, **training)
+    return decoder_scores(net, test, classes, window, stride, ignore)
+
+# %% ../nbs/09_probes.ipynb #294af7e8
+def _block(inside: int, outside: int, size: int = 1):
+    "Convolution, batch norm over all processes, ReLU."
+    return torch.nn.Sequential(torch.nn.Conv2d(inside, outside, size, padding=size // 2, bias=False), BatchNorm2d(outside), torch.nn.ReLU())
+
+
+def _stretched(x, like):
+    "Map x (B,D,h,w) at the size of the map `like`."
+    return F.interpolate(x, like.shape[-2:], mode="bilinear")
+
+
+class UperNet(torch.nn.Module):
+    "Class scores from maps of several sizes: pyramid pooling, feature pyramid, fusion (Xiao et al. 2018, section 3)."
+
+    def __init__(
+        self,
+        dims,  # channels of the maps, fine to coarse
+        classes: int,
+        dim: int = 64,  # channels inside; the paper has 512
+        bins: tuple = (1, 2, 3, 6),  # regions a side of the pyramid pooling
+        dropout: float = 0.1,  # of whole channels before the classifier
+    ):
+        super().__init__()
+        self.bins = bins
+        self.pooled = torch.nn.ModuleList(_block(dims[-1], dim) for _ in bins)
+        self.top = _block(dims[-1] + len(bins) * dim, dim, 3)
+        self.lateral = torch.nn.ModuleList(_block(d, dim) for d in dims[:-1])
+        self.smooth = torch.nn.ModuleList(_block(dim, dim, 3) for _ in dims[:-1])
+        self.fuse = _block(len(dims) * dim, dim, 3)
+        self.drop, self.classify = torch.nn.Dropout2d(dropout), torch.nn.Conv2d(dim, classes, 1)
+
+    def _whole(self, x):
+        "Pyramid pooling: the coarsest map (B,D,h,w) with its surroundings -> (B,dim,h,w)."
+        wide = [_stretched(net(F.adaptive_avg_pool2d(x, b)), x) for b, net in zip(self.bins, self.pooled, strict=True)]
+        return self.top(torch.cat([x, *wide], 1))
+
+    def forward(
+        self,
+        maps,  # list of (B,D_i,h_i,w_i), fine to coarse
+        size: tuple | None = None,  # (H,W) of the scores; None: as the finest map
+    ) -> torch.Tensor:
+        "(B,C,H,W) logits."
+        if len(maps) != len(self.lateral) + 1:
+            raise ValueError(f"this UperNet reads {len(self.lateral) + 1} maps, not {len(maps)}")
+        levels = [self._whole(maps[-1])]
+        for x, net in zip(maps[-2::-1], self.lateral[::-1], strict=True):
+            levels.append(net(x) + _stretched(levels[-1], x))
+        fine = [net(x) for net, x in zip(self.smooth[::-1], levels[1:], strict=True)]
+        fused = self.fuse(torch.cat([_stretched(x, maps[0]) for x in (levels[0], *fine)], 1))
+        scores = self.classify(self.drop(fused))
+        return scores if size is None else F.interpolate(scores, size, mode="bilinear")
+
+# %% ../nbs/09_probes.ipynb #3c22fe23
+class UperReadout(torch.nn.Module):
+    "A frozen backbone under a UperNet: images in, logits at their size out; only the head has parameters here."
+
+    def __init__(
+        self,
+        maps,  # images (B,3,H,W) float 0-1 -> list of maps (B,D,h,w), fine to coarse
+        head,  # UperNet
+    ):
+        super().__init__()
+        self.maps, self.head = (maps,), head  # in a tuple: a module inside is neither trained nor registered
+
+    def forward(
+        self,
+        images,  # (B,3,H,W) float 0-1
+    ) -> torch.Tensor:
+        "(B,C,H,W) logits."
+        with _frozen(self.maps[0]):
+            maps = [m.float() for m in self.maps[0](images)]
+        return self.head([m.detach() for m in maps], images.shape[-2:])
+
+
+def train_upernet(
+    maps,  # images (B,3,H,W) float 0-1 -> list of maps (B,D,h,w), fine to coarse; frozen
+    train,  # dataset of (image (3,H,W) float or uint8, label (H,W) int)
+    classes: int,
+    steps: int = 200,
+    window: tuple = (64, 64),  # (h,w) of the crops
+    dim: int = 64,  # channels of the head
+    lr: float = 1e-3,
+    ignore: int = 255,
+    seed: int = 0,  # first weights, order of the images, crops
+    **training,  # weight_decay, batch (2 or more: batch norm), ratio of `train_decoder`
+) -> UperReadout:
+    "A trained UperNet on frozen maps; images in, logits out."
+    device = _device_of(maps)
+    with torch.random.fork_rng(devices=[]):  # first weights and dropout draw from the global generator
+        torch.manual_seed(seed)
+        with _frozen(maps):
+            dims = [m.shape[1] for m in maps(torch.zeros(1, 3, *window, device=device))]
+        net = UperReadout(maps, UperNet(dims, classes, dim)).to(device)
+        train_decoder(net, train, steps, window, lr, ignore=ignore, seed=seed, **training)
+    return net
+
+
+def upernet(
+    maps,  # images (B,3,H,W) float 0-1 -> list of maps (B,D,h,w), fine to coarse; frozen
+    train,  # dataset of (image (3,H,W) float or uint8, label (H,W) int)
+    test,  # the same
+    classes: int,
+    steps: int = 200,
+    window: tuple = (64, 64),  # (h,w) of the training crops and of the sliding window
+    stride: int | None = None,  # of the sliding window; None: half of it
+    ignore: int = 255,
+    seed: int = 0,
+    **training,  # dim, lr of `train_upernet`; weight_decay, batch, ratio of `train_decoder`
+) -> dict:
+    "dict(miou, acc, iou (C,)), as `segment`: a UperNet head trained on a frozen backbone's maps."
+    net = train_upernet(maps, train, classes, steps, window, ignore=ignore, seed=seed, **training)
     return decoder_scores(net, test, classes, window, stride, ignore)
 
 # %% ../nbs/09_probes.ipynb #beaa5eab
