@@ -25,19 +25,27 @@ CROPS = dict(**HEAD, small_size=16, small=2, prototypes=6, freeze_prototypes=0.,
 CLASSICS = {'simclr': HEAD, 'mocov3': HEAD, 'dino': CROPS, 'ibot': CROPS,  # and LOCA; what else to change in the cpu preset
             'mae': dict(decoder_dim=16, decoder_depth=1, decoder_heads=2), 'loca': dict(**HEAD, small=16, queries=4, prototypes=6, clip=0.),
             'dilemma': dict(given=HEAD, weight=.4, ratios=(.4,), growth=(1,)), 'dilemma mixed': dict(given=HEAD, weight=.4, mixed=True, growth=(1, 1, 1, 1)),
-            'vicreg': dict(**HEAD, dims=(8, 8, 12, 16), stem=(4, 8)), 'byol': dict(**HEAD, channels=(8, 8, 12, 16))}
+            'vicreg': dict(**HEAD, dims=(8, 8, 12, 16), stem=(4, 8)), 'byol': dict(**HEAD, channels=(8, 8, 12, 16)),
+            'flowe': dict(**HEAD, channels=(8, 8, 12, 16), canvas=48)}
 READY = {e.name for e in catalog.catalog + catalog.classics if e.state == 'ready'}
 CLASSICS = {n: c for n, c in CLASSICS.items() if n.split()[0] in READY}
 COUPLED = {'simclr': ['contrast'], 'mocov3': ['contrast'], 'loca': ['position', 'cluster', 'me_max'],  # terms that depend on the other process's half
-           'dilemma': ['contrast'], 'dilemma mixed': ['contrast', 'mismatch'], 'vicreg': ['variance', 'covariance'], 'byol': ['regression']}
+           'dilemma': ['contrast'], 'dilemma mixed': ['contrast', 'mismatch'], 'vicreg': ['variance', 'covariance'], 'byol': ['regression'],
+           'flowe': ['equivariance']}
 COUPLED = {n: terms for n, terms in COUPLED.items() if n in CLASSICS}
 
 
 class Noted:
     "Pictures of the world; notes which were asked for"
-    def __init__(self): self.world, self.asked = World('scene', 1, (32, 32), 1, 24, truth=False), []
+    def __init__(self, world=None): self.world, self.asked = world or World('scene', 1, (32, 32), 1, 24, truth=False), []
     def __len__(self): return len(self.world)
     def batch(self, indices, device): self.asked.append(list(indices)); return self.world.batch(indices, device)
+
+
+def eaten(name):
+    "What a method learns from here: pairs of a drive with their flow, or pictures"
+    if 'pair' in catalog.find(name.split()[0]).eats: return World('drive', 1, (48, 48), 2, 24)
+    return World('scene', 1, (32, 32), 1, 24, truth=False)
 
 
 class Doubles(Views):
@@ -98,7 +106,7 @@ def classic(name):
 def classic_step(name):
     "Terms, gradients as the optimiser meets them, and buffers after the first step of a classic"
     method, views = classic(name)
-    run, grads = Learner(method, views, Noted(), total=STEPS, batch=BATCH, device='cpu', progress=False), {}
+    run, grads = Learner(method, views, Noted(eaten(name)), total=STEPS, batch=BATCH, device='cpu', progress=False), {}
     run.optimiser.step = lambda: grads.update({n: p.grad.clone() for n, p in method.named_parameters() if p.grad is not None})
     return dict(terms=next(run.steps(1)).terms, grads=grads, buffers={n: b.clone() for n, b in method.named_buffers()})
 
@@ -184,7 +192,7 @@ def test_classic_first_step(name, one, two):
 @pytest.mark.parametrize('name', COUPLED)
 def test_classic_needs_the_other_half(name, one):
     "Without the other half its terms are other numbers: the comparison could fail"
-    found, whole = [], World('scene', 1, (32, 32), 1, 24, truth=False)
+    found, whole = [], eaten(name)
     for draws in (range(BATCH // 2), range(BATCH // 2, BATCH)):
         method, views = classic(name)
         method.before_step(0.)
