@@ -10,6 +10,7 @@ import torch
 
 from ssl_workbench import catalog, core
 from ssl_workbench.learner import Learner, checkpoints, draw_indices, draw_seeds
+from ssl_workbench.methods import poodle
 from ssl_workbench.methods.slotmim import SlotMIM, Views, cpu
 from ssl_workbench.world import World
 
@@ -33,6 +34,10 @@ COUPLED = {'simclr': ['contrast'], 'mocov3': ['contrast'], 'loca': ['position', 
            'dilemma': ['contrast'], 'dilemma mixed': ['contrast', 'mismatch'], 'vicreg': ['variance', 'covariance'], 'byol': ['regression'],
            'flowe': ['equivariance']}
 COUPLED = {n: terms for n, terms in COUPLED.items() if n in CLASSICS}
+
+
+ROADS = dict(size=32, canvas=48, channels=(8, 8, 12, 16), hidden=16, out_dim=8, subcrops=3, sub_size=16, batch=BATCH)
+PAIRED = {'poodle': {}, 'poodle, row 2': poodle.TABLE4[2], 'poodle, every pixel': dict(loss_size='input', pooled=False)}  # what eats pairs of frames with flow
 
 
 class Noted:
@@ -111,10 +116,24 @@ def classic_step(name):
     return dict(terms=next(run.steps(1)).terms, grads=grads, buffers={n: b.clone() for n, b in method.named_buffers()})
 
 
+def paired_step(change):
+    "The same of PooDLe, whose counts of valid pixels differ between the halves"
+    config = replace(poodle.cpu, **ROADS | change)
+    core.seed_everything(0)
+    method = poodle.PooDLe(config).double()
+    with torch.no_grad():
+        for p in method.parameters(): p.add_(.1 * torch.randn_like(p))
+    views = lambda batch: {k: v.double() if v.is_floating_point() else v for k, v in poodle.Views(config)(batch).items()}
+    run, grads = Learner(method, views, World('drive', 1, (48, 48), 2, 24), total=STEPS, batch=BATCH, device='cpu', progress=False), {}
+    run.optimiser.step = lambda: grads.update({n: p.grad.clone() for n, p in method.named_parameters() if p.grad is not None})
+    step = next(run.steps(1))
+    return dict(terms=step.terms, grads=grads, buffers={n: b.clone() for n, b in method.named_buffers()}, valid=step.out['valid'].sum((0, 2, 3, 4)).tolist())
+
+
 def work(out):
     "All that is compared, by one process of however many there are; written as a file"
     first = {name: first_step(config) for name, config in CASES.items()}
-    found = dict(first=first, classics={name: classic_step(name) for name in CLASSICS}, run=whole_run(out), processes=core.world_size(), rank=core.rank())
+    found = dict(first=first, paired={name: paired_step(change) for name, change in PAIRED.items()}, classics={name: classic_step(name) for name in CLASSICS}, run=whole_run(out), processes=core.world_size(), rank=core.rank())
     torch.save(found, out/f'rank{core.rank()}.pt')
 
 
@@ -210,6 +229,20 @@ def test_centre_is_that_of_the_whole_batch(name, centres, one):
     for centre in centres:
         want = one['classics'][name]['buffers'][centre]
         assert want.abs().max() > 1e-3 and (getattr(method, centre) - want).abs().max() > 1e-5
+
+
+@pytest.mark.parametrize('name', PAIRED)
+def test_paired_first_step(name, one, two):
+    "Every term, gradient and running statistic of PooDLe; the halves have unevenly many valid pixels"
+    want, (a, b) = one['paired'][name], (r['paired'][name]['valid'] for r in two)
+    assert a != b and [x + y for x, y in zip(a, b)] == want['valid']
+    for got in (r['paired'][name] for r in two):
+        assert got['terms'] == pytest.approx(want['terms'], abs=1e-6) and len(want['grads']) > 20
+        for part in ('grads', 'buffers'):
+            assert got[part].keys() == want[part].keys()
+            far = {n: (x - want[part][n]).abs().max().item() for n, x in got[part].items()}
+            assert max(far.values()) < 1e-6, max(far.items(), key=lambda f: f[1])
+    assert max(g.abs().max() for g in want['grads'].values()) > 1e-2
 
 
 def test_draws_are_disjoint_halves(one, two):
