@@ -377,7 +377,7 @@ def arrows(
     flow:torch.Tensor,            # (2,H,W) dx, dy in pixels; NaN is skipped
     step:int=8,                   # pixels from one arrow to the next
     scale:float=1.,               # length of an arrow per length of motion
-    width:float|None=None,        # of a shaft in pixels; default a tenth of the step, at least .8
+    width:float|None=None,        # of a shaft in pixels; default a twelfth of the step, at least .8
     ink:tuple=(24, 26, 32),       # RGB of the arrows
     halo:tuple=(255, 255, 255),   # RGB around them
     enlarge:int=1,                # times the picture is made larger first; flow and step stay in its own pixels
@@ -389,7 +389,7 @@ def arrows(
     k = 4 * enlarge
     size = (image.shape[2] * k, image.shape[1] * k)
     canvas = to_image(image).resize(size, Image.NEAREST if enlarge == 1 else Image.BICUBIC)
-    draw, thick = ImageDraw.Draw(canvas), k * (max(.8 / enlarge, step / 10) if width is None else width)
+    draw, thick = ImageDraw.Draw(canvas), k * (max(.8 / enlarge, step / 12) if width is None else width)
     for y in range(step // 2, image.shape[1], step):
         for x in range(step // 2, image.shape[2], step):
             d = flow[:, y, x].detach().float().cpu()
