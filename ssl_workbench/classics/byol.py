@@ -54,11 +54,11 @@ class Config:
 cpu = Config()
 gpu = replace(cpu, canvas=192, layers=(2, 2, 2, 2), channels=(64, 128, 256, 512), hidden=1024, out_dim=256, colour=1., scale=(.08, 1.),
               level=3, steps=12000, batch=256, momentum=(.99, 1.))
-paper = replace(gpu, size=224, canvas=320, small=False,                                 # appendix B (image augmentations)
-                layers=(3, 4, 6, 3), bottleneck=True,                                   # section 3.2: ResNet-50
-                hidden=4096, out_dim=256,                                               # section 3.2; the code's configs/byol.py
-                momentum=(.996, 1.),                                                    # section 3.2: τ from .996 to 1
-                steps=312700, batch=4096, warmup=.01, weight_decay=1.5e-6,              # section 3.2: 1000 epochs, 10 of them warm-up
+paper = replace(gpu, size=224, canvas=320, small=False,                                 # appendix on image augmentations
+                layers=(3, 4, 6, 3), bottleneck=True,                                   # implementation details: ResNet-50 (section 3.3 of the arXiv version)
+                hidden=4096, out_dim=256,                                               # section 3.3; the code's configs/byol.py
+                momentum=(.996, 1.),                                                    # section 3.3: τ from .996 to 1
+                steps=312700, batch=4096, warmup=.01, weight_decay=1.5e-6,              # section 3.3: 1000 epochs, 10 of them warm-up
                 lr=2.4e-3)                                                              # AdamW, 1.5e-4 · batch / 256 as MoCo v3's; the paper: LARS, .2 · batch / 256
 presets = dict(cpu=cpu, gpu=gpu, paper=paper)
 
@@ -139,7 +139,7 @@ class BYOL(nn.Module):
         return dict(regression=there + back)
 
     def param_groups(self) -> list:
-        "Biases and norms are not decayed (section 3.2)"
+        "Biases and norms are not decayed (section 3.3)"
         return decayed_apart(self, self.config.weight_decay)
 
     def features(self,
