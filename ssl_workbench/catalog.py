@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['catalog', 'classics', 'schema', 'Entry', 'find', 'module', 'revise', 'settings', 'faults', 'inference_state',
-           'sha256', 'save_weights', 'cards', 'card', 'reference', 'build', 'made', 'load', 'training_data', 'usable',
-           'learner_of', 'train', 'labelled_halves', 'probe_scores', 'probe', 'listing', 'show_list', 'app', 'parser',
-           'main']
+           'sha256', 'save_weights', 'cards', 'card', 'reference', 'build', 'made', 'load', 'training_data',
+           'flow_source', 'usable', 'learner_of', 'train', 'labelled_halves', 'probe_scores', 'probe', 'listing',
+           'show_list', 'app', 'parser', 'main']
 
 # %% ../nbs/29_catalog.ipynb #2961df7e
 import argparse
@@ -28,7 +28,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from . import core
-from .data import open_data
+from .data import Streams, WithFlow, dis, open_data, open_pairs, raft, still
 from .learner import Diverged, Learner, newest_checkpoint
 from .probes import Score, encode, knn, linear, random_init, report
 
@@ -45,6 +45,7 @@ class Entry:
     eats:tuple                    # of 'image', 'pair', 'clip', 'caption'
     state:str                     # 'ready' or 'planned'
     shelf:str = 'methods'         # or 'classics': what the nine build on and are compared with
+    needs:tuple = ()              # what else its data must bring: 'flow'
 
     @property
     def module(self) -> str:      # for importlib
@@ -55,14 +56,14 @@ class Entry:
 catalog = (
     Entry('poodle', 'PooDLe',
           'PooDLe: Pooled and dense self-supervised learning from naturalistic videos',
-          'Wang, Hoang et al.', 'ICLR 2025', 'PooDLe', ('pair',), 'planned'),
+          'Wang, Hoang et al.', 'ICLR 2025', 'PooDLe', ('pair',), 'ready', needs=('flow',)),
     Entry('loca', 'LOCA', 'Location-Aware Self-Supervised Transformers for Semantic Segmentation',
           'Caron et al.', 'WACV 2024', 'LOCA', ('image',), 'ready'),
     Entry('slotmim', 'SlotMIM', 'A Data-Centric Revisit of Pre-Trained Vision Models for Robot Learning',
           'Wen et al.', 'CVPR 2025', 'SlotMIM', ('image',), 'ready'),
     Entry('mcjepa', 'MC-JEPA',
           'MC-JEPA: A Joint-Embedding Predictive Architecture for Self-Supervised Learning of '
-          'Motion and Content Features', 'Bardes et al.', 'arXiv 2023', 'MCJEPA', ('pair', 'image'), 'planned'),
+          'Motion and Content Features', 'Bardes et al.', 'arXiv 2023', 'MCJEPA', ('pair', 'image'), 'ready'),
     Entry('dilemma', 'DILEMMA', 'Representation Learning by Detecting Incorrect Location Embeddings',
           'Sameni et al.', 'AAAI 2023', 'DILEMMA', ('image',), 'ready'),
     Entry('scale', 'SCALE', 'Spatio-Temporal Crop Aggregation for Video Representation Learning',
@@ -87,6 +88,12 @@ classics = (
           'Zhou et al.', 'ICLR 2022', 'IBOT', ('image',), 'ready', 'classics'),
     Entry('mae', 'MAE', 'Masked Autoencoders Are Scalable Vision Learners',
           'He et al.', 'CVPR 2022', 'MAE', ('image',), 'ready', 'classics'),
+    Entry('vicreg', 'VICReg', 'VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised Learning',
+          'Bardes et al.', 'ICLR 2022', 'VICReg', ('image',), 'ready', 'classics'),
+    Entry('byol', 'BYOL', 'Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning',
+          'Grill et al.', 'NeurIPS 2020', 'BYOL', ('image',), 'ready', 'classics'),
+    Entry('flowe', 'FlowE', 'Self-Supervised Representation Learning from Flow Equivariance',
+          'Xiong et al.', 'ICCV 2021', 'FlowE', ('pair',), 'ready', 'classics', ('flow',)),
 )
 
 # %% ../nbs/29_catalog.ipynb #3d4b3ef8
@@ -338,20 +345,43 @@ def _tensors(path:Path) -> dict:
     except (SafetensorError, OSError) as e: raise ValueError(f'{path} cannot be read as safetensors: {e}') from None
 
 # %% ../nbs/29_catalog.ipynb #1b23c8eb
-_frames = {'image': 1, 'caption': 1, 'pair': 2, 'clip': 8}
+_frames = {'image': 1, 'caption': 1, 'clip': 8}
 
 def training_data(
-    name:str,                     # as `data.open_data` takes it
+    name:str,                     # as `data.open_data` or, for pairs, `data.open_pairs` takes it
     entry:Entry,                  # the method's row
     config,                       # its settings: size; canvas and pictures where it has them
 ):                                # dataset
     "Data in the shape that a method eats; kept in memory where they fit into a gigabyte"
-    canvas = getattr(config, 'canvas', 2 * config.size)
-    if name.split(':')[0] == 'world':
-        length = getattr(config, 'pictures', 4096)
-        return open_data(name, size=canvas, frames=_frames[entry.eats[0]], length=length, truth=False)
+    canvas, length = getattr(config, 'canvas', 2 * config.size if isinstance(config.size, int) else config.size), getattr(config, 'pictures', 4096)
+    if 'pair' in entry.eats: return _pairs(name, entry, config, canvas, length)
+    if name.split(':')[0] == 'world': return open_data(name, size=canvas, frames=_frames[entry.eats[0]], length=length, truth=False)
     data = open_data(name, size=canvas)
     return open_data(name, size=canvas, cache=True) if 3 * len(data) * canvas**2 < 2**30 else data
+
+def flow_source(
+    name:str,                     # 'dis', 'raft', 'still', or what `load` takes: weights with a `flow(a, b)`
+):                                # function of two (B,3,H,W) → (B,2,H,W) pixels
+    "Who says how pixels move; ValueError where it cannot be had"
+    if name in ('dis', 'still'): return dict(dis=dis, still=still)[name]
+    if name in ('raft', 'raft_small', 'raft_large'): return raft('raft_small' if name == 'raft' else name)
+    method = load(name)
+    if not hasattr(method, 'flow'): raise ValueError(f"'{name}' has no flow: ask dis, raft, still, or weights of MC-JEPA")
+    return lambda a, b: method.flow(*(x.float() / 255 if x.dtype == torch.uint8 else x for x in (a, b)))
+
+def _pairs(name:str, entry:Entry, config, canvas, length:int):
+    "Pairs; with the true flow or a source's where the method needs it, with single images where it eats these too"
+    drawn, source = all(part.startswith('world') for part in name.split('+')), getattr(config, 'flow', 'truth')
+    kw = dict(size=canvas, stride=getattr(config, 'stride', 1), **(dict(length=length) if drawn else {}))
+    if 'flow' not in entry.needs:
+        pairs = open_pairs(name, **kw, **(dict(truth=False) if drawn else {}))
+        return Streams(pairs, _singles(config, canvas, length), config.many) if drawn and 'image' in entry.eats and config.content else pairs
+    if source == 'truth' and drawn and '+' not in name: return open_pairs(name, **kw)
+    return WithFlow(open_pairs(name, **kw, **(dict(truth=False) if drawn else {})), flow_source('dis' if source == 'truth' else source))
+
+def _singles(config, canvas, length:int):
+    "The single images that go with pairs of the world"
+    return open_data(f'world:{config.content_kind}:{config.level}', size=canvas, frames=1, length=length * config.many, truth=False)
 
 # %% ../nbs/29_catalog.ipynb #03f37859
 class _Stop:

@@ -877,17 +877,17 @@ def open_data(
 
 # %% ../nbs/02_data.ipynb #8202e742
 def open_pairs(
-    name_or_path, # as for `open_data`; several joined by '+', each with '*N' for N repetitions
+    name_or_path, # as for `open_data`; several joined by '+', each with '@N' for its own stride and '*N' for N repetitions
     size=None,    # canvas: S or (height, width)
     stride:int=1, # film frames, or the world's time, from the one to the other
     **kw,         # handed on to the dataset
 ):
     "A dataset of frame pairs (2,3,H,W); ValueError where a source has no second frame"
     name = os.fspath(name_or_path)
-    if '+' in name or re.search(r'\*\d+$', name):
-        parts = [part.partition('*') for part in name.split('+')]
-        sets = [open_pairs(part, size, stride, **kw) for part, _, _ in parts]
-        return Repeated(sets, [int(n or 1) for _, _, n in parts])
+    if '+' in name or re.search(r'[*@]\d+$', name):
+        parts = [re.fullmatch(r'(.*?)(?:@(\d+))?(?:\*(\d+))?', part).groups() for part in name.split('+')]
+        sets = [open_pairs(part, size, int(own or stride), **kw) for part, own, _ in parts]
+        return Repeated(sets, [int(n or 1) for *_, n in parts])
     first = name.partition(':')[0]
     if first == 'world': return world_data(name, size=size or 64, frames=2, stride=stride, **kw)
     if first == 'camvid': kw['pairs'] = True

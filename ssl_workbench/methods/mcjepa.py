@@ -43,7 +43,7 @@ class Config:
     match:str = 'instance'        # what is normalised before features are compared: 'instance', 'channel' or 'none'
     context:bool = False          # a dilated network refines the last flow
     clip:float = 128.             # largest flow in pixels of the picture; 0: no bound
-    hidden:int = 256              # width inside the expander
+    expand:int = 256              # width inside the expander
     out_dim:int = 256             # width of the embeddings
     content:bool = True           # learn from single images; False: M-JEPA
     flow_loss:bool = True         # learn from pairs; False: VICReg
@@ -65,6 +65,7 @@ class Config:
     flow_levels:tuple = (1., 1., 1., 1., .1, .01)          # of these, level by level
     variance:tuple = (.01, .01, .01, .01, .001, .0001)     # level by level
     covariance:tuple = (.04, .04, .001, 0., 0., 0.)        # likewise
+    hidden:float = .1             # what a pixel that seems hidden still counts; 0: nothing (as the paper), and a run may end by hiding everything
     alpha1:float = .01            # visible: error allowed a squared length of motion
     alpha2:float = .5             # visible: error allowed anyway, squared pixels
     invariance:float = 25.        # content: views alike
@@ -94,14 +95,14 @@ class Config:
 
 cpu = Config()
 gpu = replace(cpu, canvas=192, pair_size=(128, 128), dims=(64, 96, 160, 256), depths=(2, 2, 4, 2), stem=(32, 64), levels=6, radius=4,
-              filters=(96, 96, 64, 48), context=True, hidden=1024, out_dim=1024, colour=1., scale=(.08, 1.), level=3, steps=12000, batch=32, many=8)
+              filters=(96, 96, 64, 48), context=True, expand=1024, out_dim=1024, colour=1., scale=(.08, 1.), level=3, steps=12000, batch=32, many=8)
 paper = replace(gpu, size=224, canvas=832, pair_size=(384, 832),                        # appendix B, table 6: Sintel's
                 dims=(96, 192, 384, 768), depths=(3, 3, 9, 3), stem=(96, 96),           # ConvNeXt-T, appendix C
-                drop_path=.1, hidden=8192, out_dim=8192,                                # table 6
+                drop_path=.1, expand=8192, out_dim=8192,                                # table 6
                 filters=(128, 128, 96, 64, 32), factor=2,                               # table 3: C = 2, 8M weights; widths: PWC-Net's, ARFlow's
                 match='none', multiscale=0.,                                            # section 3.1 names neither
                 l1=.15, l2=0., ssim=.85, structure=0.,                                  # eq. 3; ARFlow's mixture, since the weights are not given
-                alpha=.1, clip=128., flow_start=.1, smooth=75., cycle=.2,               # table 6
+                hidden=0., alpha=.1, clip=128., flow_start=.1, smooth=75., cycle=.2,               # table 6
                 regression=1., vc_warmup=.01, flow_lr=1/3,                              # eq. 7, table 11, appendix A
                 steps=333600, batch=8, many=48, lr=3e-4, lr_end=3e-8, warmup=.1, grad_clip=0., weight_decay=1e-6)  # table 6: 100 epochs of ImageNet in batches of 384
 presets = dict(cpu=cpu, gpu=gpu, paper=paper)
@@ -260,7 +261,7 @@ class MCJEPA(nn.Module):
         if not (c.content or c.flow_loss): raise ValueError('without content and without flow there is nothing to learn')
         self.encoder = Pyramid(c.dims, c.depths, c.stem, c.kernels, c.drop_path)
         if c.flow_loss: self.flownet = FlowNet(c, self.encoder.dims)
-        if c.content: self.expander = expander(c.dims[-1], c.hidden, c.out_dim)
+        if c.content: self.expander = expander(c.dims[-1], c.expand, c.out_dim)
         self.patch, self.t = self.encoder.stride // 2, 1.
 
     def before_step(self,
@@ -294,7 +295,7 @@ class MCJEPA(nn.Module):
     def motion(self,
         x:torch.Tensor,           # (B,2,3,h,w) float 0–1
         estimate:bool=True,       # False: the features alone
-    ) -> dict:                    # frames, partners, levels, flows, visible, counts, rows, embedding
+    ) -> dict:                    # frames, levels, rows, embedding; flows, flow, weight, masks, counts
         "Both frames through the encoder, and the flow in both directions"
         frames = x.transpose(0, 1).flatten(0, 1)                                   # (2B,3,h,w): all first, then all second frames
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self._frozen()): levels = self.encoder(frames)
@@ -303,11 +304,18 @@ class MCJEPA(nn.Module):
         if not estimate: return out
         flows = self.flownet(levels, [swapped(v) for v in levels], frames.shape[-2:])
         full = resize_flow(flows[-1], frames.shape[-2:])
-        seen = in_frame(full.detach())
-        if self.t >= self.config.occlusion_start: seen &= visible(full.detach(), swapped(full).detach(), self.config.alpha1, self.config.alpha2)
-        masks = [F.interpolate(seen.float(), f.shape[-2:], mode='area') > .5 for f in flows]
-        counts = [core.all_sum(m.float().sum()) / core.world_size() for m in (*masks, seen)]
-        return dict(out, flows=flows, flow=full, visible=seen, masks=masks, counts=counts)
+        weight = self.weights(full.detach())
+        masks = [F.interpolate(weight, f.shape[-2:], mode='area') for f in flows]
+        counts = [core.all_sum(m.sum()) / core.world_size() for m in (*masks, weight)]
+        return dict(out, flows=flows, flow=full, weight=weight, masks=masks, counts=counts)
+
+    def weights(self,
+        flow:torch.Tensor,        # (2B,2,H,W), no gradient
+    ) -> torch.Tensor:            # (2B,1,H,W): 0 out of frame, `hidden` where occluded, else 1
+        "What each pixel counts in the flow terms"
+        c, inside = self.config, in_frame(flow).float()
+        if self.t < c.occlusion_start: return inside
+        return inside * (c.hidden + (1 - c.hidden) * visible(flow, swapped(flow), c.alpha1, c.alpha2))
 
     def contents(self,
         views:torch.Tensor,       # (N,2,3,S,S) float 0–1
@@ -343,7 +351,7 @@ class MCJEPA(nn.Module):
         c, frames, flows, weights = self.config, out['frames'], out['flows'], self.config.flow_levels
         partners, backs = swapped(frames), [swapped(f) for f in flows]
         d = dict(l1=c.l1, l2=c.l2, ssim=c.ssim, structure=c.structure, radius=c.window)
-        rec = losses.masked_mean(losses.difference(frames, warp(partners, out['flow']), **d), out['visible'], out['counts'][-1])
+        rec = losses.masked_mean(losses.difference(frames, warp(partners, out['flow']), **d), out['weight'], out['counts'][-1])
         smooth = losses.smoothness(flows[-1] / min(flows[-1].shape[-2:]), self.small(frames, flows[-1]), c.edge)
         for flow, mask, count in zip(flows[:-1], out['masks'], out['counts']):
             if not c.multiscale or min(flow.shape[-2:]) < 4: continue
