@@ -16,7 +16,7 @@ needs = pytest.mark.parametrize('name', READY)
 def batch(n=4, size=64, seed=0):
     "Images of the world as a learner hands them over"
     made = world.batch(torch.arange(n), device='cpu', kind='scene', level=0, size=(size, size), frames=2)
-    return {'frames': made['frames'], 'aspect': torch.ones(n), 'seed': draw_seeds(seed, range(n))}
+    return {**{k: made[k] for k in ('frames', 'flow', 'flow_back')}, 'aspect': torch.ones(n), 'seed': draw_seeds(seed, range(n))}
 
 
 def made(name, seed=0):
