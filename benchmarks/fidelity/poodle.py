@@ -1,6 +1,7 @@
 """Our PooDLe beside the authors' public code, on shared weights and inputs.
 
-    git clone https://github.com/agentic-learning-ai-lab/poodle PATH      (its branch with src/)
+    git clone https://github.com/agentic-learning-ai-lab/poodle PATH
+    git -C PATH checkout 7518934e1a7824c70acf4088f2f19f89c14acb1b         (the branch `html` holds the project's page alone)
     python -m benchmarks.fidelity.poodle --public PATH
 
 Their class runs as it is, its forward pass too. Stand-ins: the flow network gives the world's exact flow, kornia is not
