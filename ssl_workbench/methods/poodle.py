@@ -85,6 +85,8 @@ class Config:
     pictures:int = 768            # drawn pairs it trains on by default
     kind:str = 'drive'            # of world it trains on by default
     level:int = 1                 # likewise
+    stride:int = 1                # Δt: time of the world, or frames of a film, between the two
+    flow:str = 'truth'            # where flow comes from by default: the world's 'truth', 'dis', 'raft', 'still', or weights with a `flow`
 
     def __post_init__(self):
         for name, allowed in (('net', NETS), ('decoder', DECODERS), ('loss_size', ('features', 'input'))):
@@ -110,7 +112,7 @@ class Config:
 
 # %% ../../nbs/methods/23_poodle.ipynb #35275cad
 TABLE4 = {1: dict(pooled=False, decoder='none'), 2: dict(decoder='none'), 3: dict(decoder='top-down'), 4: dict(decoder='lateral'),
-          5: dict(pooled=False), 6: {}, 7: {}}  # 6 is 7 with flow that was learnt without labels
+          5: dict(pooled=False), 6: dict(flow='mcjepa'), 7: {}}  # 6: flow that was learnt without labels, the paper's by UFlow
 
 cpu = Config()
 gpu = replace(cpu, size=128, canvas=192, channels=(32, 64, 128, 256), hidden=1024, out_dim=128, subcrops=6, sub_size=64, colour=1., level=2, loss_size='input',
