@@ -4,16 +4,20 @@
 
 # %% auto #0
 __all__ = ['RANDOM', 'model', 'TIMM', 'LARGEST', 'BLUE', 'GREEN', 'RED', 'SIGNS', 'BREAKS', 'ACCENT', 'GREY', 'CSS', 'CARDS',
-           'HERO', 'METERS', 'NEW', 'LEGEND', 'DARK', 'TABS', 'run_folders', 'choices', 'untrained', 'Shelf', 'encoder',
-           'told', 'world_pictures', 'example_files', 'example_clip', 'scores_of', 'also_wins', 'most_suspected',
-           'scored', 'verdict', 'toggled', 'clicked_cell', 'marked', 'puzzle', 'piece', 'cut', 'true_cells', 'answered',
-           'rivals', 'Run', 'paced', 'Runs', 'theme', 'logo', 'img', 'learns_from', 'method_cards', 'figures',
-           'world_figures', 'card_picture', 'app_card', 'pair', 'below', 'six_pictures', 'curves_of', 'frames_of',
-           'watch', 'halt', 'unlearnt', 'shown_of', 'begin', 'quietly', 'picker', 'first_picture', 'home_tab',
-           'slots_tab', 'wire_wins', 'attention_tab', 'train_tab', 'begun', 'said', 'answer_picture', 'table_of',
-           'game_parts', 'misplaced_tab', 'heading', 'warned', 'wire_game', 'wire_marks', 'wire_next', 'columns',
-           'caption', 'rival_label', 'located_all', 'given_piece', 'locate_tab', 'locate_parts', 'wire_piece', 'header',
-           'build', 'all_tabs', 'launch', 'shell', 'offline']
+           'HERO', 'METERS', 'NEW', 'LEGEND', 'LONGEST', 'SHAPES', 'COLUMNS', 'HIDDEN', 'PLACES', 'DARK', 'TABS',
+           'run_folders', 'choices', 'untrained', 'Shelf', 'encoder', 'told', 'world_pictures', 'example_files',
+           'example_clip', 'scores_of', 'also_wins', 'most_suspected', 'scored', 'verdict', 'toggled', 'clicked_cell',
+           'marked', 'puzzle', 'piece', 'cut', 'true_cells', 'answered', 'rivals', 'Run', 'paced', 'Runs', 'theme',
+           'logo', 'img', 'learns_from', 'method_cards', 'figures', 'world_figures', 'card_picture', 'app_card', 'pair',
+           'below', 'six_pictures', 'curves_of', 'frames_of', 'watch', 'halt', 'unlearnt', 'shown_of', 'begin',
+           'quietly', 'picker', 'first_picture', 'home_tab', 'slots_tab', 'wire_wins', 'attention_tab', 'train_tab',
+           'begun', 'said', 'answer_picture', 'table_of', 'game_parts', 'misplaced_tab', 'heading', 'warned',
+           'wire_game', 'wire_marks', 'wire_next', 'columns', 'caption', 'rival_label', 'located_all', 'given_piece',
+           'locate_tab', 'locate_parts', 'wire_piece', 'fitted', 'paired', 'world_pair', 'clip_frames', 'clip_pair',
+           'example_pair', 'Once', 'raft_here', 'flow_by', 'trained_flows', 'flows_of', 'backward', 'top_speed',
+           'scores', 'end_points', 'wheel_key', 'hidden_in', 'hidden_said', 'errors_top', 'score_table', 'frames_from',
+           'flow_inputs', 'flow_parts', 'flow_detail', 'column_of', 'detail_of', 'pushed', 'flow_said', 'flow_tab',
+           'wire_flow', 'drawn_flow', 'header', 'build', 'all_tabs', 'launch', 'shell', 'offline']
 
 # %% ../nbs/32_hub.ipynb #5bc8bb99
 import os
@@ -34,17 +38,20 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from PIL import ImageDraw
 
 from . import catalog as shelf
-from .geometry import crop_matrix, index_match, resample
+from .geometry import crop_matrix, in_frame, index_match, resample, visible
 from .learner import Diverged, Learner, newest_checkpoint, record
 from .methods.dilemma import auroc, draw_suspected, mismatch_panel, square
 from .methods.loca import SEEN, locate_panel
 from .nets import timm_vit
-from .panels import (Memory, asked, attention_panel, cell, clip_panel, digest, displayed, likeness_panel,
+from .panels import (CLIP_FRAMES, Memory, asked, attention_panel, cell, clip_panel, digest, displayed, likeness_panel,
                                   picture_input, picture_output, read_input, refused, retrieved, sheet_panel, slot_panel, spotlit, wire)
-from .show import boxes_on, colours, curves_plotly, flow_colours, heat, overlay, pixels, to_image, upscale
+from .probes import epe, photometric
+from .show import (arrows, boxes_on, colours, curves_plotly, error_map, flow_colours, flow_wheel, heat, moved, overlay, paint, pixels,
+                                to_image, upscale)
 from .world import World, batch as world_batch
 
 # %% ../nbs/32_hub.ipynb #9060a97b
@@ -454,6 +461,20 @@ footer {display: none !important}
 #top .brand svg {width: 36px; height: 36px; flex: none; border-radius: 9px}
 #top .brand b {font-size: 19px; letter-spacing: -.01em; display: block; line-height: 1.15}
 #top .brand span {color: var(--body-text-color-subdued); font-size: 13px}
+.key {display: flex; flex-wrap: wrap; gap: 10px 28px; align-items: center; margin: 2px 0 8px}
+.key figure {margin: 0; display: flex; gap: 12px; align-items: center}
+.key figcaption {font-size: 13.5px; line-height: 1.45; color: var(--body-text-color-subdued); max-width: 46ch}
+.key .wheel img {width: 84px; height: 84px; border-radius: 50%; flex: none; margin: 0}
+.key .bar {display: block; width: 240px}
+.key .bar img {width: 100%; border-radius: 4px; display: block; margin: 0}
+.key .bar figcaption {display: flex; justify-content: space-between; padding-top: 2px}
+.two {gap: 10px; flex-wrap: nowrap}
+.four .figure + .figure {margin-top: 6px}
+.scores {overflow-x: auto; margin: 10px 0 4px}
+.scores table {border-collapse: collapse; font-size: 14px; min-width: 380px; margin: 0}
+.scores th, .scores td {padding: 6px 14px; border: 0; border-bottom: 1px solid var(--block-border-color); text-align: right; font-variant-numeric: tabular-nums; font-weight: 400}
+.scores thead th {color: var(--body-text-color-subdued); font-size: 12.5px; vertical-align: bottom}
+.scores th[scope=row] {text-align: left; font-weight: 700}
 #mode {flex: 0 0 auto !important; width: auto; min-width: 0 !important; min-height: 36px; margin-left: auto; padding: 6px 14px}
 #hero {align-items: center; gap: 36px; padding: 26px 0 8px}
 .hero h1 {font-size: clamp(28px, 4.2vw, 43px); line-height: 1.1; letter-spacing: -.025em; font-weight: 700; margin: 0 0 14px}
@@ -1072,6 +1093,398 @@ def wire_piece(
     for figure in clickable:
         figure.select(refused(click), [figure, *inputs, *knobs], [*knobs[1:3], *outs], show_progress='minimal', api_visibility='private')
 
+# %% ../nbs/32_hub.ipynb #b0d6731b
+LONGEST = 448                     # pixels of a frame's longer side
+SHAPES = dict(scene=(192, 256), drive=(160, 320), bounce=(192, 256))
+
+def fitted(
+    image:torch.Tensor,           # uint8 (3,H,W)
+) -> torch.Tensor:                # uint8 (3,H',W'), longer side at most LONGEST
+    "The picture, shrunk where it is large; ValueError where it is too small to move in"
+    h, w = image.shape[1:]
+    if min(h, w) < 16: raise ValueError(f'A frame of {w} × {h} pixels is too small: flow needs 16 a side.')
+    return pixels(image) if max(h, w) <= LONGEST else displayed(image, LONGEST)
+
+def paired(
+    a:torch.Tensor,               # uint8 (3,H,W)
+    b:torch.Tensor,               # uint8 (3,H2,W2)
+) -> dict:                        # frames uint8 (2,3,H',W'), truth None, back None, said: how they were fitted
+    "Two pictures at one size; ValueError where they are not of one shape"
+    (h, w), (h2, w2) = a.shape[1:], b.shape[1:]
+    if not .95 < (w * h2) / (h * w2) < 1.05:
+        raise ValueError(f'The pictures differ in shape, {w} × {h} and {w2} × {h2} pixels: take two of one camera, held the same way.')
+    a, both = fitted(a), h2 == h and w2 == w
+    b = pixels(F.interpolate(b[None].float() / 255, a.shape[1:], mode='bilinear', antialias=True)[0]) if b.shape != a.shape else pixels(b)
+    said = f'{a.shape[2]} × {a.shape[1]} pixels' + (f', shrunk from {w} × {h}' if a.shape[2] != w else '') + ('' if both else f'; B, {w2} × {h2}, is brought to the size of A')
+    return dict(frames=torch.stack([a, b]), truth=None, back=None, said=said)
+
+@lru_cache(maxsize=16)
+def world_pair(
+    kind:str,                     # 'scene', 'drive' or 'bounce'
+    number:int,                   # which
+    apart:int,                    # the world's time between the frames
+) -> dict:                        # frames uint8 (2,3,H,W), truth and back (2,H,W), visible (H,W) bool, said
+    "Two moments of the world with the exact flow between them"
+    v = world_batch([80_000 + number], kind=kind, level=2, size=SHAPES[kind], frames=2, stride=apart)
+    h, w = SHAPES[kind]
+    return dict(frames=v['frames'][0], truth=v['flow'][0, 0], back=v['flow_back'][0, 0], visible=v['visible'][0, 0, 0], said=f'{w} × {h} pixels, drawn')
+
+# %% ../nbs/32_hub.ipynb #5127e12c
+@lru_cache(maxsize=8)
+def clip_frames(
+    path:str,                     # of an uploaded clip
+) -> tuple:                       # uint8 (T,3,H,W), (h,w) of the file
+    "At most CLIP_FRAMES frames of a clip, fitted; ValueError where there are not two"
+    from ssl_workbench.data import read_video
+    first = read_video(path, 1)[0]
+    frames = read_video(path, CLIP_FRAMES, size=tuple(fitted(first).shape[1:]))
+    if len(frames) < 2: raise ValueError(f'{Path(path).name} holds one frame only: motion needs two.')
+    return frames, tuple(first.shape[1:])
+
+def clip_pair(
+    path:str,                     # of an uploaded clip
+    moment:float,                 # of the first frame, 0-1
+    apart:int,                    # frames between the two
+) -> dict:                        # as `paired`
+    "Two frames of a clip"
+    frames, (h, w) = clip_frames(path)
+    apart = min(int(apart), len(frames) - 1)
+    first = round(moment * (len(frames) - 1 - apart))
+    small = f'{frames.shape[3]} × {frames.shape[2]} pixels' + (f', shrunk from {w} × {h}' if frames.shape[3] != w else '')
+    return dict(frames=frames[[first, first + apart]], truth=None, back=None, said=f'frames {first + 1} and {first + apart + 1} of {len(frames)}, {small}')
+
+@lru_cache(maxsize=1)
+def example_pair() -> list:       # of two paths
+    "Two moments of the world as files"
+    frames = world_batch([90_011], kind='scene', level=1, size=(240, 320), frames=2, stride=4, truth=False)['frames'][0]
+    files = [str(Path(example_files()[0]).with_name(f'moment-{k}.png')) for k in 'ab']
+    for file, frame in zip(files, frames): to_image(frame).save(file)
+    return files
+
+# %% ../nbs/32_hub.ipynb #dea1d747
+class Once:
+    "Something that may take long or fail: asked for once, in the background, with what it said remembered"
+    def __init__(self, make, waiting:str, patience:float=4.):
+        self.make, self.waiting, self.patience, self.thread, self.made, self.fault, self.lock = make, waiting, patience, None, None, None, threading.Lock()
+
+    def _ask(self) -> None:
+        "What the background does"
+        try: self.made = self.make()
+        except Exception as e: self.fault = str(e) or type(e).__name__
+
+    def __call__(self):
+        "The thing; ValueError with its refusal, or that it is still awaited"
+        with self.lock:
+            if self.thread is None:
+                self.thread = threading.Thread(target=self._ask, daemon=True)
+                self.thread.start()
+        self.thread.join(self.patience)
+        if self.made is None: raise ValueError(self.fault or self.waiting)
+        return self.made
+
+def raft_here():                  # a flow source
+    "RAFT where its weights are on this machine or may be fetched; ValueError otherwise"
+    from torchvision.models import get_model_weights
+    file = Path(torch.hub.get_dir())/'checkpoints'/Path(get_model_weights('raft_small').DEFAULT.url).name
+    if not file.exists() and os.environ.get('HF_HUB_OFFLINE') == '1':
+        raise ValueError('RAFT is left out: its weights are not on this machine, and the page was started without `--online`.')
+    try: return shelf.flow_source('raft')
+    except ValueError as e: raise ValueError(f'RAFT is left out: {e}.') from None
+
+_raft = Once(raft_here, 'RAFT is left out for now: its weights are still on their way.')
+_flows = Memory(64)
+
+def flow_by(
+    name:str,                     # 'dis', 'raft', 'still', or weights with a flow
+    a:torch.Tensor,               # uint8 (3,H,W)
+    b:torch.Tensor,               # uint8 (3,H,W)
+) -> torch.Tensor:                # (2,H,W) pixels
+    "The flow from a to b, remembered; ValueError where the source cannot be had"
+    def made():
+        source = _raft() if name == 'raft' else shelf.flow_source(name) if name in ('dis', 'still') else model(name).flow
+        bytes_or_floats = (a, b) if name in ('dis', 'still', 'raft') else (a.float() / 255, b.float() / 255)
+        with torch.no_grad(): return source(*(x[None] for x in bytes_or_floats))[0].float().cpu()
+    return _flows.get(digest([name, a, b]), made)
+
+def trained_flows() -> list:      # of names
+    "The weights that have learnt flow: bundled, or of a run of this folder"
+    return [name for name in choices('flow') if not name.endswith(RANDOM)]
+
+# %% ../nbs/32_hub.ipynb #5f39fe2e
+COLUMNS = ('MC-JEPA', 'DIS', 'RAFT', 'truth')
+
+def flows_of(
+    pair:dict,                    # of `paired`, `world_pair` or `clip_pair`
+    weights:str='',               # that have a flow; '': none
+) -> tuple:                       # name of COLUMNS → flow (2,H,W), sentences about those that are missing
+    "What every source says about the pair"
+    found, missing = {}, []
+    for name, source in zip(COLUMNS, (weights, 'dis', 'raft')):
+        try:
+            if source: found[name] = flow_by(source, *pair['frames'])
+        except ValueError as e: missing.append(str(e))
+    if pair['truth'] is not None: found['truth'] = pair['truth']
+    return found, missing
+
+def backward(
+    pair:dict,                    # as for `flows_of`
+    name:str,                     # of COLUMNS
+    weights:str='',               # as for `flows_of`
+) -> torch.Tensor:                # (2,H,W)
+    "The flow from B to A of the same source"
+    if name == 'truth': return pair['back']
+    return flow_by(dict(DIS='dis', RAFT='raft').get(name, weights), *pair['frames'].flip(0))
+
+def top_speed(
+    flows:dict,                   # of `flows_of`
+) -> float:                       # pixels
+    "The speed of full colour for all of them: nearly the fastest of the truth, else of whoever sees fastest"
+    of = [flows['truth']] if 'truth' in flows else list(flows.values())
+    return max([1., *(float(f.norm(dim=0).quantile(.99)) for f in of)])
+
+def scores(
+    pair:dict,                    # as for `flows_of`
+    flows:dict,                   # of `flows_of`
+) -> list:                        # of dicts: name, warped, unwarped and, where the truth is known, epe, seen, hidden
+    "End-point error and photometric error of every source, and of nothing moving"
+    a, b = pair['frames'][:1], pair['frames'][1:]
+    rows = []
+    for name, flow in (flows | dict(still=torch.zeros_like(next(iter(flows.values()))))).items():
+        row = dict(name=name, **photometric(a, b, flow[None]))
+        if pair['truth'] is not None: row |= dict(zip(('epe', 'seen', 'hidden'), end_points(pair, flow)))
+        rows.append(row)
+    return rows
+
+def end_points(
+    pair:dict,                    # of `world_pair`
+    flow:torch.Tensor,            # (2,H,W)
+) -> list:                        # mean error in pixels: everywhere, of what B shows too, of what it hides
+    "How far the arrows' ends lie from the true ones"
+    masks = torch.ones_like(pair['visible']), pair['visible'], ~pair['visible']
+    return [epe(flow[None], pair['truth'][None], m[None]) if m.any() else float('nan') for m in masks]
+
+# %% ../nbs/32_hub.ipynb #fd9caafb
+def wheel_key(
+    top:float,                    # pixels a step of full colour
+    error:float|None,             # pixels of the brightest error; None: no truth, no errors
+) -> str:                         # HTML
+    "The legend of the colours: the wheel, and the scale of the errors"
+    bar = ''
+    if error: bar = (f'<figure class="bar">{img(paint(torch.linspace(0, 1, 240)[None].expand(14, -1), "magma"), "scale of the errors")}<figcaption><span>0</span>'
+                     f'<span>off by {error:.2g} px or more</span></figcaption></figure>')
+    return (f'<div class="key"><figure class="wheel">{img(flow_wheel(112), "colour wheel: hue is the direction, saturation the speed")}<figcaption>Hue is the direction, '
+            f'as the wheel’s arrows point. White stands still; at the rim {top:.3g} pixels or more. One scale for all.</figcaption></figure>{bar}</div>')
+
+def hidden_in(
+    forward:torch.Tensor,         # (2,H,W) A → B
+    back:torch.Tensor,            # (2,H,W) B → A
+) -> torch.Tensor:                # (H,W) int64: 0 seen in B, 1 covered, 2 gone out of the frame
+    "What becomes of each pixel of A"
+    inside = in_frame(forward[None])[0, 0]
+    return torch.where(inside, (~visible(forward[None], back[None])[0, 0]).long(), 2)
+
+HIDDEN = torch.tensor([[213, 94, 0], [0, 114, 178]], dtype=torch.uint8)
+
+def hidden_said(
+    labels:torch.Tensor,          # (H,W) of `hidden_in`
+    pair:dict,                    # as for `flows_of`
+) -> str:                         # Markdown
+    "How much is hidden, and how far that agrees with the truth"
+    part = [float((labels == k).float().mean()) for k in (1, 2)]
+    said = f'Where forth and back do not lead home: **orange**, {part[0]:.0%} of A, is covered in B; **blue**, {part[1]:.0%}, has left the frame.'
+    if pair['truth'] is None: return said
+    lost, true = labels > 0, ~pair['visible']
+    both, either = int((lost & true).sum()), int((lost | true).sum())
+    return said + (f' With the true mask it shares {both / either:.0%} of what either marks.' if either else ' The truth hides nothing either.')
+
+def errors_top(
+    pair:dict,                    # as for `flows_of`
+    flows:dict,                   # of `flows_of`
+) -> float|None:                  # pixels
+    "The error of the brightest colour, one for all; None without truth"
+    if pair['truth'] is None: return None
+    return max([1., *(float((f - pair['truth']).norm(dim=0).quantile(.98)) for n, f in flows.items() if n != 'truth')])
+
+def score_table(
+    rows:list,                    # of `scores`
+) -> str:                         # HTML
+    "The errors as a small table"
+    known, dash = 'epe' in rows[0], lambda x: '–' if x != x else f'{x:.2f}'
+    heads = ['', *(['end-point error, px', 'of what B shows', 'of what B hides'] if known else []), 'colour error, not moved', 'moved back']
+    names = dict(still='nothing moves', truth='truth')
+    lines = ''
+    for r in rows:
+        cells = [*(dash(r[k]) for k in ('epe', 'seen', 'hidden') if known), *(f'{100 * r[k]:.1f} %' for k in ('unwarped', 'warped'))]
+        lines += f'<tr><th scope="row">{names.get(r["name"], r["name"])}</th>' + ''.join(f'<td>{c}</td>' for c in cells) + '</tr>'
+    return f'<div class="scores"><table><thead><tr>{"".join(f"<th>{h}</th>" for h in heads)}</tr></thead><tbody>{lines}</tbody></table></div>'
+
+# %% ../nbs/32_hub.ipynb #32f9627b
+PLACES = ('The drawn world', 'Two pictures', 'A clip')
+
+def frames_from(
+    where:str,                    # one of PLACES
+    kind:str, number:int, apart:int,  # as for `world_pair`
+    first, second,                # paths of two pictures; both None: the example
+    clip,                         # path; None: the example
+    moment:float, distance:int,   # as for `clip_pair`
+) -> dict|None:                   # a pair; None while one picture is wanted still
+    "The two frames that a visitor asks for"
+    if where == PLACES[0]: return world_pair(kind, int(number), int(apart))
+    if where == PLACES[2]: return clip_pair(clip or example_clip(), moment, int(distance))
+    if (first is None) != (second is None): return None
+    return paired(*(read_input('image', p) for p in ((first, second) if first else example_pair())))
+
+def flow_inputs() -> dict:        # components by name
+    "Where the two frames come from"
+    p = {}
+    p['where'] = gr.Radio(list(PLACES), value=PLACES[0], label='Frames from')
+    with gr.Column(min_width=200) as p['of world']:
+        p['kind'] = gr.Radio([('scene', 'scene'), ('driving', 'drive'), ('bouncing balls', 'bounce')], value='scene', label='World')
+        p['number'] = gr.Slider(1, 99, 3, step=1, label='Number', info='Another number, another video.')
+        p['apart'] = gr.Slider(1, 8, 3, step=1, label='Time apart', info='Frames of the video from A to B.')
+    with gr.Column(min_width=200, visible=False) as p['of pictures']:
+        with gr.Row(): p['first'], p['second'] = picture_input('A', height=190, elem_id='flow-a'), picture_input('B, a moment later', height=190, elem_id='flow-b')
+        gr.Examples([example_pair()], [p['first'], p['second']])
+    with gr.Column(min_width=200, visible=False) as p['of clip']:
+        p['clip'] = gr.Video(label='Drop your clip here', height=230, elem_id='flow-clip')
+        gr.Examples([example_clip()], p['clip'])
+        p['moment'] = gr.Slider(0, 1, .3, step=.02, label='Moment', info='Of frame A: 0 is the first of the clip.')
+        p['distance'] = gr.Slider(1, 12, 2, step=1, label='Frames apart')
+    p['where'].input(lambda where: [gr.update(visible=where == name) for name in PLACES], p['where'], [p['of world'], p['of pictures'], p['of clip']],
+                     queue=False, show_progress='hidden', api_visibility='private')
+    return p
+
+def flow_parts() -> dict:         # components by name
+    "All of the tab: frames, the sources side by side, and what one of them says in detail"
+    with gr.Row(elem_classes='game-play'):
+        with gr.Column(min_width=280): p = flow_inputs()
+        with gr.Column(min_width=280):
+            with gr.Row(elem_classes='two'):
+                for k in 'AB':
+                    with gr.Column(min_width=130): p[k] = picture_output(f'Frame {k}', elem_id=f'flow-frame-{k.lower()}')
+            p['said'] = gr.Markdown(elem_classes='caption', elem_id='flow-said')
+    gr.HTML('<div class="page"><h2>Who says what</h2></div>', padding=False)
+    p['key'] = gr.HTML(padding=False)
+    with gr.Row(elem_classes='three four'):
+        for name in COLUMNS:
+            with gr.Column(min_width=220, visible=name in ('DIS', 'truth')) as p['column ' + name]:
+                p['flow ' + name], p['error ' + name] = picture_output(f'Flow: {name}'), picture_output(f'Error: {name}')
+                p['caption ' + name] = gr.Markdown(elem_classes='caption')
+    p['table'] = gr.HTML(padding=False, elem_id='flow-table')
+    gr.Markdown('Colour error: how far the colours of A and B differ, before and after B is moved back along the arrows. It needs no truth, and is no truth: a flat wall fits anywhere.', elem_classes='caption')
+    return p | flow_detail()
+
+def flow_detail() -> dict:        # components by name
+    "One source in detail: A on its way to B, arrows, what is hidden"
+    gr.HTML('<div class="page"><h2>Follow it</h2></div>', padding=False)
+    p = dict(of=gr.Radio(['DIS', 'truth'], value='DIS', label='By the flow of', elem_id='flow-of'))
+    with gr.Row(elem_classes='three'):
+        with gr.Column(min_width=240):
+            p['moved'] = picture_output('A on its way to B', elem_id='flow-moved')
+            p['s'] = gr.Slider(0, 1, .5, step=.05, label='From A (0) to B (1)')
+            gr.Markdown('Every colour is A’s, pushed along its arrow. Grey is what A does not show.', elem_classes='caption')
+        with gr.Column(min_width=240):
+            p['arrows'] = picture_output('Arrows', elem_id='flow-arrows')
+            gr.Markdown('From where a pixel is in A to where it is in B, at their true length.', elem_classes='caption')
+        with gr.Column(min_width=240):
+            p['hidden'], p['hidden said'] = picture_output('Hidden in B', elem_id='flow-hidden'), gr.Markdown(elem_classes='caption')
+    return p
+
+# %% ../nbs/32_hub.ipynb #74b27179
+def column_of(
+    name:str,                     # of COLUMNS
+    pair:dict,                    # as for `flows_of`
+    flows:dict,                   # of `flows_of`
+    row:dict|None,                # of `scores`
+) -> list:                        # updates: column, flow, error, caption
+    "One source's pictures and line"
+    if name not in flows: return [gr.update(visible=False), None, None, '']
+    judged = pair['truth'] is not None and name != 'truth'
+    wrong = to_image(error_map(flows[name], pair['truth'], errors_top(pair, flows))) if judged else None
+    line = f"**{name}** · " + ('as it was drawn' if name == 'truth' else f"{row['epe']:.2f} pixels off on average" if judged else f"colours {100 * row['warped']:.1f} % apart, moved back")
+    return [gr.update(visible=True), to_image(flow_colours(flows[name], top_speed(flows))), gr.update(value=wrong, visible=judged), line]
+
+def detail_of(
+    pair:dict,                    # as for `flows_of`
+    name:str,                     # of COLUMNS
+    flow:torch.Tensor,            # (2,H,W)
+    weights:str,                  # as for `flows_of`
+) -> list:                        # pictures of arrows and hidden places, and a line
+    "Arrows and what is hidden, by one source"
+    a, labels = pair['frames'][0], hidden_in(flow, backward(pair, name, weights))
+    step = max(8, a.shape[2] // 20)
+    return [to_image(arrows(a, flow, step, width=1.4, enlarge=2)), to_image(overlay(a, labels - 1, .6, HIDDEN)), hidden_said(labels, pair)]
+
+def pushed(
+    pair:dict,                    # as for `flows_of`
+    flow:torch.Tensor,            # (2,H,W)
+    s:float,                      # 0-1
+):                                # a PIL image
+    "A on its way to B"
+    return to_image(moved(*pair['frames'], flow, s))
+
+def flow_said(
+    pair:dict,                    # as for `flows_of`
+    missing:list,                 # sentences
+) -> str:                         # Markdown
+    "How the frames were fitted, and who is missing"
+    return ' '.join([f"A and B: {pair['said']}.", *missing])
+
+def flow_tab(
+    page,                         # the Blocks
+    opened,                       # event of the tab being opened
+) -> None:
+    "Two frames, and where every pixel goes by MC-JEPA, DIS, RAFT and the truth"
+    heading('Where does everything go?', 'Two frames, a moment apart. For each pixel of A: where is it in B? MC-JEPA learnt to answer from films alone; DIS is a recipe without learning. **Move the slider under “Follow it”** to push A towards B.')
+    if trained_flows(): pick = picker(page, what='flow')
+    else:
+        pick = gr.State('')
+        gr.Markdown('No trained MC-JEPA is bundled with this copy: DIS and the truth are shown.', elem_classes='untrained')
+    wire_flow(flow_parts(), pick, opened)
+
+def wire_flow(
+    p:dict,                       # of `flow_parts`
+    pick,                         # the weights' component
+    opened,                       # event of the tab being opened
+) -> None:
+    "Draws all anew when the frames change, and the pushed picture alone when the slider moves"
+    asks = [p['of'], p['s'], pick, *(p[k] for k in ('where', 'kind', 'number', 'apart', 'first', 'second', 'clip', 'moment', 'distance'))]
+    def look(of, s, weights, *where):
+        pair = frames_from(*where)
+        if pair is None: return {p['said']: 'One picture more: A and B are wanted.'}
+        flows, missing = flows_of(pair, weights)
+        if not flows: raise ValueError(missing[0])
+        of = of if of in flows else next(iter(flows))
+        return drawn_flow(p, pair, flows, missing, of, weights) | {p['moved']: pushed(pair, flows[of], s)}
+    def slide(of, s, weights, *where):
+        pair = frames_from(*where)
+        flows = flows_of(pair, weights)[0] if pair else {}
+        return pushed(pair, flows[of], s) if of in flows else gr.skip()
+    how = dict(trigger_mode='always_last', show_progress='hidden', api_visibility='private', concurrency_limit=2, concurrency_id='flow')
+    outs = [c for k, c in p.items() if k in ('A', 'B', 'said', 'key', 'table', 'of', 'moved', 'arrows', 'hidden', 'hidden said') or k.split(' ')[0] in ('column', 'flow', 'error', 'caption')]
+    events = [p['of'].input, p['where'].input, *([pick.change] if hasattr(pick, 'change') else []), *(p[k].change for k in ('first', 'second', 'clip')),
+              *(p[k].input for k in ('kind', 'number', 'apart', 'moment', 'distance'))]
+    for event in (opened, *events): event(refused(look), asks, outs, **how)
+    p['s'].input(refused(slide), asks, p['moved'], **how)
+
+def drawn_flow(
+    p:dict,                       # of `flow_parts`
+    pair:dict,                    # as for `flows_of`
+    flows:dict,                   # of `flows_of`
+    missing:list,                 # sentences
+    of:str,                       # name of COLUMNS that is looked at in detail
+    weights:str,                  # as for `flows_of`
+) -> dict:                        # component → what it shows
+    "All that stands on the tab but the pushed picture"
+    rows = scores(pair, flows)
+    row = {r['name']: r for r in rows}
+    shown = {p[k]: to_image(f) for k, f in zip('AB', pair['frames'])}
+    shown |= {p['said']: flow_said(pair, missing), p['key']: wheel_key(top_speed(flows), errors_top(pair, flows)), p['table']: score_table(rows)}
+    for name in COLUMNS:
+        shown |= {p[f'{part} {name}']: v for part, v in zip(('column', 'flow', 'error', 'caption'), column_of(name, pair, flows, row.get(name)))}
+    shown |= dict(zip((p['arrows'], p['hidden'], p['hidden said']), detail_of(pair, of, flows[of], weights)))
+    return shown | {p['of']: gr.update(choices=list(flows), value=of)}
+
 # %% ../nbs/32_hub.ipynb #9b0d28dd
 DARK = "() => {document.body.classList.toggle('dark')}"
 
@@ -1082,7 +1495,7 @@ def header() -> None:
         gr.Button('Light / dark', size='sm', elem_id='mode').click(None, js=DARK)
 
 TABS = dict(slots=('Slots', slots_tab), attention=('Attention', attention_tab), misplaced=('Misplaced', misplaced_tab),
-            locate=('Locate', locate_tab), train=('Train', train_tab))
+            locate=('Locate', locate_tab), flow=('Flow', flow_tab), train=('Train', train_tab))
 
 def build(
     only:str|None=None,           # a key of TABS: that part alone; default all, with a home page
