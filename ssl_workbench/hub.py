@@ -4,20 +4,24 @@
 
 # %% auto #0
 __all__ = ['RANDOM', 'model', 'TIMM', 'LARGEST', 'BLUE', 'GREEN', 'RED', 'SIGNS', 'BREAKS', 'ACCENT', 'GREY', 'CSS', 'CARDS',
-           'HERO', 'METERS', 'NEW', 'LEGEND', 'LONGEST', 'SHAPES', 'COLUMNS', 'HIDDEN', 'PLACES', 'DARK', 'TABS',
-           'run_folders', 'choices', 'untrained', 'Shelf', 'encoder', 'told', 'world_pictures', 'example_files',
-           'example_clip', 'scores_of', 'also_wins', 'most_suspected', 'scored', 'verdict', 'toggled', 'clicked_cell',
-           'marked', 'puzzle', 'piece', 'cut', 'true_cells', 'answered', 'rivals', 'Run', 'paced', 'Runs', 'theme',
-           'logo', 'img', 'learns_from', 'method_cards', 'figures', 'world_figures', 'card_picture', 'app_card', 'pair',
-           'below', 'six_pictures', 'curves_of', 'frames_of', 'watch', 'halt', 'unlearnt', 'shown_of', 'begin',
-           'quietly', 'picker', 'first_picture', 'home_tab', 'slots_tab', 'wire_wins', 'attention_tab', 'train_tab',
-           'begun', 'said', 'answer_picture', 'table_of', 'game_parts', 'misplaced_tab', 'heading', 'warned',
-           'wire_game', 'wire_marks', 'wire_next', 'columns', 'caption', 'rival_label', 'located_all', 'given_piece',
-           'locate_tab', 'locate_parts', 'wire_piece', 'fitted', 'paired', 'world_pair', 'clip_frames', 'clip_pair',
-           'example_pair', 'Once', 'raft_here', 'flow_by', 'trained_flows', 'flows_of', 'backward', 'top_speed',
-           'scores', 'end_points', 'wheel_key', 'hidden_in', 'hidden_said', 'errors_top', 'score_table', 'frames_from',
-           'flow_inputs', 'flow_parts', 'flow_detail', 'column_of', 'detail_of', 'pushed', 'flow_said', 'flow_tab',
-           'wire_flow', 'drawn_flow', 'header', 'build', 'all_tabs', 'launch', 'shell', 'offline']
+           'HERO', 'METERS', 'NEW', 'LEGEND', 'LONGEST', 'SHAPES', 'COLUMNS', 'HIDDEN', 'SEE', 'PLACES', 'pairs_panel',
+           'ROAD', 'SCENES', 'BESIDE', 'dense_net', 'readout', 'DARK', 'TABS', 'run_folders', 'choices', 'untrained',
+           'Shelf', 'encoder', 'told', 'world_pictures', 'example_files', 'example_clip', 'scores_of', 'also_wins',
+           'most_suspected', 'scored', 'verdict', 'toggled', 'clicked_cell', 'marked', 'puzzle', 'piece', 'cut',
+           'true_cells', 'answered', 'rivals', 'Run', 'paced', 'Runs', 'theme', 'logo', 'img', 'learns_from',
+           'method_cards', 'figures', 'world_figures', 'card_picture', 'app_card', 'pair', 'below', 'six_pictures',
+           'curves_of', 'frames_of', 'watch', 'halt', 'unlearnt', 'shown_of', 'begin', 'quietly', 'picker',
+           'first_picture', 'home_tab', 'slots_tab', 'wire_wins', 'attention_tab', 'train_tab', 'begun', 'said',
+           'answer_picture', 'table_of', 'game_parts', 'misplaced_tab', 'heading', 'warned', 'wire_game', 'wire_marks',
+           'wire_next', 'columns', 'caption', 'rival_label', 'located_all', 'given_piece', 'locate_tab', 'locate_parts',
+           'wire_piece', 'fitted', 'paired', 'world_pair', 'clip_frames', 'clip_pair', 'example_pair', 'Once',
+           'raft_here', 'flow_by', 'trained_flows', 'flows_of', 'backward', 'top_speed', 'scores', 'end_points',
+           'wheel_key', 'hidden_in', 'hidden_said', 'errors_top', 'score_table', 'frames_from', 'flow_inputs',
+           'flow_parts', 'flow_detail', 'column_of', 'detail_of', 'pushed', 'flow_said', 'flow_tab', 'wire_flow',
+           'drawn_flow', 'draw_pairs', 'road_clip', 'example_drive', 'dense_clip', 'dense_features', 'labelled_roads',
+           'three_colours', 'road_classes', 'read_classes', 'class_legend', 'agreement', 'poodle_tab', 'road_inputs',
+           'wire_dense', 'at', 'features_tab', 'smooth', 'classes_tab', 'painted', 'header', 'build', 'all_tabs',
+           'launch', 'shell', 'offline']
 
 # %% ../nbs/32_hub.ipynb #5bc8bb99
 import os
@@ -34,6 +38,7 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -46,13 +51,14 @@ from .geometry import crop_matrix, in_frame, index_match, resample, visible
 from .learner import Diverged, Learner, newest_checkpoint, record
 from .methods.dilemma import auroc, draw_suspected, mismatch_panel, square
 from .methods.loca import SEEN, locate_panel
+from .methods.poodle import numbered, subcrop_panel
 from .nets import timm_vit
 from .panels import (CLIP_FRAMES, Memory, asked, attention_panel, cell, clip_panel, digest, displayed, likeness_panel,
                                   picture_input, picture_output, read_input, refused, retrieved, sheet_panel, slot_panel, spotlit, wire)
-from .probes import epe, photometric
-from .show import (arrows, boxes_on, colours, curves_plotly, error_map, flow_colours, flow_wheel, heat, moved, overlay, paint, pixels,
+from .probes import class_fractions, confusion, epe, feature_maps, iou_scores, photometric, random_init, softmax_regression
+from .show import (arrows, boxes_on, colours, curves_plotly, error_map, flow_colours, flow_wheel, grid, heat, moved, overlay, paint, pixels,
                                 to_image, upscale)
-from .world import World, batch as world_batch
+from .world import World, batch as world_batch, classes as world_classes
 
 # %% ../nbs/32_hub.ipynb #9060a97b
 try: import gradio as gr
@@ -469,9 +475,16 @@ footer {display: none !important}
 .key .bar img {width: 100%; border-radius: 4px; display: block; margin: 0}
 .key .bar figcaption {display: flex; justify-content: space-between; padding-top: 2px}
 .two {gap: 10px; flex-wrap: nowrap}
-.four .figure + .figure {margin-top: 6px}
+.four > .column {max-width: 420px}
+.four .caption p {margin: 4px 0 0}
+#flow-frame-a::after, #flow-frame-b::after {position: absolute; left: 8px; top: 8px; background: rgba(16, 18, 22, .8); color: white; font-weight: 700; font-size: 13px; line-height: 1; padding: 5px 8px; border-radius: 7px; pointer-events: none; z-index: 2}
+#flow-frame-a::after {content: 'A'}
+#flow-frame-b::after {content: 'B'}
+.classes {display: flex; flex-wrap: wrap; gap: 6px 18px; font-size: 14px; margin: 6px 0 2px}
+.classes i {display: inline-block; width: 14px; height: 14px; border-radius: 4px; margin-right: 7px; vertical-align: -2px}
 .scores {overflow-x: auto; margin: 10px 0 4px}
-.scores table {border-collapse: collapse; font-size: 14px; min-width: 380px; margin: 0}
+.scores table {border-collapse: collapse; font-size: 14px; margin: 0; border: 0 !important}
+.scores tr, .scores thead {border: 0 !important; background: none !important}
 .scores th, .scores td {padding: 6px 14px; border: 0; border-bottom: 1px solid var(--block-border-color); text-align: right; font-variant-numeric: tabular-nums; font-weight: 400}
 .scores thead th {color: var(--body-text-color-subdued); font-size: 12.5px; vertical-align: bottom}
 .scores th[scope=row] {text-align: left; font-weight: 700}
@@ -499,7 +512,11 @@ footer {display: none !important}
 .world figure {margin: 0}
 .world img {width: 100%; border-radius: 10px; display: block}
 .lead p {font-size: 15.5px; color: var(--body-text-color-subdued); max-width: 76ch}
-#cards {gap: 12px; align-items: stretch}
+#cards {gap: 12px; align-items: stretch; display: grid; grid-template-columns: repeat(6, minmax(0, 1fr))}
+#cards > * {grid-column: span 2; min-width: 0 !important}
+#cards > :nth-child(n + 4) {grid-column: span 3}
+#cards > :nth-child(n + 4) img {aspect-ratio: 2 / 1}
+@media (max-width: 760px) {#cards > :nth-child(n) {grid-column: 1 / -1}}
 .card {background: var(--block-background-fill); border: 1px solid var(--block-border-color); border-radius: 14px; padding: 10px 10px 12px !important; gap: 8px !important; justify-content: space-between}
 .card img {width: 100%; aspect-ratio: 16 / 10; object-fit: cover; border-radius: 9px; display: block; margin: 0}
 .card .name {font-weight: 700; font-size: 16px; padding: 10px 6px 2px; display: flex; justify-content: space-between; gap: 8px; align-items: baseline}
@@ -602,6 +619,8 @@ CARDS = (
     ('slots', 'SlotMIM', 'Things without a label', 'Patches of a picture share themselves out among prototypes. Click one: what else is it, elsewhere?'),
     ('misplaced', 'DILEMMA', 'Find the misplaced patch', 'Some patches have changed places. Mark the ones that look wrong, and see whether the network finds more than you.'),
     ('locate', 'LOCA', 'Where does this piece come from?', 'A piece is cut out of a picture that is mostly hidden. Can the network tell where it belongs?'),
+    ('flow', 'MC-JEPA', 'Where does everything go?', 'Two frames of your clip or webcam: where is each pixel a moment later? Compare who says what, and push one frame towards the other.'),
+    ('poodle', 'PooDLe', 'The same thing, a moment later', 'Small crops follow things through a street. Watch features keep their colours over a clip, and read classes off them.'),
 )
 
 def card_picture(
@@ -615,6 +634,12 @@ def card_picture(
     if tab == 'misplaced':
         maps = puzzle(choices('mismatch')[0], None, 30, .15)
         return marked(maps['image'], tuple(maps['truth'].shape), most_suspected(maps['truth'].float(), 5)[2:])
+    if tab == 'flow':
+        pair = world_pair('scene', 3, 3)
+        return arrows(flow_colours(pair['truth']), pair['truth'], 16, width=1.8, enlarge=2)
+    if tab == 'poodle':
+        maps = pairs_panel.tensors(k=4, seed=3)
+        return numbered(displayed(maps['frames'][0], 560), maps['box'][0])
     dim = pixels(displayed(scene).float() / 255 * .35)
     h, w = dim.shape[1:]
     x1, y1, x2, y2 = (round(p * n) for p, n in zip(piece((.5, .48), .38), (w, h, w, h)))
@@ -1319,6 +1344,8 @@ def score_table(
     return f'<div class="scores"><table><thead><tr>{"".join(f"<th>{h}</th>" for h in heads)}</tr></thead><tbody>{lines}</tbody></table></div>'
 
 # %% ../nbs/32_hub.ipynb #32f9627b
+SEE = ('One colour is one motion: do the edges of the colours lie on the edges of things?',
+       'Above, one colour is one motion; do the edges of the colours lie on the edges of things? Below, bright is where the arrows end in a wrong place: mostly beside things that move.')
 PLACES = ('The drawn world', 'Two pictures', 'A clip')
 
 def frames_from(
@@ -1368,8 +1395,9 @@ def flow_parts() -> dict:         # components by name
     with gr.Row(elem_classes='three four'):
         for name in COLUMNS:
             with gr.Column(min_width=220, visible=name in ('DIS', 'truth')) as p['column ' + name]:
-                p['flow ' + name], p['error ' + name] = picture_output(f'Flow: {name}'), picture_output(f'Error: {name}')
                 p['caption ' + name] = gr.Markdown(elem_classes='caption')
+                p['flow ' + name], p['error ' + name] = picture_output(f'Flow: {name}'), picture_output(f'Error: {name}')
+    p['seen'] = gr.Markdown(elem_classes='caption')
     p['table'] = gr.HTML(padding=False, elem_id='flow-table')
     gr.Markdown('Colour error: how far the colours of A and B differ, before and after B is moved back along the arrows. It needs no truth, and is no truth: a flat wall fits anywhere.', elem_classes='caption')
     return p | flow_detail()
@@ -1461,7 +1489,7 @@ def wire_flow(
         flows = flows_of(pair, weights)[0] if pair else {}
         return pushed(pair, flows[of], s) if of in flows else gr.skip()
     how = dict(trigger_mode='always_last', show_progress='hidden', api_visibility='private', concurrency_limit=2, concurrency_id='flow')
-    outs = [c for k, c in p.items() if k in ('A', 'B', 'said', 'key', 'table', 'of', 'moved', 'arrows', 'hidden', 'hidden said') or k.split(' ')[0] in ('column', 'flow', 'error', 'caption')]
+    outs = [c for k, c in p.items() if k in ('A', 'B', 'said', 'key', 'seen', 'table', 'of', 'moved', 'arrows', 'hidden', 'hidden said') or k.split(' ')[0] in ('column', 'flow', 'error', 'caption')]
     events = [p['of'].input, p['where'].input, *([pick.change] if hasattr(pick, 'change') else []), *(p[k].change for k in ('first', 'second', 'clip')),
               *(p[k].input for k in ('kind', 'number', 'apart', 'moment', 'distance'))]
     for event in (opened, *events): event(refused(look), asks, outs, **how)
@@ -1479,11 +1507,234 @@ def drawn_flow(
     rows = scores(pair, flows)
     row = {r['name']: r for r in rows}
     shown = {p[k]: to_image(f) for k, f in zip('AB', pair['frames'])}
-    shown |= {p['said']: flow_said(pair, missing), p['key']: wheel_key(top_speed(flows), errors_top(pair, flows)), p['table']: score_table(rows)}
+    shown |= {p['said']: flow_said(pair, missing), p['key']: wheel_key(top_speed(flows), errors_top(pair, flows)), p['table']: score_table(rows), p['seen']: SEE[pair['truth'] is not None]}
     for name in COLUMNS:
         shown |= {p[f'{part} {name}']: v for part, v in zip(('column', 'flow', 'error', 'caption'), column_of(name, pair, flows, row.get(name)))}
     shown |= dict(zip((p['arrows'], p['hidden'], p['hidden said']), detail_of(pair, of, flows[of], weights)))
     return shown | {p['of']: gr.update(choices=list(flows), value=of)}
+
+# %% ../nbs/32_hub.ipynb #0c29cfd2
+def draw_pairs(
+    tensors:dict,                 # of `poodle.subcrop_pairs`
+) -> torch.Tensor:                # uint8 (3,H,W)
+    "Frame under frame with their boxes, then the subcrops, pair under pair: as readable on a phone as on a desk"
+    frames, boxes, k = tensors['frames'], tensors['box'], tensors['box'].shape[1]
+    top = [numbered(displayed(f, 720), b) for f, b in zip(frames, boxes)]
+    side = (720 - 6 * max(3, k)) // max(4, k)
+    rim = lambda x, n: boxes_on(displayed(x, side), [[0, 0, side, side]], max(3, side // 24), colours(k)[n:n + 1])
+    thumbs = grid([rim(x, n) for row in tensors['thumbs'] for n, x in enumerate(row)], k, pad=6)
+    spare = 720 - thumbs.shape[2]
+    return grid([*top, F.pad(thumbs, (spare // 2, spare - spare // 2), value=255)], 1, pad=8)
+
+pairs_panel = replace(subcrop_panel, draw=draw_pairs, memory=Memory())
+
+# %% ../nbs/32_hub.ipynb #9e30782d
+ROAD = (128, 256)                 # of the drawn road
+SCENES = 48                       # labelled ones that a readout learns from
+
+@lru_cache(maxsize=8)
+def road_clip(
+    number:int,                   # which
+) -> dict:                        # frames uint8 (T,3,H,W), classes (T,H,W)
+    "Moments of a drive through the world, with the class of every pixel"
+    v = world_batch([85_000 + number], kind='drive', level=2, size=ROAD, frames=10, stride=2)
+    return dict(frames=v['frames'][0], classes=v['classes'][0])
+
+@lru_cache(maxsize=1)
+def example_drive() -> str:
+    "A drive as a file"
+    from ssl_workbench.data import write_video
+    return str(write_video(road_clip(7)['frames'], Path(example_files()[0]).with_name('road.mp4')))
+
+def dense_clip(
+    path,                         # of an uploaded clip; None: a drive through the world
+    number:int,                   # which drive
+    most:int=12,                  # frames kept, evenly spread
+) -> dict:                        # frames uint8 (T,3,H,W), classes (T,H,W) or None
+    "The clip that is looked at"
+    if not path: return road_clip(int(number))
+    frames, _ = clip_frames(path)
+    return dict(frames=frames[torch.linspace(0, len(frames) - 1, min(most, len(frames))).round().long()], classes=None)
+
+# %% ../nbs/32_hub.ipynb #640f8a72
+BESIDE = ' · beside'              # after a name: a random network of that kind
+
+def _dense_net(name:str):
+    "The named network, or a random one of its kind, its batch norms settled on drawn roads"
+    if not name.endswith(BESIDE): return model(name)
+    method = model(name.removesuffix(BESIDE))
+    return random_init(method, labelled_roads()[0][:16].to(next(method.parameters()).device).float() / 255, seed=1)
+
+dense_net = Shelf(_dense_net)
+
+def dense_features(
+    name:str,                     # of weights with features, or that with BESIDE
+    frames:torch.Tensor,          # uint8 (T,3,H,W)
+    longer:int=256,               # pixels of the longer side as the network gets it
+) -> torch.Tensor:                # (T,h,w,D)
+    "The dense features of every frame"
+    method = dense_net(name)
+    def made():
+        maps = feature_maps(method)
+        return torch.cat([maps(asked(method, f, longer // method.patch)) for f in frames]).movedim(1, -1)
+    return _dense.get(digest([name, frames, longer]), made, keep=method)
+
+_dense = Memory(12)
+
+@lru_cache(maxsize=1)
+def labelled_roads() -> tuple:    # uint8 (N,3,H,W), (N,H,W)
+    "Drawn roads with the class of every pixel"
+    v = world_batch(range(86_000, 86_000 + SCENES), kind='drive', level=2, size=ROAD, frames=1)
+    return v['frames'][:, 0], v['classes'][:, 0]
+
+def three_colours(
+    features:torch.Tensor,        # (T,h,w,D)
+) -> torch.Tensor:                # (T,3,h,w) 0-1
+    "The first three principal components of all frames together, each from its 2nd to its 98th percentile"
+    x = features.flatten(0, 2).double()
+    x = x - x.mean(0)
+    axes = torch.linalg.eigh(x.T @ x).eigenvectors[:, -3:].flip(1)
+    axes = axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
+    y = (x @ axes).float()
+    low, high = y.quantile(.02, 0), y.quantile(.98, 0)
+    return ((y - low) / (high - low).clamp(min=1e-6)).clamp(0, 1).view(*features.shape[:3], -1).movedim(-1, 1)
+
+# %% ../nbs/32_hub.ipynb #80d23bd9
+def _learn_readout(name:str) -> dict:
+    "A linear classifier on frozen features of drawn roads: mean, deviation (D,), weights (C,D+1)"
+    frames, labels = labelled_roads()
+    x = dense_features(name, frames)
+    y = class_fractions(labels, tuple(x.shape[1:3]), len(road_classes())).flatten(0, 2)
+    x = x.flatten(0, 2)
+    some = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:24_000]
+    mean, deviation = x.mean(0), x.std(0).clamp(min=1e-6)
+    return dict(mean=mean, deviation=deviation, weights=softmax_regression((x[some] - mean) / deviation, y[some], 1e-3, iterations=60))
+
+readout = Shelf(_learn_readout)
+
+def road_classes() -> list:       # of str
+    "What a pixel of the drawn road may belong to"
+    return world_classes('drive', 2)
+
+def read_classes(
+    name:str,                     # as for `dense_features`
+    frames:torch.Tensor,          # uint8 (T,3,H,W)
+) -> torch.Tensor:                # (T,H,W) int64
+    "The class of every pixel by a linear readout"
+    learnt, x = readout(name), dense_features(name, frames)
+    w = learnt['weights']
+    logits = F.linear((x - learnt['mean']) / learnt['deviation'], w[:, :-1], w[:, -1]).movedim(-1, 1)
+    return F.interpolate(logits, frames.shape[-2:], mode='bilinear').argmax(1)
+
+def class_legend() -> str:        # HTML
+    "The colours of the classes"
+    paints = ['#%02x%02x%02x' % tuple(c) for c in colours(len(road_classes())).tolist()]
+    return '<div class="classes">' + ''.join(f'<span><i style="background:{c}"></i>{n}</span>' for n, c in zip(road_classes()[1:], paints)) + '<span>bare: background</span></div>'
+
+def agreement(
+    said:torch.Tensor,            # (T,H,W) int64
+    truth,                        # (T,H,W) int64; None: not known
+) -> str:
+    "Mean IoU over a clip, in words"
+    if truth is None: return ''
+    return f" · mean IoU over the clip {iou_scores(confusion(said, truth, len(road_classes())))['miou']:.2f}"
+
+# %% ../nbs/32_hub.ipynb #b1f56f48
+def poodle_tab(
+    page,                         # the Blocks
+    opened,                       # event of the tab being opened
+) -> None:
+    "Pairs of subcrops, dense features as colours, and what a linear readout makes of them"
+    heading('The same thing, a moment later', 'PooDLe learns from films of crowded streets: **what moves must keep its feature**, pixel by pixel, and small crops that follow the same thing must agree as a whole.')
+    with gr.Tabs():
+        with gr.Tab('Subcrops'):
+            pairs = pairs_panel.app()
+            first_picture(opened, pairs)
+        with gr.Tab('Features') as second: features_tab(page, second.select)
+        with gr.Tab('Classes') as third: classes_tab(page, third.select)
+
+def road_inputs(
+    key:str,                      # part of the elements' names
+) -> list:                        # components: clip, number, moment
+    "A clip, or a drive through the world, and the moment that is shown"
+    with gr.Row(elem_classes='game-play'):
+        with gr.Column(min_width=280):
+            clip = gr.Video(label='Drop your clip here', height=220, elem_id=f'{key}-clip')
+            gr.Examples([example_drive()], clip)
+        with gr.Column(min_width=280):
+            moment = gr.Slider(0, 1, .4, step=.02, label='Moment', info='0 is the first frame, 1 the last.')
+            number = gr.Slider(1, 99, 7, step=1, label='Drive', info='Another number, another road; used while there is no clip of yours.')
+    return [clip, number, moment]
+
+def wire_dense(
+    run,                          # name, path, number, moment -> values of outs
+    asks:list,                    # components: weights, clip, number, moment
+    outs:list,                    # what it fills
+    opened,                       # event of the tab being opened
+) -> None:
+    "Draws anew when the weights, the clip or the moment change"
+    for event in (opened, *(c.change for c in asks[:2]), *(c.input for c in asks[2:])):
+        event(refused(run), asks, outs, trigger_mode='always_last', show_progress='minimal', api_visibility='private', concurrency_limit=2, concurrency_id='dense')
+
+def at(
+    clip:torch.Tensor,            # (T,…)
+    moment:float,                 # 0-1
+) -> torch.Tensor:                # (…)
+    "The frame of that moment"
+    return clip[round(moment * (len(clip) - 1))]
+
+def features_tab(
+    page,                         # the Blocks
+    opened,                       # event of the tab being opened
+) -> None:
+    "Dense features of a clip as colours, by the weights and by a random network of their kind"
+    pick = picker(page, what='norm_map')
+    warned(page, 'norm_map')
+    figures, captions = columns(3, 'Features')
+    gr.Markdown('Move through the clip: **a thing that keeps its colour keeps its feature**. Colours are the first three principal components, one basis for the whole clip, and mean nothing across networks.', elem_classes='caption')
+    inputs = road_inputs('features')
+    def run(name, path, number, moment):
+        frames = dense_clip(path, number)['frames']
+        parts = [at(three_colours(dense_features(n, frames)), moment) for n in (name, name + BESIDE)]
+        shown = [displayed(at(frames, moment), 512), *(smooth(x, frames.shape[-2:], 512) for x in parts)]
+        return [*map(to_image, shown), '**The frame** as the network gets it', f'**{name}**', '**A random network** of its kind']
+    wire_dense(run, [pick, *inputs], [*figures, *captions], opened)
+
+def smooth(
+    colour:torch.Tensor,          # (3,h,w) 0-1
+    size:tuple,                   # (H,W): shape
+    longer:int,                   # pixels of the longer side
+) -> torch.Tensor:                # uint8 (3,H',W')
+    "A small map of colours at a picture's shape, patch by patch"
+    return displayed(F.interpolate(colour[None], tuple(n * 4 for n in size), mode='nearest-exact')[0], longer)
+
+def classes_tab(
+    page,                         # the Blocks
+    opened,                       # event of the tab being opened
+) -> None:
+    "A linear readout over the frames, by the weights and by a random network of their kind, beside the truth"
+    pick = picker(page, what='norm_map')
+    warned(page, 'norm_map')
+    figures, captions = columns(3, 'Classes')
+    gr.HTML(class_legend(), padding=False)
+    gr.Markdown(f'The features are frozen; a linear classifier was shown the labels of {SCENES} drawn roads. **Look at the small things**: persons, signs and cars far away. The first answer takes a few seconds.', elem_classes='caption')
+    inputs = road_inputs('classes')
+    def run(name, path, number, moment):
+        clip = dense_clip(path, number)
+        frames, truth = clip['frames'], clip['classes']
+        said = [read_classes(n, frames) for n in (name, name + BESIDE)]
+        last = at(frames, moment) if truth is None else painted(frames, truth, moment)
+        return [*(to_image(painted(frames, s, moment)) for s in said), to_image(displayed(last, 512)), *(f'**{n}**{agreement(s, truth)}' for n, s in zip((name, 'A random network of its kind'), said)),
+                '**The truth**' if truth is not None else '**The frame**: of your clip the truth is not known, and its world is not the drawn one']
+    wire_dense(run, [pick, *inputs], [*figures, *captions], opened)
+
+def painted(
+    frames:torch.Tensor,          # uint8 (T,3,H,W)
+    classes:torch.Tensor,         # (T,H,W) int64
+    moment:float,                 # 0-1
+) -> torch.Tensor:                # uint8 (3,H',W')
+    "The frame of that moment under its classes, background bare"
+    return overlay(displayed(at(frames, moment), 512), at(classes, moment) - 1, .65)
 
 # %% ../nbs/32_hub.ipynb #9b0d28dd
 DARK = "() => {document.body.classList.toggle('dark')}"
@@ -1495,7 +1746,8 @@ def header() -> None:
         gr.Button('Light / dark', size='sm', elem_id='mode').click(None, js=DARK)
 
 TABS = dict(slots=('Slots', slots_tab), attention=('Attention', attention_tab), misplaced=('Misplaced', misplaced_tab),
-            locate=('Locate', locate_tab), flow=('Flow', flow_tab), train=('Train', train_tab))
+            locate=('Locate', locate_tab), flow=('Flow', flow_tab),
+            poodle=('PooDLe', poodle_tab), train=('Train', train_tab))
 
 def build(
     only:str|None=None,           # a key of TABS: that part alone; default all, with a home page
