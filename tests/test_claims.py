@@ -159,8 +159,9 @@ def test_claims_fit_together(method):
         assert all({p.above, p.below} <= set(c.arms) and p.above != p.below and p.metric in c.metrics for p in c.pairs)
         assert all({t.x, t.y} <= set(c.metrics) for t in c.together)
         for preset in home.protocols:
-            config, _ = machine.setting(home, method, c, preset, [])
-            assert len({json.dumps(machine.plain(machine.arm_config(c, a, config)[0])) for a in c.arms}) == len(c.arms)
+            base = machine.setting(home, method, c, preset, [])
+            arms = [machine.arm_setting(c, a, *base)[:2] for a in c.arms]
+            assert len({json.dumps([machine.plain(part) for part in arm]) for arm in arms}) == len(c.arms)
 
 
 # ---- what is committed

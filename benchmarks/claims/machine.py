@@ -71,9 +71,9 @@ class Claim:
     where: str                      # table, section
     metrics: dict                   # name → dict(title, unit, how)
     paper: dict                     # arm → metric → the paper's figure
-    arms: dict                      # name → changes of the config: dict, or function config → dict
+    arms: dict                      # name → changes of the config, or of the protocol: dict, or function config → dict
     pairs: tuple                    # of Pair
-    setting: dict                   # preset → changes: the smallest setting in which it makes sense
+    setting: dict                   # preset → changes of config and protocol: the smallest setting in which it makes sense
     measured: str                   # 'now' or 'runnable'
     together: tuple = ()            # of Together
     seeds: int = 5                  # by default
@@ -124,25 +124,24 @@ def listing():
 
 # ---- settings
 
-def split(texts, config, protocol):
-    "`key=value` texts as (changes of the config, changes of the protocol)"
-    given, ours = catalog.settings(texts), {f.name for f in fields(protocol)}
-    return ({k: v for k, v in given.items() if k not in ours}, {k: v for k, v in given.items() if k in ours})
+def revised(config, protocol, changes):
+    "(config, protocol) with changes of either"
+    ours = {f.name for f in fields(protocol)}
+    of_config, of_protocol = ({k: v for k, v in changes.items() if (k in ours) == own} for own in (False, True))
+    return catalog.revise(config, of_config), catalog.revise(protocol, of_protocol)
 
 
 def setting(home, method, claim, preset, texts):
     "(config, protocol) that all arms of a claim start from; ValueError for settings that do not exist"
-    config, protocol = catalog.module(method).presets[preset], home.protocols[preset]
-    of_config, of_protocol = split(texts, config, protocol)
-    config = catalog.revise(catalog.revise(config, claim.setting.get(preset, {})), of_config)
-    return config, catalog.revise(protocol, of_protocol)
+    base = revised(catalog.module(method).presets[preset], home.protocols[preset], claim.setting.get(preset, {}))
+    return revised(*base, catalog.settings(texts))
 
 
-def arm_config(claim, arm, config):
-    "(config of the arm, its changes); an arm's own changes come last"
+def arm_setting(claim, arm, config, protocol):
+    "(config of the arm, its protocol, its changes); an arm's own changes come last"
     changes = claim.arms[arm]
     changes = changes(config) if callable(changes) else changes
-    return catalog.revise(config, changes), changes
+    return *revised(config, protocol, changes), changes
 
 
 def plain(x):
@@ -161,8 +160,8 @@ def tasks_of(home, method, claim, config, protocol, seeds, device, threads):
     kind, tasks = torch.device(device).type, []
     for seed in range(seeds):
         for arm in claim.arms:
-            own, _ = arm_config(claim, arm, config)
-            tasks.append(Task(method, arm, seed, own, protocol, device, threads, key_of(method, 'run', own, protocol, seed, kind)))
+            own, by, _ = arm_setting(claim, arm, config, protocol)
+            tasks.append(Task(method, arm, seed, own, by, device, threads, key_of(method, 'run', own, by, seed, kind)))
         for name in home.references:
             key = key_of(method, name, config, protocol, seed, kind)
             tasks.append(Task(method, REFERENCE + name, seed, config, protocol, device, threads, key))
@@ -295,7 +294,7 @@ class Sheet:
     def result(self, store):
         "The result as it stands"
         c = self.claim
-        arms = {a: dict(changes=plain(arm_config(c, a, self.config)[1]), runs=self.collected(store, a)) for a in c.arms}
+        arms = {a: dict(changes=plain(arm_setting(c, a, self.config, self.protocol)[2]), runs=self.collected(store, a)) for a in c.arms}
         references = {n: self.collected(store, REFERENCE + n) for n in self.home.references}
         result = dict(kind='claim', method=self.method, id=c.id, sentence=c.sentence, where=c.where, measured=c.measured,
                       metrics=c.metrics, paper=c.paper, pairs=[asdict(p) for p in c.pairs], together=[asdict(b) for b in c.together],
@@ -315,7 +314,7 @@ def sheet(args, home, claim, words):
     if old and not same and not args.replace:
         raise ValueError(f'{file} holds the result of another setting: name another folder with --out, or add --replace')
     if same and args.resume: seeds = max(seeds, old['seeds'] if old['complete'] else 0)
-    for arm in claim.arms: arm_config(claim, arm, config)
+    for arm in claim.arms: arm_setting(claim, arm, config, protocol)
     return Sheet(home, args.method, claim, config, protocol, args.preset, seeds, device, args.threads, words, file)
 
 
