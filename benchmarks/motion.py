@@ -1,0 +1,96 @@
+"""What motion costs, and whether it stays finite: `python -m benchmarks.motion`. The result goes to benchmarks/results/motion.json.
+
+Flow of one 256×448 pair with the bundled MC-JEPA (wall seconds, the median of several tries). Peak memory of one training step
+of PooDLe's ResNet-50 at 256×512, batch 4, and of MC-JEPA's cpu and gpu presets (each in a process of its own, resident size).
+`--seeds 20`: whole runs of both methods' cpu presets, a seed each: does a term ever cease to be finite?
+"""
+import argparse
+import json
+import os
+import resource
+import shlex
+import subprocess
+import sys
+import time
+from statistics import median
+
+import torch
+
+from benchmarks.claims.machine import RESULTS, commit, machine_words, natural, versions, write
+from ssl_workbench import catalog, core
+from ssl_workbench.learner import Diverged
+
+STEPS = {                          # what is measured → method, preset, changes
+    'PooDLe, ResNet-50, 256×512, batch 4': ('poodle', 'paper', dict(size=(256, 512), canvas=(360, 640), batch=4, pictures=8)),
+    'PooDLe, cpu preset': ('poodle', 'cpu', {}), 'MC-JEPA, cpu preset': ('mcjepa', 'cpu', {}),
+    'MC-JEPA, gpu preset, batch 8': ('mcjepa', 'gpu', dict(batch=8, pictures=16)), 'FlowE, cpu preset': ('flowe', 'cpu', {})}
+
+
+def learner(name, preset, changes, seed=0):
+    "A learner on the world that the preset names"
+    config = catalog.revise(core.pick(catalog.module(name).presets, preset), changes)
+    data = catalog.training_data(f'world:{config.kind}:{config.level}', catalog.find(name), config)
+    return catalog.learner_of(name, config, data, seed, device='cpu')
+
+
+def step_memory(what):
+    "Gigabytes at the peak of one training step; call it in a process of its own"
+    name, preset, changes = STEPS[what]
+    next(learner(name, preset, changes).steps(1))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def apart(what, threads):
+    "`step_memory` in a fresh process"
+    code = f'import torch; torch.set_num_threads({threads}); from benchmarks.motion import step_memory; print(step_memory({what!r}))'
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True)
+    if done.returncode: raise RuntimeError(f'{what}: {done.stderr.strip().splitlines()[-1]}')
+    return float(done.stdout.split()[-1])
+
+
+def flow_seconds(tries):
+    "Seconds for the flow of one 256×448 pair; None where no weights are bundled"
+    if 'mcjepa' not in catalog.cards(): return None
+    method, times = catalog.load('mcjepa'), []
+    a, b = torch.rand(2, 1, 3, 256, 448, generator=torch.Generator().manual_seed(0))
+    for _ in range(tries + 1):
+        start = time.perf_counter()
+        method.flow(a, b)
+        times.append(time.perf_counter() - start)
+    return median(times[1:])
+
+
+def survives(name, seed, changes=None):
+    "'' when all terms of a whole cpu run are finite, else the sentence with which it stopped"
+    try:
+        for _ in learner(name, 'cpu', changes or {}, seed).steps(): pass
+    except Diverged as error: return str(error)
+    return ''
+
+
+def main(argv=None):
+    "Measure, print, write"
+    argv = sys.argv[1:] if argv is None else argv
+    p = argparse.ArgumentParser(prog='python -m benchmarks.motion', description=__doc__.splitlines()[0])
+    p.add_argument('--tries', type=natural, default=5, help='of the flow; the median counts')
+    p.add_argument('--threads', type=natural, default=2, help='of torch')
+    p.add_argument('--seeds', type=int, default=0, help='whole runs of MC-JEPA and PooDLe; 0: none')
+    p.add_argument('--steps', type=natural, help="of such a run; the preset's when left out")
+    args = p.parse_args(argv)
+    torch.set_num_threads(args.threads)
+    file = RESULTS/'motion.json'
+    found = json.loads(file.read_text()) if file.exists() else {}
+    found |= dict(kind='speed', what='flow of a pair, memory of a step, runs that stay finite', flow_seconds=flow_seconds(args.tries),
+                  memory_gb={what: apart(what, args.threads) for what in STEPS})
+    if args.seeds:
+        changes = dict(steps=args.steps) if args.steps else {}
+        found['finite'] = {name: dict(seeds=args.seeds, steps=args.steps or catalog.module(name).cpu.steps, stopped={s: w for s in range(args.seeds) if (w := survives(name, s, changes))})
+                           for name in ('mcjepa', 'poodle')}
+    print(f"flow of a 256×448 pair: {found['flow_seconds'] or float('nan'):.2f} s with {args.threads} threads of {os.cpu_count()}, {machine_words('cpu')}")
+    for what, gb in found['memory_gb'].items(): print(f'  {what:40} {gb:.2f} GB')
+    for name, r in found.get('finite', {}).items(): print(f"  {name}: {r['seeds'] - len(r['stopped'])} of {r['seeds']} runs of {r['steps']} steps stayed finite", *r['stopped'].values())
+    write(file, found | dict(threads=args.threads, device=machine_words('cpu'), versions=versions(), commit=commit(), command=shlex.join(['python', '-m', 'benchmarks.motion', *argv])))
+    return 0
+
+
+if __name__ == '__main__': sys.exit(main())
