@@ -423,7 +423,7 @@ def learner_of(
     "A learner as the method's config asks for it: steps, batch, learning rate and its schedule"
     core.seed_everything(seed)
     method = made(name, config)
-    options = ('lr', 'batch', 'warmup', 'lr_end', 'betas', 'accumulate', 'precision')
+    options = ('lr', 'batch', 'warmup', 'lr_end', 'betas', 'accumulate', 'precision', 'horizon')
     given = {k: getattr(config, k) for k in options if hasattr(config, k)}
     return Learner(method, module(name).Views(config), data, config.steps, seed=seed, out=out, device=device,
                    **given)
