@@ -1,4 +1,5 @@
 """Scores of a frozen method beside a random network of its kind and raw pixels, for the cards of several methods."""
+import math
 from functools import lru_cache
 
 import torch
@@ -120,3 +121,55 @@ def segmented(method, extra=()):
             found.setdefault(name, []).append(probes.segment(maps, train, test, len(world.classes('scene', 3)), seed=seed)['miou'])
     protocol = f'mean IoU of a linear classifier on frozen patches of {method.patch} px, learnt on 200 scenes of level 3, judged on 200 others, {SIDE} px; three pairs of sets'
     return row('linear mIoU, level-3 scenes', protocol, found.pop('ours'), found)
+
+
+# ---- classes by size
+
+GROUPS = ('all', 'small', 'large', 'rare', 'common')
+
+
+def grouped(what, protocol, models, sets, classes):
+    "A row for all classes and one for each group that exists; models(seed): name → patch features; sets(seed): what teaches, what is judged"
+    found = {}
+    for seed in SEEDS:
+        train, test = sets(seed)
+        groups = probes.class_groups([label for _, label in train], classes)
+        for name, maps in models(seed).items():
+            iou = probes.segment(maps, train, test, classes, seed=seed)
+            for group, value in dict(all=iou['miou'], **probes.group_scores(iou['iou'], groups)).items():
+                found.setdefault(group, {}).setdefault(name, []).append(value)
+    there = {g: f for g, f in found.items() if not any(map(math.isnan, sum(f.values(), [])))}
+    return [row(f'linear mIoU, {what}' + (f', {g} classes' if g != 'all' else ''), protocol, there[g].pop('ours'), there[g]) for g in GROUPS if g in there]
+
+
+@lru_cache(maxsize=None)
+def drives(seed, level, n=200, side=128):
+    "n unseen drives of a probe seed as (image float 0-1, classes)"
+    made = [batch(range(s, s + 50), kind='drive', level=level, size=(side, side), frames=1) for s in range(740_000 + 1000 * seed, 740_000 + 1000 * seed + n, 50)]
+    return [(x, y) for m in made for x, y in zip(m['frames'][:, 0] / 255, m['classes'][:, 0])]
+
+
+# ---- things followed through a film
+
+@lru_cache(maxsize=None)
+def clips(seed, kind, level, n=12, frames=8, side=128):
+    "n unseen films with the instances of every frame and the true flow"
+    data = World(kind, level, (side, side), frames, n, seed=600 + seed, pool=False)
+    return [data[i] for i in range(n)]
+
+
+def followed(kind, level, models, patch):
+    "Label propagation: the first frame's instances carried through a film; models(seed): name → method"
+    found = {}
+    both = lambda score: (score['j'] + score['f']) / 2
+    for seed in SEEDS:
+        films = clips(seed, kind, level)
+        for name, one in models(seed).items():
+            got = probes.video_segmentation(one, films)
+            found.setdefault(name, []).append(both(got['method']))
+        found.setdefault('first mask kept', []).append(both(got['still']))
+        found.setdefault('carried by the true flow', []).append(both(got['flow']))
+        found.setdefault('raw pixels', []).append(both(probes.video_segmentation(pixel_maps(patch), films)['method']))
+    protocol = (f'mean of J and F over the objects of 12 films of 8 frames at 128 px, {kind} of level {level}; DINO\'s protocol (5 neighbours, 7 frames, radius 12); '
+                'three sets of films')
+    return row(f'J&F, level-{level} {kind} films', protocol, found.pop('ours'), found)
