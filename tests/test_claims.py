@@ -164,6 +164,17 @@ def test_claims_fit_together(method):
             assert len({json.dumps([machine.plain(part) for part in arm]) for arm in arms}) == len(c.arms)
 
 
+def test_an_arm_may_change_the_protocol():
+    "PooDLe's row 6 is row 7 with another flow: the same config, another protocol, runs of its own"
+    home = machine.module('poodle')
+    claim = next(c for c in home.claims if c.id == 'table4-rest')
+    base = machine.setting(home, 'poodle', claim, 'cpu', ['pool=8'])
+    (six, own, said), (seven, same, _) = (machine.arm_setting(claim, a, *base) for a in ('6 PooDLe, learnt flow', '7 PooDLe'))
+    assert six == seven == base[0] and same == base[1] and own.flow == 'mcjepa' != same.flow and said == dict(flow='mcjepa') and own.pool == 8
+    tasks = {t.arm: t for t in machine.tasks_of(home, 'poodle', claim, *base, 1, 'cpu', 1)}
+    assert tasks['6 PooDLe, learnt flow'].protocol == own and tasks['6 PooDLe, learnt flow'].key != tasks['7 PooDLe'].key
+
+
 # ---- what is committed
 
 COMMITTED = {p.stem: json.loads(p.read_text()) for p in sorted(RESULTS.glob('*.json'))} if RESULTS.is_dir() else {}
