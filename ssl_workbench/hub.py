@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['RANDOM', 'model', 'TIMM', 'LARGEST', 'BLUE', 'GREEN', 'RED', 'SIGNS', 'BREAKS', 'ACCENT', 'GREY', 'CSS', 'CARDS',
-           'HERO', 'METERS', 'NEW', 'LEGEND', 'LONGEST', 'SHAPES', 'COLUMNS', 'HIDDEN', 'SEE', 'PLACES', 'pairs_panel',
-           'ROAD', 'SCENES', 'BESIDE', 'dense_net', 'readout', 'DARK', 'TABS', 'run_folders', 'choices', 'untrained',
-           'Shelf', 'encoder', 'told', 'world_pictures', 'example_files', 'example_clip', 'scores_of', 'also_wins',
-           'most_suspected', 'scored', 'verdict', 'toggled', 'clicked_cell', 'marked', 'puzzle', 'piece', 'cut',
-           'true_cells', 'answered', 'rivals', 'Run', 'paced', 'Runs', 'theme', 'logo', 'img', 'learns_from',
+           'HERO', 'METERS', 'NEW', 'LEGEND', 'LONGEST', 'SHAPES', 'COLUMNS', 'HIDDEN', 'SEE', 'PLACES', 'FIRST',
+           'pairs_panel', 'ROAD', 'SCENES', 'BESIDE', 'dense_net', 'readout', 'DARK', 'TABS', 'run_folders', 'choices',
+           'untrained', 'Shelf', 'encoder', 'told', 'world_pictures', 'example_files', 'example_clip', 'scores_of',
+           'also_wins', 'most_suspected', 'scored', 'verdict', 'toggled', 'clicked_cell', 'marked', 'puzzle', 'piece',
+           'cut', 'true_cells', 'answered', 'rivals', 'Run', 'paced', 'Runs', 'theme', 'logo', 'img', 'learns_from',
            'method_cards', 'figures', 'world_figures', 'card_picture', 'app_card', 'pair', 'below', 'six_pictures',
            'curves_of', 'frames_of', 'watch', 'halt', 'unlearnt', 'shown_of', 'begin', 'quietly', 'picker',
            'first_picture', 'home_tab', 'slots_tab', 'wire_wins', 'attention_tab', 'train_tab', 'begun', 'said',
@@ -19,9 +19,9 @@ __all__ = ['RANDOM', 'model', 'TIMM', 'LARGEST', 'BLUE', 'GREEN', 'RED', 'SIGNS'
            'wheel_key', 'hidden_in', 'hidden_said', 'errors_top', 'score_table', 'frames_from', 'flow_inputs',
            'flow_parts', 'flow_detail', 'column_of', 'detail_of', 'pushed', 'flow_said', 'flow_tab', 'wire_flow',
            'drawn_flow', 'draw_pairs', 'road_clip', 'example_drive', 'dense_clip', 'dense_features', 'labelled_roads',
-           'three_colours', 'road_classes', 'read_classes', 'class_legend', 'agreement', 'poodle_tab', 'road_inputs',
-           'wire_dense', 'at', 'features_tab', 'smooth', 'classes_tab', 'painted', 'header', 'build', 'all_tabs',
-           'launch', 'shell', 'offline']
+           'three_colours', 'road_classes', 'read_classes', 'class_legend', 'agreement', 'poodle_tab', 'moment_slider',
+           'road_inputs', 'wire_dense', 'at', 'features_tab', 'smooth', 'classes_tab', 'painted', 'header', 'build',
+           'all_tabs', 'launch', 'shell', 'offline']
 
 # %% ../nbs/32_hub.ipynb #5bc8bb99
 import os
@@ -564,7 +564,10 @@ footer {display: none !important}
   .game-left > #mine {order: 1}
   .game-right > .game-its {order: 2}
   .game-bar button {flex: 1 1 auto}
-  .tab-container button {padding: 0 4px !important; font-size: 12px !important; letter-spacing: -.01em}
+  .tab-container button {padding: 0 3px !important; font-size: 11px !important; letter-spacing: -.01em}
+  .scores th, .scores td {padding: 5px 4px; font-size: 12px}
+  .scores thead th {font-size: 11px; white-space: normal}
+  .bar, .key .bar {width: 100%}
 }
 """
 
@@ -1373,7 +1376,7 @@ def flow_inputs() -> dict:        # components by name
         with gr.Row(): p['first'], p['second'] = picture_input('A', height=190, elem_id='flow-a'), picture_input('B, a moment later', height=190, elem_id='flow-b')
         gr.Examples([example_pair()], [p['first'], p['second']])
     with gr.Column(min_width=200, visible=False) as p['of clip']:
-        p['clip'] = gr.Video(label='Drop your clip here', height=230, elem_id='flow-clip')
+        p['clip'] = gr.Video(label='Drop your clip here', height=290, elem_id='flow-clip')
         gr.Examples([example_clip()], p['clip'])
         p['moment'] = gr.Slider(0, 1, .3, step=.02, label='Moment', info='Of frame A: 0 is the first of the clip.')
         p['distance'] = gr.Slider(1, 12, 2, step=1, label='Frames apart')
@@ -1520,13 +1523,14 @@ def draw_pairs(
     "Frame under frame with their boxes, then the subcrops, pair under pair: as readable on a phone as on a desk"
     frames, boxes, k = tensors['frames'], tensors['box'], tensors['box'].shape[1]
     top = [numbered(displayed(f, 720), b) for f, b in zip(frames, boxes)]
-    side = (720 - 6 * max(3, k)) // max(4, k)
+    side = min(140, 720 // k - 6)
     rim = lambda x, n: boxes_on(displayed(x, side), [[0, 0, side, side]], max(3, side // 24), colours(k)[n:n + 1])
     thumbs = grid([rim(x, n) for row in tensors['thumbs'] for n, x in enumerate(row)], k, pad=6)
     spare = 720 - thumbs.shape[2]
     return grid([*top, F.pad(thumbs, (spare // 2, spare - spare // 2), value=255)], 1, pad=8)
 
-pairs_panel = replace(subcrop_panel, draw=draw_pairs, memory=Memory())
+FIRST = dict(seed=5, area=.08)  # shown at first
+pairs_panel = replace(subcrop_panel, draw=draw_pairs, memory=Memory(), knobs=tuple(replace(k, value=FIRST.get(k.name, k.value)) for k in subcrop_panel.knobs))
 
 # %% ../nbs/32_hub.ipynb #9e30782d
 ROAD = (128, 256)                 # of the drawn road
@@ -1579,7 +1583,7 @@ def dense_features(
         return torch.cat([maps(asked(method, f, longer // method.patch)) for f in frames]).movedim(1, -1)
     return _dense.get(digest([name, frames, longer]), made, keep=method)
 
-_dense = Memory(12)
+_dense = Memory(8)
 
 @lru_cache(maxsize=1)
 def labelled_roads() -> tuple:    # uint8 (N,3,H,W), (N,H,W)
@@ -1653,22 +1657,24 @@ def poodle_tab(
         with gr.Tab('Features') as second: features_tab(page, second.select)
         with gr.Tab('Classes') as third: classes_tab(page, third.select)
 
+def moment_slider():
+    "Which frame of a clip is shown"
+    return gr.Slider(0, 1, .4, step=.02, label='Moment', info='0 is the first frame of the clip, 1 the last.')
+
 def road_inputs(
     key:str,                      # part of the elements' names
-) -> list:                        # components: clip, number, moment
-    "A clip, or a drive through the world, and the moment that is shown"
+) -> list:                        # components: clip, number
+    "A clip, or a drive through the world"
     with gr.Row(elem_classes='game-play'):
         with gr.Column(min_width=280):
-            clip = gr.Video(label='Drop your clip here', height=220, elem_id=f'{key}-clip')
+            clip = gr.Video(label='Drop your clip here', height=290, elem_id=f'{key}-clip')
             gr.Examples([example_drive()], clip)
-        with gr.Column(min_width=280):
-            moment = gr.Slider(0, 1, .4, step=.02, label='Moment', info='0 is the first frame, 1 the last.')
-            number = gr.Slider(1, 99, 7, step=1, label='Drive', info='Another number, another road; used while there is no clip of yours.')
-    return [clip, number, moment]
+        with gr.Column(min_width=280): number = gr.Slider(1, 99, 7, step=1, label='Drive', info='Another number, another road; used while there is no clip of yours.')
+    return [clip, number]
 
 def wire_dense(
-    run,                          # name, path, number, moment -> values of outs
-    asks:list,                    # components: weights, clip, number, moment
+    run,                          # name, path, moment, number -> values of outs
+    asks:list,                    # components: weights, clip, moment, number
     outs:list,                    # what it fills
     opened,                       # event of the tab being opened
 ) -> None:
@@ -1690,15 +1696,16 @@ def features_tab(
     "Dense features of a clip as colours, by the weights and by a random network of their kind"
     pick = picker(page, what='norm_map')
     warned(page, 'norm_map')
+    moment = moment_slider()
     figures, captions = columns(3, 'Features')
     gr.Markdown('Move through the clip: **a thing that keeps its colour keeps its feature**. Colours are the first three principal components, one basis for the whole clip, and mean nothing across networks.', elem_classes='caption')
-    inputs = road_inputs('features')
-    def run(name, path, number, moment):
+    clip, number = road_inputs('features')
+    def run(name, path, moment, number):
         frames = dense_clip(path, number)['frames']
         parts = [at(three_colours(dense_features(n, frames)), moment) for n in (name, name + BESIDE)]
         shown = [displayed(at(frames, moment), 512), *(smooth(x, frames.shape[-2:], 512) for x in parts)]
         return [*map(to_image, shown), '**The frame** as the network gets it', f'**{name}**', '**A random network** of its kind']
-    wire_dense(run, [pick, *inputs], [*figures, *captions], opened)
+    wire_dense(run, [pick, clip, moment, number], [*figures, *captions], opened)
 
 def smooth(
     colour:torch.Tensor,          # (3,h,w) 0-1
@@ -1715,18 +1722,19 @@ def classes_tab(
     "A linear readout over the frames, by the weights and by a random network of their kind, beside the truth"
     pick = picker(page, what='norm_map')
     warned(page, 'norm_map')
+    moment = moment_slider()
     figures, captions = columns(3, 'Classes')
     gr.HTML(class_legend(), padding=False)
     gr.Markdown(f'The features are frozen; a linear classifier was shown the labels of {SCENES} drawn roads. **Look at the small things**: persons, signs and cars far away. The first answer takes a few seconds.', elem_classes='caption')
-    inputs = road_inputs('classes')
-    def run(name, path, number, moment):
-        clip = dense_clip(path, number)
-        frames, truth = clip['frames'], clip['classes']
+    clip, number = road_inputs('classes')
+    def run(name, path, moment, number):
+        seen = dense_clip(path, number)
+        frames, truth = seen['frames'], seen['classes']
         said = [read_classes(n, frames) for n in (name, name + BESIDE)]
         last = at(frames, moment) if truth is None else painted(frames, truth, moment)
         return [*(to_image(painted(frames, s, moment)) for s in said), to_image(displayed(last, 512)), *(f'**{n}**{agreement(s, truth)}' for n, s in zip((name, 'A random network of its kind'), said)),
                 '**The truth**' if truth is not None else '**The frame**: of your clip the truth is not known, and its world is not the drawn one']
-    wire_dense(run, [pick, *inputs], [*figures, *captions], opened)
+    wire_dense(run, [pick, clip, moment, number], [*figures, *captions], opened)
 
 def painted(
     frames:torch.Tensor,          # uint8 (T,3,H,W)

@@ -296,9 +296,124 @@ def test_locate_three_at_once(visit):
 def test_home_cards_open_their_tabs(visit):
     "Each method that has an app has a card, and the card a door"
     page = visit()
-    assert page.locator('.card .name').all_inner_texts() and len(page.locator('.card').all()) == 3
+    assert page.locator('.card .name').all_inner_texts() and len(page.locator('.card').all()) == 5
     page.locator('.card', has_text='DILEMMA').get_by_role('button', name='Open').click()
     marks(page, 0)
+
+
+@pytest.fixture(scope='module')
+def moments(tmp_path_factory):
+    "Two pictures of one shape and two sizes, one of another shape, and films of many frames and of one"
+    from ssl_workbench.data import write_video
+    from ssl_workbench.show import to_image
+    from ssl_workbench.world import batch
+    folder = tmp_path_factory.mktemp('moments')
+    clip = batch([500_100], kind='scene', level=1, size=(120, 160), frames=6, truth=False)['frames'][0]
+    to_image(clip[0]).resize((640, 480)).save(folder/'large.png')
+    to_image(clip[2]).save(folder/'small.png')
+    to_image(clip[2]).rotate(90, expand=True).save(folder/'turned.png')
+    write_video(clip, folder/'film.mp4')
+    write_video(clip[:1], folder/'still.mp4')
+    return folder
+
+
+def toast(page):
+    "The sentence of the newest refusal, once it is there"
+    box = page.locator('.toast-body').first
+    box.wait_for()
+    said = box.inner_text()
+    assert 'Traceback' not in said and said.rstrip().endswith('.')
+    return said
+
+
+def test_flow_first_click(visit):
+    "Without an upload: sources side by side, a table with the error of nothing moving; the slider pushes A, another pair is another figure"
+    page = visit('Flow')
+    page.locator('#flow-table', has_text='nothing moves').wait_for()
+    assert page.locator('.caption:visible', has_text='pixels off on average').count() >= 1
+    assert re.search(r'DIS\s+\d+\.\d\d', page.locator('#flow-table').inner_text())
+    said = page.locator('#flow-said').inner_text()
+    assert '256 × 192 pixels' in said and said.count('RAFT') <= 2
+    source = lambda name: page.locator(f'#{name} img').get_attribute('src')
+    first, half, crossed = source('flow-frame-a'), source('flow-moved'), source('flow-arrows')
+    s = page.get_by_label('number input for From A').or_(page.get_by_role('spinbutton', name=re.compile('From A'))).first
+    s.fill('0')
+    s.press('Enter')
+    page.wait_for_function("old => { const i = document.querySelector('#flow-moved img'); return i && i.getAttribute('src') != old }", arg=half)
+    assert source('flow-frame-a') == first
+    page.get_by_label('truth', exact=True).check()
+    page.wait_for_function("old => { const i = document.querySelector('#flow-arrows img'); return i && i.getAttribute('src') != old }", arg=crossed)
+    page.get_by_label('driving').check()
+    page.locator('#flow-said', has_text='320 × 160 pixels').wait_for()
+
+
+def test_flow_of_own_frames(visit, moments):
+    "Two pictures of unequal size are brought to one; other shapes, and a film of one frame, are refused in a sentence"
+    page = visit('Flow')
+    page.get_by_label('Two pictures').check()
+    page.locator('#flow-a input[type=file]').set_input_files(moments/'large.png')
+    page.locator('#flow-said', has_text='One picture more').wait_for()
+    page.locator('#flow-b input[type=file]').set_input_files(moments/'small.png')
+    page.locator('#flow-said', has_text='shrunk from 640 × 480').wait_for()
+    assert 'B, 160 × 120, is brought to the size of A' in page.locator('#flow-said').inner_text()
+    page.locator('#flow-b button[aria-label^=Remove], #flow-b button[aria-label=Clear]').first.click()
+    page.locator('#flow-said', has_text='One picture more').wait_for()
+    page.locator('#flow-b input[type=file]').set_input_files(moments/'turned.png')
+    assert 'differ in shape' in toast(page)
+    page.get_by_label('A clip').check()
+    page.locator('#flow-said', has_text='of 16').wait_for()
+    page.locator('#flow-clip input[type=file]').set_input_files(moments/'film.mp4')
+    page.locator('#flow-said', has_text='of 6').wait_for()
+
+
+def test_flow_refuses_one_frame(moments):
+    "A film of one frame, a file that is none, and pictures of two shapes: one sentence each"
+    from ssl_workbench import hub
+    def said(where, first=None, second=None, clip=None):
+        with pytest.raises(ValueError) as told: hub.frames_from(where, 'scene', 1, 1, first, second, clip, 0., 1)
+        assert '\n' not in str(told.value) and str(told.value).endswith('.')
+        return str(told.value)
+    world, pictures, clip = hub.PLACES
+    (moments/'notes.mp4').write_text('Dear diary, this is no film.')
+    assert said(clip, clip=str(moments/'still.mp4')) == 'still.mp4 holds one frame only: motion needs two.'
+    assert 'notes.mp4' in said(clip, clip=str(moments/'notes.mp4'))
+    assert '640 × 480 and 120 × 160' in said(pictures, str(moments/'large.png'), str(moments/'turned.png'))
+    pair = hub.frames_from(pictures, 'scene', 1, 1, str(moments/'large.png'), str(moments/'small.png'), None, 0., 1)
+    assert pair['frames'].shape == (2, 3, 336, 448)
+
+
+def test_raft_is_asked_once():
+    "Where RAFT's weights cannot be had, the page says so in one sentence and does not ask again"
+    from ssl_workbench import hub
+    asked = []
+    def refusing():
+        asked.append(1)
+        raise ValueError('RAFT is left out: no weights.')
+    pair = hub.paired(*hub.world_pair('bounce', 5, 2)['frames'])
+    with mock.patch.object(hub, '_raft', hub.Once(refusing, 'wait')):
+        for _ in range(3):
+            found, missing = hub.flows_of(pair)
+            assert list(found) == ['DIS'] and missing == ['RAFT is left out: no weights.']
+    assert len(asked) == 1
+
+
+def test_poodle_tab(visit):
+    "Pairs of subcrops at once; features and classes when their tabs are opened, three pictures each, other at another moment"
+    page = visit('PooDLe')
+    before = shown(page)
+    k = page.get_by_label('number input for Pairs K').or_(page.get_by_role('spinbutton', name=re.compile('Pairs K'))).first
+    k.fill('2')
+    k.press('Enter')
+    changed(page, before)
+    for tab, word in (('Features', 'A random network'), ('Classes', 'mean IoU over the clip')):
+        page.get_by_role('tab', name=tab, exact=True).click()
+        page.locator(FIGURE).nth(2).wait_for()
+        page.locator('.caption:visible', has_text=word).first.wait_for()
+        before = shown(page, 1)
+        moment = page.get_by_label('number input for Moment').or_(page.get_by_role('spinbutton', name=re.compile('Moment'))).locator('visible=true').first
+        moment.fill('1')
+        moment.press('Enter')
+        changed(page, before, 1)
 
 
 def test_clip(visit):
@@ -339,10 +454,10 @@ def test_keyboard(visit):
 def test_phone_and_dark(visit):
     "On a phone nothing scrolls sideways and figures are as wide as the page; the switch makes it dark"
     page = visit(viewport=dict(width=390, height=844), color_scheme='light')
-    for tab in ('Home', 'Slots', 'Attention', 'Misplaced', 'Locate', 'Train'):
+    for tab in ('Home', 'Slots', 'Attention', 'Misplaced', 'Locate', 'Flow', 'PooDLe', 'Train'):
         show(page, tab)
         assert page.evaluate('document.documentElement.scrollWidth <= document.documentElement.clientWidth'), f'{tab} scrolls sideways'
-        if tab != 'Home': assert page.locator(FIGURE).first.bounding_box()['width'] > 300
+        if tab != 'Home': assert page.locator(FIGURE).first.bounding_box()['width'] > (140 if tab == 'Flow' else 300)   # A and B stand side by side
     ground = "getComputedStyle(document.querySelector('.gradio-container')).color"
     light, switch = page.evaluate(ground), page.get_by_role('button', name='Light / dark')
     switch.click()
@@ -370,7 +485,7 @@ def test_every_app_builds(app):
         runpy.run_path(str(ROOT/'apps'/f'{app}.py'), run_name='__main__')
     port, page, online = launch.call_args.args
     assert (port, online) == (7999, True) and len(page.blocks) > 12
-    assert any(type(b).__name__ == 'Tab' for b in page.blocks.values()) == (app in ('hub', 'slots'))
+    assert any(type(b).__name__ == 'Tab' for b in page.blocks.values()) == (app in ('hub', 'slots', 'poodle'))
 
 
 def test_rivals_have_a_row():
