@@ -27,13 +27,12 @@ CLASSICS = {'simclr': HEAD, 'mocov3': HEAD, 'dino': CROPS, 'ibot': CROPS,  # and
             'mae': dict(decoder_dim=16, decoder_depth=1, decoder_heads=2), 'loca': dict(**HEAD, small=16, queries=4, prototypes=6, clip=0.),
             'dilemma': dict(given=HEAD, weight=.4, ratios=(.4,), growth=(1,)), 'dilemma mixed': dict(given=HEAD, weight=.4, mixed=True, growth=(1, 1, 1, 1)),
             'vicreg': dict(**HEAD, dims=(8, 8, 12, 16), stem=(4, 8)), 'byol': dict(**HEAD, channels=(8, 8, 12, 16)),
-            'flowe': dict(**HEAD, channels=(8, 8, 12, 16), canvas=48)}
-READY = {e.name for e in catalog.catalog + catalog.classics if e.state == 'ready'}
-CLASSICS = {n: c for n, c in CLASSICS.items() if n.split()[0] in READY}
+            'flowe': dict(**HEAD, channels=(8, 8, 12, 16), canvas=48),
+            'mcjepa': dict(canvas=48, pair_size=(32, 32), dims=(8, 8, 16), stem=(4, 8), filters=(8, 8), inputs=8, radius=2, expand=16, out_dim=8,
+                           vc_warmup=0., flow_start=0., occlusion_start=0., grad_clip=0.)}
 COUPLED = {'simclr': ['contrast'], 'mocov3': ['contrast'], 'loca': ['position', 'cluster', 'me_max'],  # terms that depend on the other process's half
            'dilemma': ['contrast'], 'dilemma mixed': ['contrast', 'mismatch'], 'vicreg': ['variance', 'covariance'], 'byol': ['regression'],
-           'flowe': ['equivariance']}
-COUPLED = {n: terms for n, terms in COUPLED.items() if n in CLASSICS}
+           'flowe': ['equivariance'], 'mcjepa': ['reconstruction', 'covariance', 'content covariance']}
 
 
 ROADS = dict(size=32, canvas=48, channels=(8, 8, 12, 16), hidden=16, out_dim=8, subcrops=3, sub_size=16, batch=BATCH)
