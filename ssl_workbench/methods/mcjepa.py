@@ -342,7 +342,7 @@ class MCJEPA(nn.Module):
         if 'rows' in out:
             some = [(c.variance[l], c.covariance[l], rows) for l, rows in enumerate(out['rows'])]
             terms['variance'] = c.alpha * sum(v * losses.variance_hinge(r) for v, _, r in some)
-            terms['covariance'] = c.alpha * sum(k * losses.covariance_penalty(r) for _, k, r in some if k)
+            terms['covariance'] = c.alpha * sum((k * losses.covariance_penalty(r) for _, k, r in some if k), some[0][2].new_zeros(()))
         if 'z_1' in out:
             content = losses.vicreg(out['z_1'], out['z_2'], c.invariance, c.content_variance, c.content_covariance)
             terms.update({f'content {k}': c.content_weight * v for k, v in content.items()})
