@@ -104,9 +104,9 @@ def commit() -> str:
 def card_of(name, recipe, method, out, found) -> dict:
     "All that a card holds but the fingerprint"
     log = read_log(out)
-    sets = list(dict.fromkeys(part.split(':')[0] for part in recipe.data.split('+')))
+    sources = [(part, SOURCES[part.split(':')[0]]) for part in recipe.data.split('+')]
     return dict(method=recipe.method, preset=recipe.preset, config=dict(vars(method.config)), changed=recipe.changes, seed=recipe.seed,
-                steps=len(log), data=[dict(name=part, **SOURCES[s]) for part, s in zip(recipe.data.split('+'), sets)],
+                steps=len(log), data=[dict(name=part, **source) for part, source in sources],
                 device=processor(), threads=torch.get_num_threads(), wall_seconds=round(seconds(out), 1),
                 torch=torch.__version__, commit=commit(), command=f'python -m benchmarks.weights {shlex.quote(name)}',
                 scores=found, curve=curve(out))

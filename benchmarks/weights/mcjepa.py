@@ -9,12 +9,12 @@ from ssl_workbench import core, probes
 from ssl_workbench.data import dis, open_pairs, read_image, still
 from ssl_workbench.world import World
 
-PAIRS = 'world:scene:3@2*2+world:drive:3@1'
-BIG = dict(level=3, canvas=128, pair_size=(96, 96), dims=(48, 64, 96), depths=(1, 2, 2), stem=(24, 48), levels=3, batch=4, many=4, out_dim=128,
+PAIRS = 'world:drive:3@1*2+world:scene:3@2'
+BIG = dict(level=3, canvas=128, pair_size=(96, 96), dims=(48, 64, 96), depths=(1, 2, 2), stem=(24, 48), levels=3, batch=4, many=4, out_dim=128, content_weight=.2, pair_scale=(.6, 1.),
            l1=3., structure=.5, window=1, smooth=2., edge=30., pictures=2048, lr=1.5e-3)
-recipes = {'mcjepa': Recipe('mcjepa', PAIRS, changes=dict(BIG, content_kind='scene', steps=6000), against='vicreg-scenes')}
+recipes = {'mcjepa': Recipe('mcjepa', PAIRS, changes=dict(BIG, content_kind='scene', steps=6500))}
 PLACES = {'level-3 scenes': ('scene', 2), 'level-3 drives': ('drive', 1)}       # kind of world, stride
-N, SIDE = 64, 128                   # pairs in a set, pixels a side
+N, SIDE = 64, 96                   # pairs in a set, pixels a side
 
 
 # ---- flow on unseen pairs
@@ -55,7 +55,8 @@ def measured(method, kind, stride):
     found = {}
     for seed in SEEDS:
         a, b, truth, seen = drawn(kind, stride, seed)
-        flows = {name: said(source, a, b) for name, source in sources(method, seed).items()} | {'best constant flow': arrows(truth)}
+        flows = {name: said(source, a, b) for name, source in sources(method, seed).items()} | {
+            'best constant flow': arrows(truth), 'mean flow of other pairs': drawn(kind, stride, seed + 10)[2].mean(0, keepdim=True).expand_as(truth)}
         for name, flow in flows.items():
             for metric, value in errors(flow, truth, seen).items(): found.setdefault(metric, {}).setdefault(name, []).append(value)
     zero = found['epe']['zero flow']

@@ -6,7 +6,7 @@ from benchmarks.weights.scores import SEEDS, Labelled, drives, followed, grouped
 from ssl_workbench import core, probes, world
 from ssl_workbench.data import CAMVID
 
-ROADS = dict(level=2, canvas=128, size=96, channels=(32, 64, 128, 256), batch=16, steps=3000, pictures=4096)
+ROADS = dict(level=2, canvas=128, batch=16, steps=800, pictures=2048)
 recipes = {'poodle': Recipe('poodle', 'world:drive:2', changes=ROADS, against='flowe-drive')}
 JUDGED = (2, 3)                     # levels of drives
 

@@ -6,4 +6,4 @@ ENCODER = dict(dims=(48, 64, 96), depths=(1, 2, 2), stem=(24, 48), out_dim=128) 
 recipes = {
     'mocov3-scenes': Recipe('mocov3', 'world:scene:3', changes=dict(SCENES, kind='scene', scale=(.3, 1.), colour=.2, grey=0., momentum=(.99, 1.), steps=5000)),
     'vicreg-scenes': Recipe('vicreg', 'world:scene:3', changes=dict(ENCODER, level=3, kind='scene', canvas=128, pictures=8192, batch=16, lr=1.5e-3, steps=6000)),  # as many images a step as MC-JEPA: 4 · 4
-    'flowe-drive': Recipe('flowe', 'world:drive:2', changes=dict(level=2, canvas=128, size=96, channels=(32, 64, 128, 256), batch=16, steps=3000, pictures=4096))}
+    'flowe-drive': Recipe('flowe', 'world:drive:2', changes=dict(level=2, canvas=128, channels=(16, 32, 64, 128), batch=16, steps=800, pictures=2048))}
