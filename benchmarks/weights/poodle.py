@@ -2,7 +2,7 @@
 import torch
 
 from benchmarks.weights.machine import Recipe
-from benchmarks.weights.scores import SEEDS, Labelled, drives, followed, grouped, pixel_maps, row
+from benchmarks.weights.scores import SEEDS, Labelled, drives, grouped, pixel_maps
 from ssl_workbench import core, probes, world
 from ssl_workbench.data import CAMVID
 
@@ -46,20 +46,9 @@ def streets(method, extra):
     return grouped('CamVid by drive', protocol, mapped(method, extra), lambda seed: (train, test), len(CAMVID))
 
 
-def readout(method, extra, level=2, steps=200):
-    "A UperNet on the encoder alone, as in the paper"
-    found = {}
-    for seed in SEEDS:
-        for name, m in models(method, extra)(seed).items():
-            got = probes.upernet(m.student.encoder, *roads(seed, level), len(world.classes('drive', level)), steps, seed=seed)
-            found.setdefault(name, []).append(got['miou'])
-    protocol = f'mean IoU of a UperNet on the frozen encoder, without decoder, {steps} steps on 100 drives of level {level}, judged on 100 others, 128 px; three pairs of sets'
-    return row(f'UperNet mIoU, level-{level} drives', protocol, found.pop('ours'), found)
-
-
 def scores(method, name, **extra):
     "The card's scores; those on real data only where the data are"
-    found = [*(r for level in JUDGED for r in driven(method, extra, level)), readout(method, extra), followed('drive', 3, models(method, extra), method.patch)]
+    found = [r for level in JUDGED for r in driven(method, extra, level)]
     return found if core.data_root() is None or not (core.data_root()/'camvid').exists() else [*found, *streets(method, extra)]
 
 
