@@ -376,7 +376,7 @@ def _pairs(name:str, entry:Entry, config, canvas, length:int):
     if 'flow' not in entry.needs:
         pairs = open_pairs(name, **kw, **(dict(truth=False) if drawn else {}))
         return Streams(pairs, _singles(config, canvas, length), config.many) if drawn and 'image' in entry.eats and config.content else pairs
-    if source == 'truth' and drawn and '+' not in name: return open_pairs(name, **kw)
+    if source == 'truth' and drawn: return open_pairs(name, **kw)
     return WithFlow(open_pairs(name, **kw, **(dict(truth=False) if drawn else {})), flow_source('dis' if source == 'truth' else source))
 
 def _singles(config, canvas, length:int):

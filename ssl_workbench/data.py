@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['PIXELS', 'FORMATS', 'IMAGES', 'VIDEOS', 'ANIMATED', 'CONTAINERS', 'CLIP', 'MEMBER', 'CAMVID', 'LAYOUTS', 'NAMES',
-           'BadFile', 'first_line', 'reason', 'refusing', 'shown', 'source', 'located', 'scaled', 'rgb', 'upright',
-           'affordable', 'tensor', 'known_formats', 'read_image', 'sides', 'fit', 'nearest', 'is_kind', 'natural',
-           'picture_frames', 'folder_frames', 'opened', 'video_stream', 'check_end', 'frame_number', 'decoded',
-           'video_frames', 'frames_in', 'gathered', 'read_video', 'even', 'encoder', 'write_video', 'Pack', 'Samples',
-           'Files', 'folder_classes', 'spread', 'existing', 'ImageFolder', 'found', 'Cifar10', 'drive_of', 'neighbours',
-           'CamVid', 'frame_count', 'clip_sources', 'VideoFolder', 'read_flow', 'write_flow', 'fit_flow', 'flow_sample',
-           'FlowPairs', 'TorchFlow', 'world_data', 'path_data', 'Mixed', 'open_data', 'open_pairs', 'flow_folder',
-           'Repeated', 'as_bytes', 'dis', 'raft', 'still', 'WithFlow', 'Streams']
+           'SHARED', 'BadFile', 'first_line', 'reason', 'refusing', 'shown', 'source', 'located', 'scaled', 'rgb',
+           'upright', 'affordable', 'tensor', 'known_formats', 'read_image', 'sides', 'fit', 'nearest', 'is_kind',
+           'natural', 'picture_frames', 'folder_frames', 'opened', 'video_stream', 'check_end', 'frame_number',
+           'decoded', 'video_frames', 'frames_in', 'gathered', 'read_video', 'even', 'encoder', 'write_video', 'Pack',
+           'Samples', 'Files', 'folder_classes', 'spread', 'existing', 'ImageFolder', 'found', 'Cifar10', 'drive_of',
+           'neighbours', 'CamVid', 'frame_count', 'clip_sources', 'VideoFolder', 'read_flow', 'write_flow', 'fit_flow',
+           'flow_sample', 'FlowPairs', 'TorchFlow', 'world_data', 'path_data', 'Mixed', 'open_data', 'open_pairs',
+           'flow_folder', 'Repeated', 'as_bytes', 'dis', 'raft', 'still', 'WithFlow', 'Streams']
 
 # %% ../nbs/02_data.ipynb #2edc5c11
 import bisect
@@ -33,7 +33,7 @@ from torchvision import datasets
 from torchvision.transforms.v2 import functional as transforms
 
 from .core import data_root
-from .world import World
+from .world import POOL, World
 
 # %% ../nbs/02_data.ipynb #701794e2
 class BadFile(ValueError):
@@ -884,7 +884,7 @@ def open_pairs(
 ):
     "A dataset of frame pairs (2,3,H,W); ValueError where a source has no second frame"
     name = os.fspath(name_or_path)
-    if '+' in name or re.search(r'[*@]\d+$', name):
+    if not os.path.exists(name) and ('+' in name or re.search(r'[*@]\d+$', name)):
         parts = [re.fullmatch(r'(.*?)(?:@(\d+))?(?:\*(\d+))?', part).groups() for part in name.split('+')]
         sets = [open_pairs(part, size, int(own or stride), **kw) for part, own, _ in parts]
         return Repeated(sets, [int(n or 1) for *_, n in parts])
@@ -902,6 +902,8 @@ def flow_folder(
     "Whether a folder holds .flo files"
     return os.path.isdir(path) and any(n.endswith('.flo') for n in os.listdir(path))
 
+SHARED = 'frames', 'aspect', 'flow', 'flow_back'  # what pairs of several sets can be batched by
+
 class Repeated(torch.utils.data.ConcatDataset):
     "Several datasets as one, each a number of times: a short one is drawn as often as its repetitions say"
     def __init__(self,
@@ -915,7 +917,7 @@ class Repeated(torch.utils.data.ConcatDataset):
     def rendered(self,
         indices,      # list of int
         device='cpu', # where the batch goes
-    )->dict:          # frames (B,T,3,H,W), aspect (B,)
+    )->dict:          # frames (B,T,3,H,W), aspect (B,); flow, flow_back where all parts have them
         "A batch, where all parts make batches themselves; each part is asked once"
         where = [bisect.bisect_right(self.cumulative_sizes, i) for i in indices]
         rows = [None] * len(indices)
@@ -923,11 +925,16 @@ class Repeated(torch.utils.data.ConcatDataset):
             mine = [k for k, w in enumerate(where) if w == part]
             first = self.cumulative_sizes[part - 1] if part else 0
             got = self.datasets[part].batch([indices[k] - first for k in mine], device)
-            aspect = torch.as_tensor(got.get('aspect', 1.)).float().to(device).expand(len(mine))
-            for j, k in enumerate(mine): rows[k] = got['frames'][j], aspect[j]
-        return dict(frames=torch.stack([f for f, _ in rows]), aspect=torch.stack([a for _, a in rows]))
+            got['aspect'] = torch.as_tensor(got.get('aspect', 1.)).float().to(device).expand(len(mine))
+            for j, k in enumerate(mine): rows[k] = {key: got[key][j] for key in SHARED if key in got}
+        return {key: torch.stack([row[key] for row in rows]) for key in SHARED if all(key in row for row in rows)}
 
-    def __getitem__(self, i): return {k: v for k, v in super().__getitem__(i).items() if k in ('frames', 'aspect')}
+    @property
+    def skipped(self):
+        "The bad files that the parts met"
+        return [bad for part in dict.fromkeys(self.datasets) for bad in getattr(part, 'skipped', ())]
+
+    def __getitem__(self, i): return {k: v for k, v in super().__getitem__(i).items() if k in SHARED}
 
 # %% ../nbs/02_data.ipynb #8bf48ba7
 def as_bytes(
@@ -978,7 +985,7 @@ def still(
 
 # %% ../nbs/02_data.ipynb #15a0fb84
 class WithFlow:
-    "Pairs with `flow` and `flow_back` (1,2,H,W) from a flow source in place of the truth; kept once computed"
+    "Pairs with `flow` and `flow_back` (1,2,H,W) from a flow source in place of the truth; kept once computed, up to POOL bytes"
     def __init__(self,
         pairs,        # dataset of frames (2,3,H,W) uint8
         source=dis,   # function of two (B,3,H,W) uint8 → (B,2,H,W) pixels
@@ -987,12 +994,19 @@ class WithFlow:
 
     def __len__(self): return len(self.pairs)
 
+    @property
+    def skipped(self):
+        "The bad files that the pairs met"
+        return getattr(self.pairs, 'skipped', [])
+
     def __getitem__(self, i):
         sample = dict(self.pairs[i])
-        if i not in self.held:
+        both = self.held.get(i)
+        if both is None:
             a, b = sample['frames'][:, None]
-            self.held[i] = torch.stack([self.source(a, b), self.source(b, a)]).half()
-        flow, back = self.held[i].float()
+            both = torch.stack([self.source(a, b), self.source(b, a)]).half()
+            if (len(self.held) + 1) * both.nbytes <= POOL: self.held[i] = both
+        flow, back = both.float()
         return {**sample, 'flow': flow, 'flow_back': back}
 
 # %% ../nbs/02_data.ipynb #65055e56

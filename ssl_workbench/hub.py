@@ -1495,7 +1495,7 @@ def wire_flow(
     outs = [c for k, c in p.items() if k in ('A', 'B', 'said', 'key', 'seen', 'table', 'of', 'moved', 'arrows', 'hidden', 'hidden said') or k.split(' ')[0] in ('column', 'flow', 'error', 'caption')]
     events = [p['of'].input, p['where'].input, *([pick.change] if hasattr(pick, 'change') else []), *(p[k].change for k in ('first', 'second', 'clip')),
               *(p[k].input for k in ('kind', 'number', 'apart', 'moment', 'distance'))]
-    for event in (opened, *events): event(refused(look), asks, outs, **how)
+    gr.on([opened, *events], refused(look), asks, outs, **how)
     p['s'].input(refused(slide), asks, p['moved'], **how)
 
 def drawn_flow(
@@ -1679,8 +1679,8 @@ def wire_dense(
     opened,                       # event of the tab being opened
 ) -> None:
     "Draws anew when the weights, the clip or the moment change"
-    for event in (opened, *(c.change for c in asks[:2]), *(c.input for c in asks[2:])):
-        event(refused(run), asks, outs, trigger_mode='always_last', show_progress='minimal', api_visibility='private', concurrency_limit=2, concurrency_id='dense')
+    gr.on([opened, *(c.change for c in asks[:2]), *(c.input for c in asks[2:])], refused(run), asks, outs,
+          trigger_mode='always_last', show_progress='minimal', api_visibility='private', concurrency_limit=2, concurrency_id='dense')
 
 def at(
     clip:torch.Tensor,            # (T,…)

@@ -506,9 +506,8 @@ def wire(
     figure,                       # where it goes
 ) -> None:
     "Runs the panel when an input changes or a knob is moved by hand"
-    events = [c.change for c in inputs] + [c.input for c in parts]
-    for event in events:
-        event(refused(run), [*inputs, *parts], figure, trigger_mode='always_last', show_progress='minimal', api_visibility='private')
+    _gradio().on([c.change for c in inputs] + [c.input for c in parts], refused(run), [*inputs, *parts], figure,   # one for all, so that the last wins
+                 trigger_mode='always_last', show_progress='minimal', api_visibility='private')
 
 def wire_click(
     run:Callable,                 # values -> figure

@@ -9,7 +9,8 @@ from ssl_workbench import core, geometry, world
 from ssl_workbench.classics.flowe import FlowE
 from ssl_workbench.classics.flowe import cpu as FLOWE
 from ssl_workbench.learner import draw_seeds
-from ssl_workbench.methods.poodle import (ROOM, TABLE4, PooDLe, SpatialDecoder, Views, by_size, cpu, cut, dense_loss, disc, followed, grid_cells,
+from ssl_workbench.classics.flowe import ROOM
+from ssl_workbench.methods.poodle import (TABLE4, PooDLe, SpatialDecoder, Views, by_size, cpu, cut, dense_loss, disc, followed, grid_cells,
                                           pooled_loss, presets, subcrop_hits, subcrops, toy_probabilities)
 
 TINY = replace(cpu, size=32, canvas=48, channels=(8, 12, 16, 24), hidden=16, out_dim=8, subcrops=3, sub_size=16, dim=24, heads=2, depth=2)

@@ -127,26 +127,7 @@ def aligned(
     "Maps with their affine undone, upsampled in the same bilinear look-up"
     return undo_affine(maps, matrix, size)
 
-def dense_equivariance(
-    prediction:torch.Tensor,      # (B,C,H,W) of the student, aligned
-    target:torch.Tensor,          # (B,C,H,W) of the teacher for the other frame, aligned
-    flow:torch.Tensor,            # (B,2,H,W) pixels, from the prediction's frame to the target's
-    valid:torch.Tensor,           # (B,1,H,W) bool
-) -> torch.Tensor:                # scalar in 0–4
-    "Mean over valid pixels of |n(prediction) − n(warped target)|² = 2 − 2cos (PooDLe eq. 1); 0 where nothing is valid"
-    a, b = F.normalize(prediction, dim=1), F.normalize(warp(target, flow), dim=1)
-    far = (a - b).square().sum(1, keepdim=True)
-    return torch.where(valid, far, 0).sum() / valid.sum().clamp(min=1)
-
 # %% ../../nbs/classics/19_flowe.ipynb #3584f2c9
-def aligned(
-    maps:torch.Tensor,            # (B,C,h,w) of the augmented view
-    matrix:torch.Tensor,          # (B,2,3) augmented view → view
-    size:tuple,                   # (H,W), as coarse as the maps or finer
-) -> torch.Tensor:                # (B,C,H,W) on the view's own grid
-    "Maps with their affine undone, upsampled in the same bilinear look-up"
-    return undo_affine(maps, matrix, size)
-
 def dense_equivariance(
     prediction:torch.Tensor,      # (B,C,H,W) of the student, aligned
     target:torch.Tensor,          # (B,C,H,W) of the teacher for the other frame, aligned
@@ -157,6 +138,8 @@ def dense_equivariance(
     a, b = F.normalize(prediction, dim=1), F.normalize(warp(target, flow), dim=1)
     far = (a - b).square().sum(1, keepdim=True)
     return torch.where(valid, far, 0).sum() / valid.sum().clamp(min=1)
+
+
 
 # %% ../../nbs/classics/19_flowe.ipynb #af279601
 def coarser(

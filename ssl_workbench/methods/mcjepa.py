@@ -279,10 +279,11 @@ class MCJEPA(nn.Module):
     def parts(self) -> set:       # of 'motion', 'content', 'vc'
         "What this step learns from: warm-up of the features, then content, then both as the strategy says"
         c, step = self.config, round(self.t * self.config.steps)
-        have = {n for n, on in (('motion', c.flow_loss), ('content', c.content)) if on}
-        if c.flow_loss and self.t < c.vc_warmup: return {'vc'}
-        if c.content and self.t < c.flow_start: return {'content'} | ({'vc'} & {'vc' for _ in [0] if c.flow_loss})
-        if have != {'motion', 'content'} or c.strategy == 'combined': return have | ({'vc'} if c.flow_loss else set())
+        if not c.flow_loss: return {'content'}
+        if self.t < c.vc_warmup: return {'vc'}
+        if not c.content: return {'motion', 'vc'}
+        if self.t < c.flow_start: return {'content', 'vc'}
+        if c.strategy == 'combined': return {'motion', 'content', 'vc'}
         if c.strategy in ('finetune', 'frozen'): return {'motion', 'vc'}
         turn = step if c.strategy == 'batch' else step // max(1, c.pictures // c.batch)
         return {'motion', 'vc'} if turn % 2 else {'content'}
