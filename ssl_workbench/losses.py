@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['centred', 'sinkhorn_knopp', 'distill', 'mean_entropy', 'info_nce', 'cosine_regression', 'slot_contrast',
            'variance_hinge', 'covariance_penalty', 'vicreg', 'ssim_map', 'masked_mean', 'ssim_distance', 'census',
-           'census_map', 'difference', 'smoothness']
+           'census_map', 'difference', 'smoothness', 'flow_matching_pair']
 
 # %% ../nbs/07_losses.ipynb #743c0f84
 import torch
@@ -198,3 +198,14 @@ def smoothness(
         steps, edges = flow.diff(dim=axis).abs().sum(1), image.diff(dim=axis).abs().mean(1)
         total = total + ((-edge_weight * edges).exp() * steps).mean()
     return total
+
+# %% ../nbs/07_losses.ipynb #7886e058
+def flow_matching_pair(
+    z1:torch.Tensor,              # (B,…) data
+    z0:torch.Tensor,              # (B,…) standard normal noise
+    t:torch.Tensor,               # (B,) place on the path: 0 noise, 1 data
+    sigma_min:float=1e-7,         # width of what is left of the noise at t=1
+) -> tuple:                       # z_t, u_t: (B,…) each
+    "A place on the path and the velocity there (RIVER eq. 5.6, with u written without the quotient, which loses digits near t=1)"
+    t = t.view(-1, *[1] * (z1.ndim - 1))
+    return (1 - (1 - sigma_min) * t) * z0 + t * z1, z1 - (1 - sigma_min) * z0
