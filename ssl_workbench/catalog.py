@@ -45,7 +45,7 @@ class Entry:
     eats:tuple                    # of 'image', 'pair', 'clip', 'caption'
     state:str                     # 'ready' or 'planned'
     shelf:str = 'methods'         # or 'classics': what the nine build on and are compared with
-    needs:tuple = ()              # what else its data must bring: 'flow'
+    needs:tuple = ()              # what else it must be given: 'flow' with its data, an 'autoencoder' that is trained
 
     @property
     def module(self) -> str:      # for importlib
@@ -69,7 +69,7 @@ catalog = (
     Entry('scale', 'SCALE', 'Spatio-Temporal Crop Aggregation for Video Representation Learning',
           'Sameni et al.', 'ICCV 2023', 'SCALE', ('clip',), 'planned'),
     Entry('river', 'RIVER', 'Efficient Video Prediction via Sparsely Conditioned Flow Matching',
-          'Davtyan et al.', 'ICCV 2023', 'RIVER', ('clip',), 'planned'),
+          'Davtyan et al.', 'ICCV 2023', 'RIVER', ('clip',), 'ready', needs=('autoencoder',)),
     Entry('vidrop', 'ViDROP', 'ViDROP: Video Dense Representation through Omissive Processing',
           'Sameni et al.', 'PhD thesis, Bern, 2024', 'ViDROP', ('clip',), 'planned'),
     Entry('sfclip', 'SF-CLIP', 'Building Vision-Language Models on Solid Foundations with Masked Distillation',
@@ -94,6 +94,8 @@ classics = (
           'Grill et al.', 'NeurIPS 2020', 'BYOL', ('image',), 'ready', 'classics'),
     Entry('flowe', 'FlowE', 'Self-Supervised Representation Learning from Flow Equivariance',
           'Xiong et al.', 'ICCV 2021', 'FlowE', ('pair',), 'ready', 'classics', ('flow',)),
+    Entry('vqgan', 'VQGAN', 'Taming Transformers for High-Resolution Image Synthesis',
+          'Esser et al.', 'CVPR 2021', 'VQGAN', ('image',), 'ready', 'classics'),
 )
 
 # %% ../nbs/29_catalog.ipynb #3d4b3ef8
@@ -345,8 +347,6 @@ def _tensors(path:Path) -> dict:
     except (SafetensorError, OSError) as e: raise ValueError(f'{path} cannot be read as safetensors: {e}') from None
 
 # %% ../nbs/29_catalog.ipynb #1b23c8eb
-_frames = {'image': 1, 'caption': 1, 'clip': 8}
-
 def training_data(
     name:str,                     # as `data.open_data` or, for pairs, `data.open_pairs` takes it
     entry:Entry,                  # the method's row
@@ -355,8 +355,10 @@ def training_data(
     "Data in the shape that a method eats; kept in memory where they fit into a gigabyte"
     canvas, length = getattr(config, 'canvas', 2 * config.size if isinstance(config.size, int) else config.size), getattr(config, 'pictures', 4096)
     if 'pair' in entry.eats: return _pairs(name, entry, config, canvas, length)
-    if name.split(':')[0] == 'world': return open_data(name, size=canvas, frames=_frames[entry.eats[0]], length=length, truth=False)
-    data = open_data(name, size=canvas)
+    clip = dict(frames=config.frames, stride=config.stride) if 'clip' in entry.eats else {}
+    if name.startswith('world'): return open_data(name, **dict(dict(size=canvas, frames=1, length=length, truth=False), **clip))
+    data = open_data(name, size=canvas, **clip)
+    if clip: return data
     return open_data(name, size=canvas, cache=True) if 3 * len(data) * canvas**2 < 2**30 else data
 
 def flow_source(
@@ -423,6 +425,7 @@ def learner_of(
     "A learner as the method's config asks for it: steps, batch, learning rate and its schedule"
     core.seed_everything(seed)
     method = made(name, config)
+    if 'autoencoder' in find(name).needs: method.adopt(load(config.autoencoder))
     options = ('lr', 'batch', 'warmup', 'lr_end', 'betas', 'accumulate', 'precision', 'horizon')
     given = {k: getattr(config, k) for k in options if hasattr(config, k)}
     return Learner(method, module(name).Views(config), data, config.steps, seed=seed, out=out, device=device,

@@ -10,8 +10,8 @@ __all__ = ['PIXELS', 'FORMATS', 'IMAGES', 'VIDEOS', 'ANIMATED', 'CONTAINERS', 'C
            'decoded', 'video_frames', 'frames_in', 'gathered', 'read_video', 'even', 'encoder', 'write_video', 'Pack',
            'Samples', 'Files', 'folder_classes', 'spread', 'existing', 'ImageFolder', 'found', 'Cifar10', 'drive_of',
            'neighbours', 'CamVid', 'frame_count', 'clip_sources', 'VideoFolder', 'read_flow', 'write_flow', 'fit_flow',
-           'flow_sample', 'FlowPairs', 'TorchFlow', 'world_data', 'path_data', 'Mixed', 'open_data', 'open_pairs',
-           'flow_folder', 'Repeated', 'as_bytes', 'dis', 'raft', 'still', 'WithFlow', 'Streams']
+           'flow_sample', 'FlowPairs', 'TorchFlow', 'world_data', 'path_data', 'batch_of_parts', 'Mixed', 'open_data',
+           'open_pairs', 'flow_folder', 'Repeated', 'as_bytes', 'dis', 'raft', 'still', 'WithFlow', 'Streams']
 
 # %% ../nbs/02_data.ipynb #2edc5c11
 import bisect
@@ -842,19 +842,44 @@ def path_data(
     return (VideoFolder if films else ImageFolder)(path, **kw)
 
 # %% ../nbs/02_data.ipynb #e717b7d9
+SHARED = 'frames', 'aspect', 'flow', 'flow_back'  # what samples of several sets can be batched by
+
+def batch_of_parts(
+    data,         # with `place(i)` → (part, index in it)
+    parts,        # its datasets, each with `batch(indices, device)`
+    indices,      # list of int
+    device='cpu', # where the batch goes
+)->dict:          # frames (B,T,3,H,W), aspect (B,); flow, flow_back where all parts have them
+    "A batch of several datasets that make batches themselves; each is asked once"
+    where, rows = [data.place(i) for i in indices], [None] * len(indices)
+    for part in {w for w, _ in where}:
+        mine = [k for k, (w, _) in enumerate(where) if w == part]
+        got = parts[part].batch([where[k][1] for k in mine], device)
+        got['aspect'] = torch.as_tensor(got.get('aspect', 1.)).float().to(device).expand(len(mine))
+        for j, k in enumerate(mine): rows[k] = {key: got[key][j] for key in SHARED if key in got}
+    return {key: torch.stack([row[key] for row in rows]) for key in SHARED if all(key in row for row in rows)}
+
 class Mixed:
     "Several datasets as one, each drawn equally often: the shorter ones come round again"
     def __init__(self,
         parts:list, # datasets of one canvas size and one number of frames
     ):
         self.parts = parts
+        if all(hasattr(part, 'batch') for part in parts): self.batch = lambda indices, device='cpu': batch_of_parts(self, parts, indices, device)
 
     def __len__(self): return len(self.parts)*max(map(len, self.parts))
 
+    def place(self,
+        i:int, # sample
+    )->tuple:  # part, index in it
+        "Where a sample lies"
+        turn, part = divmod(int(i) % len(self), len(self.parts))
+        return part, turn % len(self.parts[part])
+
     def __getitem__(self, i):
         if not -len(self) <= i < len(self): raise IndexError(i)
-        turn, part = divmod(int(i) % len(self), len(self.parts))
-        sample = self.parts[part][turn % len(self.parts[part])]
+        part, own = self.place(i)
+        sample = self.parts[part][own]
         return {k: sample[k] for k in ('frames', 'aspect')}
 
 # %% ../nbs/02_data.ipynb #ae31d196
@@ -864,6 +889,7 @@ def open_data(
 ):
     "The dataset of that name or at that path; ValueError lists what exists"
     name = os.fspath(name_or_path)
+    if '+' in name and name.startswith('world'): return Mixed([open_data(part, **kw) for part in name.split('+')])
     first, _, rest = name.partition(':')
     if first == 'world': return world_data(name, **kw)
     if name in NAMES: return NAMES[name](**kw)
@@ -902,8 +928,6 @@ def flow_folder(
     "Whether a folder holds .flo files"
     return os.path.isdir(path) and any(n.endswith('.flo') for n in os.listdir(path))
 
-SHARED = 'frames', 'aspect', 'flow', 'flow_back'  # what pairs of several sets can be batched by
-
 class Repeated(torch.utils.data.ConcatDataset):
     "Several datasets as one, each a number of times: a short one is drawn as often as its repetitions say"
     def __init__(self,
@@ -914,20 +938,14 @@ class Repeated(torch.utils.data.ConcatDataset):
         super().__init__([part for part, n in zip(parts, times) for _ in range(n)])
         if all(hasattr(part, 'batch') for part in parts): self.batch = self.rendered
 
-    def rendered(self,
-        indices,      # list of int
-        device='cpu', # where the batch goes
-    )->dict:          # frames (B,T,3,H,W), aspect (B,); flow, flow_back where all parts have them
-        "A batch, where all parts make batches themselves; each part is asked once"
-        where = [bisect.bisect_right(self.cumulative_sizes, i) for i in indices]
-        rows = [None] * len(indices)
-        for part in set(where):
-            mine = [k for k, w in enumerate(where) if w == part]
-            first = self.cumulative_sizes[part - 1] if part else 0
-            got = self.datasets[part].batch([indices[k] - first for k in mine], device)
-            got['aspect'] = torch.as_tensor(got.get('aspect', 1.)).float().to(device).expand(len(mine))
-            for j, k in enumerate(mine): rows[k] = {key: got[key][j] for key in SHARED if key in got}
-        return {key: torch.stack([row[key] for row in rows]) for key in SHARED if all(key in row for row in rows)}
+    def place(self,
+        i:int,        # sample
+    )->tuple:         # part, index in it
+        "Where a sample lies"
+        part = bisect.bisect_right(self.cumulative_sizes, i)
+        return part, i - (self.cumulative_sizes[part - 1] if part else 0)
+
+    def rendered(self, indices, device='cpu')->dict: return batch_of_parts(self, self.datasets, indices, device)
 
     @property
     def skipped(self):
