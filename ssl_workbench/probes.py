@@ -12,7 +12,10 @@ __all__ = ['PENALTIES', 'PROTOCOLS', 'GREY', 'knn_guess', 'knn', 'softmax_regres
            'calibrate', 'random_init', 'across', 'cue_conflict', 'attention_masks', 'attention_jaccard',
            'sliding_windows', 'sliding_logits', 'LinearDecoder', 'random_window', 'train_decoder', 'decoder_scores',
            'finetune_segmentation', 'UperNet', 'UperReadout', 'train_upernet', 'upernet', 'epe', 'fl_all',
-           'best_constant', 'flow_scores', 'photometric', 'propagate', 'davis', 'follow', 'video_segmentation']
+           'best_constant', 'flow_scores', 'photometric', 'propagate', 'davis', 'follow', 'video_segmentation', 'psnr',
+           'ssim', 'moving_pixels', 'moving_psnr', 'copy_last', 'extrapolated', 'perceptual_distance', 'frechet',
+           'clip_features', 'video_protocol', 'video_score', 'frechet_video', 'count_bodies', 'body_changes',
+           'bodies_kept']
 
 # %% ../nbs/09_probes.ipynb #07a934da
 import copy
@@ -25,6 +28,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from .geometry import in_frame, visible, warp
 from .heads import BatchNorm2d
+from .world import COLOURS, GROUNDS
 
 # %% ../nbs/09_probes.ipynb #f7496a84
 def _labelled(x, y, what: str):
@@ -261,6 +265,12 @@ PROTOCOLS = {
     "j_and_f": "labels of the first frame propagated (DINO: top-5, 7 frames and the first, radius 12, T=0.1), "
                "DAVIS's J and F without the first and the last frame, mean over objects",
     "corloc": "share of images whose one predicted box has IoU >= 0.5 with a true box",
+    "psnr": "peak signal-to-noise ratio of each frame over all pixels, mean of dB over frames and clips",
+    "moving_psnr": "PSNR over pixels inside a body in the true or the last observed frame, mean of dB over clips and horizons",
+    "ssim": "SSIM of each frame (Wang et al. 2004: 11x11 Gaussian window, sigma 1.5), mean over channels, frames and clips",
+    "perceptual": "squared difference of unit feature vectors, mean over places and layers, no learned weights",
+    "frechet_video": "squared Fréchet distance between features of real and of made clips (not I3D unless said)",
+    "bodies": "share of rollouts that show exactly the observed bodies, by colour, at the end and in 9 of 10 frames",
 }
 
 
@@ -1545,3 +1555,307 @@ def video_segmentation(
         raise ValueError("video_segmentation needs a clip with an object in its first frame")
     return {name: {k: sum(s[k] for s in rows) / len(rows) for k in ("j", "f")} | dict(objects=len(rows))
             for name, rows in scores.items()}
+
+# %% ../nbs/09_probes.ipynb #36ec8370
+def _pictures(a, b, what: str, least: int = 1, peak: float = 1.0) -> tuple:
+    "Two stacks (...,3,H,W) of one shape as float64 0-1: uint8 is divided by 255, floats by `peak`."
+    a, b = (torch.as_tensor(x).detach() for x in (a, b))
+    if a.shape != b.shape or a.ndim < 3 or a.shape[-3] not in (1, 3) or min(a.shape[-2:]) < least:
+        raise ValueError(f"{what} needs two stacks of images (...,3,H,W) of one shape, sides of {least} or more, "
+                         f"not {tuple(a.shape)} and {tuple(b.shape)}")
+    a, b = (x.double() / (255 if x.dtype == torch.uint8 else peak) for x in (a, b.to(a.device)))
+    if not (a.isfinite().all() and b.isfinite().all()):
+        raise ValueError(f"{what}: the pictures hold NaN or infinity")
+    if max(a.abs().max(), b.abs().max()) > 10:
+        raise ValueError(f"{what}: floats are read as 0-{peak:g}, but they reach {peak * max(a.max(), b.max()):.0f}; give `peak`")
+    return a, b
+
+
+def _decibel(error, most: float = math.inf) -> torch.Tensor:
+    "PSNR of mean squared errors of pixels 0-1, cut at `most`; infinite where nothing is wrong."
+    return (-10 * error.log10()).clamp(max=most)
+
+
+def psnr(
+    a,  # (...,3,H,W) uint8 (0-255) or float (0-peak)
+    b,  # (...,3,H,W) uint8 or float
+    peak: float = 1.0,  # white of float images; bytes have their own, 255
+    most: float = math.inf,  # dB at which a perfect picture is cut
+) -> torch.Tensor:
+    "(...) float64: dB of each image; a table's number is their mean (not the dB of the mean error). Equal images: inf."
+    a, b = _pictures(a, b, "psnr", peak=peak)
+    return _decibel((a - b).square().mean((-3, -2, -1)), most)
+
+# %% ../nbs/09_probes.ipynb #10c99eef
+def _gauss(x, sigma: float = 1.5, radius: int = 5) -> torch.Tensor:
+    "(N,C,H-2r,W-2r): means of x (N,C,H,W) under a Gaussian window that stays inside."
+    at = torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device)
+    g = (-at.square() / (2 * sigma**2)).exp()
+    rows = F.conv2d(x.flatten(0, 1)[:, None], (g / g.sum()).view(1, 1, -1, 1))
+    return F.conv2d(rows, (g / g.sum()).view(1, 1, 1, -1))[:, 0].unflatten(0, x.shape[:2])
+
+
+def ssim(
+    a,  # (...,3,H,W) uint8 (0-255) or float (0-1), sides of 11 or more
+    b,  # (...,3,H,W)
+    grey: bool = False,  # True: compare luma (0.299, 0.587, 0.114), as for greyscale video; else each channel, then the mean
+) -> torch.Tensor:
+    "(...) float64: mean SSIM of each image, 1 where equal (Wang et al. 2004: 11x11 Gaussian window, sigma 1.5)."
+    pair, shape = _pictures(a, b, "ssim", 11), torch.as_tensor(a).shape
+    if grey and shape[-3] == 3:
+        luma = pair[0].new_tensor([0.299, 0.587, 0.114])
+        pair = [torch.einsum("...chw,c->...hw", x, luma).unsqueeze(-3) for x in pair]
+    a, b = (x.reshape(-1, *x.shape[-3:]) for x in pair)
+    ma, mb = _gauss(a), _gauss(b)
+    va, vb, vab = _gauss(a * a) - ma * ma, _gauss(b * b) - mb * mb, _gauss(a * b) - ma * mb
+    index = (2 * ma * mb + 0.01**2) * (2 * vab + 0.03**2) / ((ma * ma + mb * mb + 0.01**2) * (va + vb + 0.03**2))
+    return index.mean((1, 2, 3)).view(shape[:-3])
+
+# %% ../nbs/09_probes.ipynb #ee670000
+def moving_pixels(
+    instances,  # (B,T,H,W) int, 0 background, of observed and true frames together
+    observed: int,  # how many of the T are observed
+) -> torch.Tensor:
+    "(B,T-observed,1,H,W) bool: inside a body in the true frame or in the last observed one."
+    body = torch.as_tensor(instances) > 0
+    if body.ndim != 4 or not 0 < observed < body.shape[1]:
+        raise ValueError(f"moving_pixels needs instances (B,T,H,W) with T > observed > 0, not {tuple(body.shape)} and {observed}")
+    return (body[:, observed:] | body[:, observed - 1:observed])[:, :, None]
+
+
+def moving_psnr(
+    pred,  # (B,n,3,H,W) uint8 or float 0-1
+    truth,  # (B,n,3,H,W)
+    moving,  # (B,n,1,H,W) bool, of `moving_pixels`
+    most: float = math.inf,  # dB at which a perfect clip is cut
+) -> torch.Tensor:
+    "(n,) float64: a horizon's PSNR over the marked pixels of each clip, mean of dB over clips that have any (NaN: none)."
+    pred, truth = _pictures(pred, truth, "moving_psnr")
+    moving = torch.as_tensor(moving).to(pred.device)
+    if pred.ndim != 5 or moving.shape != (*pred.shape[:2], 1, *pred.shape[3:]):
+        raise ValueError(f"moving_psnr needs clips (B,n,3,H,W) and moving (B,n,1,H,W), not {tuple(pred.shape)} and {tuple(moving.shape)}")
+    count = moving.double().sum((2, 3, 4)) * pred.shape[2]
+    error = ((pred - truth).square() * moving).sum((2, 3, 4)) / count  # 0 / 0: NaN, no marked pixel
+    return _decibel(error, most).nanmean(0)
+
+
+def copy_last(
+    observed,  # (B,t,3,H,W) uint8 or float
+    n: int,  # frames to predict
+) -> torch.Tensor:
+    "(B,n,3,H,W): the last observed frame again and again."
+    return observed[:, -1:].expand(-1, n, -1, -1, -1)
+
+
+def extrapolated(
+    observed,  # (B,t,3,H,W) uint8 or float 0-1, t > 1
+    n: int,  # frames to predict
+) -> torch.Tensor:
+    "(B,n,3,H,W), dtype as given: each pixel continued along the line through its last two values, cut to its range."
+    if observed.shape[1] < 2:
+        raise ValueError("extrapolated needs two observed frames; from one there is no line")
+    before, last = observed[:, -2:-1].float(), observed[:, -1:].float()
+    line = last + torch.arange(1, n + 1, device=last.device).view(1, -1, 1, 1, 1) * (last - before)
+    return line.clamp(0, 255 if observed.dtype == torch.uint8 else 1).to(observed.dtype)
+
+# %% ../nbs/09_probes.ipynb #465a0e5a
+def _layers(out) -> list:
+    "A list of (N,D,h,w) from what a feature function gives: a map, a list of maps, or a dict of tokens and grid."
+    if isinstance(out, dict):
+        return [out["tokens"].mT.unflatten(-1, tuple(out["grid"]))]
+    return [out] if torch.is_tensor(out) else list(out)
+
+
+def _as_floats(images) -> torch.Tensor:
+    "(N,3,H,W) float32 0-1 of images (...,3,H,W) uint8 or float."
+    x = torch.as_tensor(images)
+    return (x.float() if x.is_floating_point() else x / 255).reshape(-1, *x.shape[-3:])
+
+
+@torch.no_grad()
+def perceptual_distance(
+    features,  # images (N,3,H,W) float 0-1 -> map (N,D,h,w), list of maps, dict(tokens, grid); or a method
+    a,  # (...,3,H,W) uint8 or float 0-1
+    b,  # (...,3,H,W)
+    batch: int = 64,  # images at a time
+) -> torch.Tensor:
+    "(...): squared difference of unit feature vectors, mean over places, then over layers: 0 equal, 2 unrelated, 4 opposite."
+    _pictures(a, b, "perceptual_distance")
+    look, shape, parts = getattr(features, "features", features), torch.as_tensor(a).shape, []
+    for x, y in zip(_as_floats(a).split(batch), _as_floats(b).split(batch), strict=True):
+        with _frozen(features):
+            maps = [_layers(look(z.to(_device_of(features)))) for z in (x, y)]
+        each = [(F.normalize(p.float(), dim=1) - F.normalize(q.float(), dim=1)).square().sum(1).mean((1, 2)) for p, q in zip(*maps, strict=True)]
+        parts.append(torch.stack(each).mean(0).cpu())
+    return torch.cat(parts).view(shape[:-3])
+
+# %% ../nbs/09_probes.ipynb #268dc881
+def _spread_of(x, what: str) -> tuple:
+    "(mean (D,), R (min(N,D),D)) float64 of features (N,D): R'R is their covariance (N - 1 below)."
+    x = torch.as_tensor(x).detach().double()
+    if x.ndim != 2 or len(x) < 2 or not x.shape[1]:
+        raise ValueError(f"frechet: {what} needs features (N,D) of at least two samples, not {tuple(x.shape)}")
+    if not x.isfinite().all():
+        raise ValueError(f"frechet: {what} holds NaN or infinity")
+    return x.mean(0), torch.linalg.qr((x - x.mean(0)) / math.sqrt(len(x) - 1), mode="r").R
+
+
+def frechet(
+    a,  # (N,D) features of real samples
+    b,  # (M,D) features of made samples
+) -> float:
+    "Squared Fréchet distance of two feature sets as Gaussians, float64 (FID, FVD). Biased upwards with few samples."
+    (ma, ra), (mb, rb) = _spread_of(a, "a"), _spread_of(b, "b")
+    if ma.shape != mb.shape:
+        raise ValueError(f"frechet: features of {len(ma)} and of {len(mb)} dimensions cannot be compared")
+    common = torch.linalg.svdvals(ra @ rb.to(ra.device).T).sum()
+    distance = (ma - mb.to(ma.device)).square().sum() + ra.square().sum() + rb.square().sum().to(ra.device) - 2 * common
+    return max(0.0, distance.item())
+
+# %% ../nbs/09_probes.ipynb #6dd6bee5
+def clip_features(
+    method,  # has features(x) with 'pooled'; or a function images (N,3,H,W) float 0-1 -> (N,D)
+    clips,  # (B,T,3,H,W) uint8 or float 0-1, T > 1
+    batch: int = 64,  # images at a time
+) -> torch.Tensor:
+    "(B,2D) on the CPU: time's mean of each frame's features, and the mean absolute change between neighbouring frames."
+    clips = torch.as_tensor(clips)
+    if clips.ndim != 5 or clips.shape[1] < 2:
+        raise ValueError(f"clip_features needs clips (B,T,3,H,W) of two frames or more, not {tuple(clips.shape)}")
+    look = (lambda x: method.features(x)["pooled"]) if hasattr(method, "features") else method
+    with torch.no_grad(), _frozen(method):
+        each = torch.cat([look(x.to(_device_of(method))).float().cpu() for x in _as_floats(clips).split(batch)])
+    each = each.view(*clips.shape[:2], -1)
+    return torch.cat([each.mean(1), each.diff(dim=1).abs().mean(1)], 1)
+
+# %% ../nbs/09_probes.ipynb #7e56f3b2
+def video_protocol(
+    observed: int,  # frames given
+    predicted: int,  # frames made
+    clips: int,  # real clips
+    size: tuple,  # (H,W)
+    samples: int = 1,  # rollouts a clip
+    included: bool = False,  # True: the observed frames are part of what is compared
+    pixels: str = "0-1",  # their range when compared
+    encoder: str = "",  # through whose features, if any
+) -> str:
+    "How a video was predicted and compared, in one line."
+    inside = "in the comparison" if included else "left out of the comparison"
+    many = lambda n, what: f"{n} {what}{'s' * (n != 1)}"
+    return (f"{many(observed, 'frame')} observed ({inside}), {predicted} predicted; {many(clips, 'clip')}, {many(samples, 'sample')} a clip; "
+            f"{size[0]}x{size[1]}, pixels {pixels}" + (f"; features: {encoder}" if encoder else ""))
+
+
+def video_score(
+    value: float,
+    name: str,  # whose prediction
+    metric: str,  # a key of `PROTOCOLS`
+    seed: int = 0,
+    **setting,  # of `video_protocol`
+) -> Score:
+    "A number of video prediction that cannot be read without its protocol."
+    return Score(float(value), name, metric, f"{PROTOCOLS[metric]}; {video_protocol(**setting)}", 0, setting["clips"], seed)
+
+
+def frechet_video(
+    encode,  # clips (B,T,3,H,W) -> (B,D), such as partial(clip_features, method)
+    real,  # (B,t+n,3,H,W) uint8 or float 0-1, observed frames first
+    made,  # (B,n,3,H,W) or (B,S,n,3,H,W): one or S rollouts of the same clips
+    encoder: str,  # the encoder's name, printed with the number
+    name: str = "rollouts",  # whose rollouts
+    included: bool = False,  # True: compare whole clips, the observed frames before every rollout too
+    seed: int = 0,
+) -> Score:
+    "Fréchet distance between features of real and of made clips, with its protocol; `real` against itself is 0."
+    real, made = _as_clips(real), _as_clips(made)
+    made = made[:, None] if made.ndim == 5 else made
+    t = real.shape[1] - made.shape[2]
+    if len(made) != len(real) or t < 0 or made.shape[3:] != real.shape[2:]:
+        raise ValueError(f"frechet_video needs real (B,t+n,3,H,W) and made (B,n,3,H,W), not {tuple(real.shape)} and {tuple(made.shape)}")
+    if included:
+        made = torch.cat([real[:, None, :t].expand(-1, made.shape[1], -1, -1, -1, -1), made], 2)
+    value = frechet(encode(real if included else real[:, t:]), encode(made.flatten(0, 1)))
+    return video_score(value, name, "frechet_video", seed, observed=t, predicted=real.shape[1] - t, clips=len(real), size=tuple(real.shape[3:]),
+                       samples=made.shape[1], included=included, encoder=encoder)
+
+
+def _as_clips(x) -> torch.Tensor:
+    "Clips (...,3,H,W) as float32 0-1."
+    x = torch.as_tensor(x)
+    return _as_floats(x).view(x.shape)
+
+# %% ../nbs/09_probes.ipynb #b5cdc470
+def _room(mask) -> torch.Tensor:
+    "(N,H,W): distance of each true pixel to the nearest false one, between centres; outside the frame all is false."
+    far = float(sum(mask.shape[1:]) ** 2)
+    x = torch.where(F.pad(mask, (1, 1, 1, 1)), far, 0.0)
+    for _ in range(2):  # squared distance: along rows, then along columns
+        at = torch.arange(x.shape[-1], dtype=x.dtype, device=x.device)
+        x = torch.cat([(part[:, :, None] + (at[:, None] - at) ** 2).amin(-1) for part in x.split(16)]).mT
+    return x[:, 1:-1, 1:-1].sqrt()
+
+
+def _colour_masks(frames, far: float) -> torch.Tensor:
+    "(T,9,H,W) bool: where each of the bodies' colours is nearest, and near enough, in most of 3x3 pixels."
+    bodies, grounds = torch.tensor(list(COLOURS.values())[:-1]), torch.tensor(GROUNDS)
+    x = _as_floats(frames)
+    off, near = torch.cdist(x.flatten(2).mT, torch.cat([bodies, grounds]).to(x)[None]).min(-1)  # (T,H*W)
+    near = torch.where(off < far, near, -1).unflatten(1, x.shape[2:])
+    masks = near[:, None] == torch.arange(len(bodies), device=x.device).view(-1, 1, 1)
+    return F.avg_pool2d(masks.float(), 3, 1, 1) > 0.5
+
+
+def _take_discs(masks, least: float) -> torch.Tensor:
+    "(N,) int64: discs of radius `least` or more that fit into masks (N,H,W), the largest taken out first."
+    counts, left = torch.zeros(len(masks), dtype=torch.long), masks.clone()
+    y, x = torch.meshgrid(*(torch.arange(n, device=masks.device).float() for n in masks.shape[1:]), indexing="ij")
+    rows = torch.arange(len(masks))
+    while len(rows := rows[(left[rows].sum((1, 2)) >= math.pi * least**2).cpu()]):
+        radius, place = _room(left[rows]).flatten(1).max(1)
+        fits = (radius >= least + 0.5).cpu()
+        rows, radius, place = rows[fits], radius[fits], place[fits]
+        counts[rows] += 1
+        off = torch.hypot(y - (place // x.shape[1])[:, None, None], x - (place % x.shape[1])[:, None, None])
+        left[rows] &= off > radius[:, None, None] + 1
+    return counts
+
+
+@torch.no_grad()
+def count_bodies(
+    frames,  # (T,3,H,W) uint8 or float 0-1, of the world `bounce`, real or predicted
+    least: float = 0.07,  # smallest radius of a body, in half the frame's shorter side; the world's own begin at 0.15
+    far: float = 0.25,  # a pixel farther than this from every colour (RGB 0-1) is no body's
+) -> torch.Tensor:
+    "(T,9) int64: how many bodies of each of the first nine `world.COLOURS` each frame shows; sum(1) is their number."
+    frames = torch.as_tensor(frames)
+    if frames.ndim != 4 or frames.shape[1] != 3:
+        raise ValueError(f"count_bodies needs frames (T,3,H,W), not {tuple(frames.shape)}")
+    masks = _colour_masks(frames, far)
+    return _take_discs(masks.flatten(0, 1), least * min(frames.shape[2:]) / 2).view(masks.shape[:2])
+
+# %% ../nbs/09_probes.ipynb #474dd349
+def body_changes(
+    observed,  # (B,t,3,H,W) uint8 or float 0-1
+    made,  # (B,n,3,H,W)
+    **how,  # `least`, `far` of `count_bodies`
+) -> dict:
+    "dict(lost, created) of (B,n) int64: bodies, by colour, missing from or new in each made frame; the observed ones: their mode."
+    observed, made = torch.as_tensor(observed), torch.as_tensor(made)
+    if observed.ndim != 5 or made.ndim != 5 or len(observed) != len(made) or not observed.shape[1] * made.shape[1]:
+        raise ValueError(f"bodies are compared in clips (B,t,3,H,W) and (B,n,3,H,W), not {tuple(observed.shape)} and {tuple(made.shape)}")
+    before, after = (torch.stack([count_bodies(clip, **how) for clip in x]) for x in (observed, made))  # (B,t,9), (B,n,9)
+    alike = (before[:, :, None] == before[:, None]).all(-1).sum(-1)  # (B,t): frames that agree with this one
+    latest = alike + torch.linspace(0, 0.5, alike.shape[1])  # of equals the last
+    mode = before[torch.arange(len(before)), latest.argmax(1)][:, None]
+    return dict(lost=(mode - after).clamp(min=0).sum(2), created=(after - mode).clamp(min=0).sum(2))
+
+
+def bodies_kept(
+    observed,  # (B,t,3,H,W) uint8 or float 0-1
+    made,  # (B,n,3,H,W)
+    part: float = 0.9,  # of the made frames must be right, besides the last one
+    **how,  # `least`, `far` of `count_bodies`
+) -> float:
+    "Share of rollouts whose last frame, and at least `part` of all frames, show exactly the observed bodies by colour."
+    right = sum(body_changes(observed, made, **how).values()) == 0  # (B,n)
+    return (right[:, -1] & (right.double().mean(1) >= part - 1e-9)).double().mean().item()
