@@ -239,9 +239,9 @@ class Regressor(nn.Module):
         offset:torch.Tensor,      # (B,2)
     ) -> torch.Tensor:            # (B,D)
         "The log distance between the two conditions (as the code has it); with planning, both signed log offsets too"
-        apart = (offset[:, 0] - offset[:, 1]).abs().clamp(min=1).float().log()[:, None]
+        apart = (offset[:, 0] - offset[:, 1]).abs().clamp(min=1).to(self.rows).log()[:, None]
         if self.offsets is None: return self.distance(apart)
-        return self.distance(apart) + self.offsets(offset.sign() * offset.abs().clamp(min=1).float().log())
+        return self.distance(apart) + self.offsets(offset.sign() * offset.abs().clamp(min=1).to(self.rows).log())
 
     def recalled(self,
         memory:dict,              # z (B,K,n,c), cells (B,K,n), age (B,K)
@@ -249,7 +249,7 @@ class Regressor(nn.Module):
     ) -> torch.Tensor:            # (B,K·n,D)
         "Sparse tokens of past frames, each with its place and its age"
         where = self.places(grid)[memory['cells']]
-        when = self.distance(memory['age'].clamp(min=1).float().log()[..., None])
+        when = self.distance(memory['age'].clamp(min=1).to(self.rows).log()[..., None])
         return (self.remember(memory['z']) + where + when[:, :, None]).flatten(1, 2)
 
     def blocks(self,
@@ -542,7 +542,7 @@ class RIVER(nn.Module):
         frames,                   # (B,T,3,H,W) uint8, or float 0–1
     ) -> torch.Tensor:            # (B,T,3,H,W) float 0–1, on the model's device
         "Frames of a size whose latents fit; ValueError otherwise"
-        frames, f = as_floats(frames).to(next(self.regressor.parameters()).device), self.config.latents.factor
+        frames, f = as_floats(frames).to(next(self.regressor.parameters())), self.config.latents.factor
         if frames.shape[1] < 1: raise ValueError('RIVER needs at least one frame to go on from')
         if frames.shape[3] % f or frames.shape[4] % f:
             raise ValueError(f'height and width are multiples of {f}, not {frames.shape[3]} × {frames.shape[4]}')
