@@ -668,7 +668,7 @@ def _pose(
 ):                                # (B,2,5,T) angle of each bone: of the far and the near side, shoulder to hand, then hip to toe
     "The pose at each phase"
     turn = 2 * np.pi * (phase[:, None] + np.array([.5, 0])[:, None])
-    swing, lift, side = np.sin(turn), np.maximum(np.cos(turn), 0)**2, np.array([-1, 1])[:, None] + 0 * turn
+    swing, lift, side = np.arcsin(.95 * np.sin(turn)) / np.arcsin(.95), np.maximum(np.cos(turn), 0)**2, np.array([-1, 1])[:, None] + 0 * turn
     leg, arm, elbow, knee = GAITS[action, :4].T[:, :, None, None]
     together, out = swing[:, 1:] + 0 * swing, (1 - np.cos(turn[:, 1:])) / 2 + 0 * swing
     punch, stand = np.maximum(swing, 0)**2, .22 * side
