@@ -144,7 +144,7 @@ def test_another_setting_is_not_mixed_in(tiny, capsys):
 def test_refusal_in_a_process():
     "From a shell: code 2 and no traceback; the list of claims: code 0"
     call = lambda *words: subprocess.run([sys.executable, '-m', 'benchmarks.claims', *words], cwd=ROOT, capture_output=True, text=True, timeout=300)
-    bad, good = call('river'), call('--list')
+    bad, good = call('vidrop'), call('--list')
     assert bad.returncode == 2 and bad.stderr.count('\n') == 1 and 'slotmim' in bad.stderr
     assert good.returncode == 0 and good.stdout.count('\n') == sum(len(machine.module(m).claims) for m in machine.methods())
 
@@ -173,6 +173,35 @@ def test_an_arm_may_change_the_protocol():
     assert six == seven == base[0] and same == base[1] and own.flow == 'mcjepa' != same.flow and said == dict(flow='mcjepa') and own.pool == 8
     tasks = {t.arm: t for t in machine.tasks_of(home, 'poodle', claim, *base, 1, 'cpu', 1)}
     assert tasks['6 PooDLe, learnt flow'].protocol == own and tasks['6 PooDLe, learnt flow'].key != tasks['7 PooDLe'].key
+
+
+def test_claims_that_need_weights_say_so(tmp_path, capsys):
+    "RIVER cannot be trained without an autoencoder: code 2, one sentence that names it, nothing written"
+    words = ['river', '--claim', 'table53', '--device', 'cpu', '--out', str(tmp_path/'out'), '--set', f"autoencoder={tmp_path/'none.safetensors'}"]
+    assert machine.main(words) == 2
+    said = capsys.readouterr().err
+    assert 'autoencoder' in said and 'none.safetensors' in said and said.count('\n') == 1 and not (tmp_path/'out').exists()
+
+
+def test_one_training_answers_several_arms(monkeypatch):
+    "Arms of a warm start ask the same network; a warm start takes fewer calls, and another config is another network"
+    home, made = machine.module('river'), []
+    monkeypatch.setattr(home.catalog, 'learner_of', lambda name, config, *_, **__: made.append(config) or Untaught(config))
+    home.trained.cache_clear()
+    claim = next(c for c in home.claims if c.id == 'figure53')
+    base = machine.setting(home, 'river', claim, 'cpu', ['dim=16', 'depth=1', 'middle=1', 'heads=2', 'frames=4', 'pool=4', 'clips=2', 'calls=4'])
+    found = {a: home.measure(*machine.arm_setting(claim, a, *base)[:2], 0, 'cpu') for a in ('s = 0', 's = 0.5')}
+    home.trained(machine.revised(*base, dict(reference=False))[0], 4, False, 0, 'cpu')
+    home.trained.cache_clear()
+    assert len(made) == 2 and found['s = 0']['calls'] == 4 and found['s = 0.5']['calls'] == 5
+    assert found['s = 0']['seconds'] == found['s = 0.5']['seconds'] and found['s = 0']['psnr'] != found['s = 0.5']['psnr']
+
+
+class Untaught:
+    "A learner that has nothing to do"
+    def __init__(self, config): self.method = machine.module('river').RIVER(config)
+
+    def steps(self): return ()
 
 
 # ---- what is committed

@@ -7,6 +7,7 @@ A method's claims live in `benchmarks/claims/<method>.py`, which holds
     measure       (config, protocol, seed, device) → dict of scores; trains one arm
     references    name → (config, protocol, seed, device) → dict of scores; trains nothing
     describe      (config, protocol) → the data and the scoring in words
+    missing       where there is such a thing: (config, protocol) → one sentence on what no arm can do without, '' when all is there
 
 Every finished run is in the result file before the next begins, so a stopped command goes on where it was.
 A run is known by a hash of everything that decides it; claims that share an arm share its runs.
@@ -309,6 +310,7 @@ def sheet(args, home, claim, words):
     "The sheet of one claim; ValueError where its file holds another setting's result"
     config, protocol = setting(home, args.method, claim, args.preset, args.set)
     file, device = file_of(args.out, args.method, claim), args.device
+    if sentence := getattr(home, 'missing', lambda *_: '')(config, protocol): raise ValueError(sentence)
     old, seeds = read(file), args.seeds or claim.seeds
     same = old and old.get('identity') == identity(config, protocol, args.preset, device)
     if old and not same and not args.replace:
