@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['kinds', 'PREDICTED', 'LEVELS', 'COLOURS', 'CLASSES', 'TRAFFIC', 'ACTIONS', 'PLACES', 'EDGE', 'SHUTTER', 'SPAN',
-           'GRID', 'FAR', 'WIDE', 'SHAPES', 'LIMB', 'LEG', 'FOOT', 'LINK', 'TEXTURES', 'VARIANTS', 'FURTHEST',
-           'GROUNDS', 'DISC', 'FOCAL', 'HEIGHT', 'STAND', 'KICKS', 'PARTS', 'WALKS', 'BONES', 'GAITS', 'TOYS', 'GRIP',
-           'NOUNS', 'HUES', 'SIZES', 'WHERE', 'MOVES', 'DOES', 'LANGUAGES', 'POOL', 'Level', 'Plan', 'collide',
-           'classes', 'batch', 'sample', 'World', 'collate']
+           'GRID', 'FAR', 'WIDE', 'SHAPES', 'DISC', 'LIMB', 'LEG', 'FOOT', 'LINK', 'TEXTURES', 'VARIANTS', 'FURTHEST',
+           'GROUNDS', 'FOCAL', 'HEIGHT', 'STAND', 'KICKS', 'PARTS', 'WALKS', 'BONES', 'GAITS', 'TOYS', 'GRIP', 'NOUNS',
+           'HUES', 'SIZES', 'WHERE', 'MOVES', 'DOES', 'LANGUAGES', 'POOL', 'Level', 'Plan', 'collide', 'classes',
+           'batch', 'sample', 'World', 'collate']
 
 # %% ../nbs/01_world.ipynb #346d1cec
 from dataclasses import dataclass, replace
@@ -167,6 +167,7 @@ SHAPES = {
     'foot': lambda x, y: _box(x, y, FOOT, 1., FOOT), 'link': lambda x, y: _box(x, y, LINK, 1., LINK),
     'gripper': lambda x, y: _union(_box(x, y + .4, .72, .22, .14), _box(np.abs(x) - .58, y - .2, .15, .7, .13), np.hypot(x, y + .55) - .34),
 }
+DISC = .88                        # a disc's radius on its card: a ball of size r is drawn, and bounces, with radius DISC * r
 LIMB, LEG, FOOT, LINK = .21, .27, .42, .08    # half width of bones whose half length is 1
 
 # %% ../nbs/01_world.ipynb #f4eea459
@@ -594,7 +595,6 @@ def _bounce(
 
 # %% ../nbs/01_world.ipynb #0bbe830e
 GROUNDS = np.array([(.93, .91, .86), (.20, .22, .28), (.72, .78, .80)])       # of bounce: paper, slate, mist
-DISC = .88                        # a disc's radius on its card: a ball of size r is drawn, and bounces, with radius DISC * r
 
 # %% ../nbs/01_world.ipynb #f086820f
 FOCAL, HEIGHT = 1.1, 1.           # drive: a point at depth Z, side X is seen at FOCAL * (X, HEIGHT) / Z
