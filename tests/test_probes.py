@@ -1,6 +1,8 @@
 """What the lesson on probes cannot see: agreement with brute force on many random cases, and error sentences."""
 import itertools
+import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -454,6 +456,155 @@ def test_follow_true_flow_and_score_clips():
     assert 0 <= scores['method']['f'] <= 1
 
 
+def ssim_by_windows(a, b):
+    "Wang's SSIM with every 11x11 window weighed in full, channel by channel (numpy, float64)"
+    at = np.arange(-5, 6)
+    window = np.exp(-(at[:, None]**2 + at**2)/4.5)
+    window, scores = window/window.sum(), []
+    for x, y in zip(a.double().numpy(), b.double().numpy()):
+        x, y = (np.lib.stride_tricks.sliding_window_view(z, (11, 11)) for z in (x, y))
+        mean = lambda z: (z*window).sum((2, 3))
+        mx, my = mean(x), mean(y)
+        vx, vy = mean((x - mx[..., None, None])**2), mean((y - my[..., None, None])**2)
+        both = mean((x - mx[..., None, None])*(y - my[..., None, None]))
+        scores.append(((2*mx*my + 1e-4)*(2*both + 9e-4)/((mx**2 + my**2 + 1e-4)*(vx + vy + 9e-4))).mean())
+    return sum(scores)/3
+
+
+def test_ssim_by_windows_and_psnr_by_pixels():
+    "Random, smooth and inverted pictures; bytes and floats; any leading shape; scikit-image where it is installed"
+    g = draw(0)
+    a = F.interpolate(torch.rand(2, 2, 3, 5, 7, generator=g).flatten(0, 1), (19, 27), mode='bicubic').clamp(0, 1).view(2, 2, 3, 19, 27)
+    b = (a + .2*torch.randn(a.shape, generator=g)).clamp(0, 1)
+    b[0, 1], b[1, 0] = 1 - a[0, 1], a[1, 0]
+    got, db = probes.ssim(a, b), probes.psnr(a, b)
+    assert got.shape == db.shape == (2, 2) and got[1, 0] == 1 and db[1, 0] == torch.inf and got[0, 1] < 0
+    for i, j in ((0, 0), (0, 1), (1, 1)):
+        assert got[i, j].item() == pytest.approx(ssim_by_windows(a[i, j], b[i, j]), abs=1e-9)
+        assert db[i, j].item() == pytest.approx(10*math.log10(1/np.square(a[i, j].double().numpy() - b[i, j].double().numpy()).mean()), abs=1e-9)
+    bytes_ = [(x*255).round().byte() for x in (a, b)]
+    assert torch.allclose(probes.ssim(*bytes_), probes.ssim(*(x.double()/255 for x in bytes_)), atol=1e-12)
+    assert torch.allclose(probes.psnr(a*7, b*7, peak=7.), db, atol=1e-4)
+    luma = [(x*torch.tensor([.299, .587, .114]).view(3, 1, 1)).sum(-3, keepdim=True).expand_as(x) for x in (a, b)]
+    assert torch.allclose(probes.ssim(a, b, grey=True), probes.ssim(*luma), atol=1e-5)
+
+
+def test_ssim_agrees_with_scikit_image():
+    "Their Gaussian window, covariances without N - 1"
+    metrics, g = pytest.importorskip('skimage.metrics'), draw(1)
+    a = torch.rand(3, 33, 40, generator=g)
+    b = (a + .1*torch.randn(3, 33, 40, generator=g)).clamp(0, 1)
+    how = dict(channel_axis=0, data_range=1., gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
+    assert probes.ssim(a, b).item() == pytest.approx(metrics.structural_similarity(a.double().numpy(), b.double().numpy(), **how), abs=1e-5)
+    assert probes.psnr(a, b).item() == pytest.approx(metrics.peak_signal_noise_ratio(a.double().numpy(), b.double().numpy(), data_range=1.), abs=1e-9)
+
+
+def frechet_by_root(a, b, root):
+    "The formula as it stands, with a square root of a matrix"
+    a, b = a.double().numpy(), b.double().numpy()
+    s, t = np.cov(a.T), np.cov(b.T)
+    return np.square(a.mean(0) - b.mean(0)).sum() + np.trace(s + t - 2*np.real(root(s @ t)))
+
+
+def root_by_eigenvectors(m):
+    "A square root of a product of covariances, through its (unsymmetric) eigenvectors"
+    value, vector = np.linalg.eig(m)
+    return (vector*np.sqrt(value.astype(complex))) @ np.linalg.inv(vector)
+
+
+@pytest.mark.parametrize('n, d', [(200, 5), (60, 20)])
+def test_frechet_by_a_root_of_a_matrix(n, d):
+    "Any root gives the same trace; sets of different size; scipy's root where it is installed"
+    g = draw(d)
+    a = torch.randn(n, d, generator=g) @ torch.randn(d, d, generator=g)
+    b = torch.randn(n + 7, d, generator=g) @ torch.randn(d, d, generator=g) + 1
+    want = frechet_by_root(a, b, root_by_eigenvectors)
+    assert probes.frechet(a, b) == pytest.approx(want, abs=1e-6) and probes.frechet(b, a) == pytest.approx(want, abs=1e-6)
+    assert probes.frechet(a, a) < 1e-9 and probes.frechet(a, a + 2) == pytest.approx(4*d, rel=1e-5)
+
+
+def test_frechet_agrees_with_scipy():
+    "The usual code of FID"
+    root, g = pytest.importorskip('scipy.linalg').sqrtm, draw(3)
+    a, b = torch.randn(90, 24, generator=g), 1.5*torch.rand(80, 24, generator=g)
+    assert probes.frechet(a, b) == pytest.approx(frechet_by_root(a, b, root), abs=1e-6)
+
+
+def test_frechet_with_fewer_samples_than_dimensions():
+    "Exact for the empirical covariances: extra empty dimensions and a turn of space change nothing"
+    g = draw(4)
+    a, b = torch.randn(9, 6, generator=g).double(), 2*torch.randn(8, 6, generator=g).double() + 1
+    turn = torch.linalg.qr(torch.randn(40, 40, generator=g).double()).Q
+    wide = [F.pad(x, (0, 34)) @ turn for x in (a, b)]
+    assert probes.frechet(*wide) == pytest.approx(probes.frechet(a, b), abs=1e-9)
+    assert probes.frechet(a, b) == pytest.approx(frechet_by_root(a, b, root_by_eigenvectors), abs=1e-6)
+
+
+def test_moving_psnr_by_pixels():
+    "Marked pixels of each clip, a clip without any left out, an unmarked pixel without effect"
+    g = draw(5)
+    pred, truth = torch.rand(3, 4, 3, 6, 5, generator=g), torch.rand(3, 4, 3, 6, 5, generator=g)
+    inst = (torch.rand(3, 6, 6, 5, generator=g) < .3).long()*4
+    inst[2] = 0
+    moving, got = probes.moving_pixels(inst, 2), None
+    assert torch.equal(moving[:2, 2, 0], (inst[:2, 4] > 0) | (inst[:2, 1] > 0))
+    got = probes.moving_psnr(pred, truth, moving)
+    for t in range(4):
+        db = []
+        for b in range(2):
+            e = [(pred[b, t, c, y, x] - truth[b, t, c, y, x]).item()**2 for y, x in moving[b, t, 0].nonzero().tolist() for c in range(3)]
+            db.append(-10*math.log10(sum(e)/len(e)))
+        assert got[t].item() == pytest.approx(sum(db)/2, abs=1e-5)
+    other = torch.where(moving, pred, torch.rand(pred.shape, generator=g))
+    assert torch.allclose(probes.moving_psnr(other, truth, moving), got)
+    assert probes.moving_psnr(pred[2:], truth[2:], moving[2:]).isnan().all()
+
+
+def test_perceptual_distance_by_places():
+    "Lists of maps and tokens alike, in pieces or at once"
+    g = draw(6)
+    a, b = torch.rand(2, 3, 3, 8, 8, generator=g), torch.rand(2, 3, 3, 8, 8, generator=g)
+    look = lambda x: [x, x[:, :2, ::2, ::2]]
+    got = probes.perceptual_distance(look, a, b, batch=4)
+    x, y = a[1, 2], b[1, 2]
+    places = [[(F.normalize(p[:, i, j], dim=0) - F.normalize(q[:, i, j], dim=0)).square().sum() for i in range(len(p[0])) for j in range(len(p[0]))]
+              for p, q in ((x, y), (x[:2, ::2, ::2], y[:2, ::2, ::2]))]
+    assert got.shape == (2, 3) and got[1, 2].item() == pytest.approx(sum((sum(p)/len(p)).item() for p in places)/2, abs=1e-6)
+    tokens = lambda x: dict(tokens=x.flatten(2).mT, grid=x.shape[2:])
+    assert torch.allclose(probes.perceptual_distance(tokens, a, b), probes.perceptual_distance(lambda x: x, a, b))
+    with torch.random.fork_rng():
+        method = catalog.build('slotmim').eval()
+        far = probes.perceptual_distance(method, torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64))
+    assert far.shape == (2,) and (far > 0).all()
+
+
+@pytest.mark.parametrize('level', [0, 1, 2])
+def test_count_bodies_of_true_frames(level):
+    "At least 98 of 100 true frames exactly right in colours and numbers, and the true future keeps its bodies"
+    clips = World('bounce', level=level, frames=16, seed=11, length=5).batch(range(5))
+    frames, want = clips['frames'].flatten(0, 1), torch.zeros(80, 9, dtype=torch.long)
+    for row, inst, kind in zip(want, clips['instances'].flatten(0, 1), clips['classes'].flatten(0, 1)):
+        for k in inst.unique()[1:]: row[kind[inst == k][0] - 1] += 1
+    got = probes.count_bodies(frames)
+    assert (got == want).all(1).double().mean() >= .98
+    assert torch.equal(probes.count_bodies(frames[:4]/255), got[:4])
+    assert probes.bodies_kept(clips['frames'][:, :2], clips['frames'][:, 2:]) == 1
+
+
+def test_video_numbers_carry_their_protocol():
+    "Observed frames in or out, rollouts a clip, the encoder's name"
+    g = draw(8)
+    real, made = torch.rand(6, 5, 3, 8, 8, generator=g), torch.rand(6, 4, 3, 3, 8, 8, generator=g)
+    encode = lambda clips: torch.stack([clips.mean((1, 2, 3, 4)), clips.std((1, 2, 3, 4))], 1)
+    out, inside = (probes.frechet_video(encode, real, made, 'mean and deviation', 'noise', included) for included in (False, True))
+    assert out.value == probes.frechet(encode(real[:, 2:]), encode(made.flatten(0, 1)))
+    whole = torch.cat([real[:, None, :2].expand(-1, 4, -1, -1, -1, -1), made], 2).flatten(0, 1)
+    assert inside.value == probes.frechet(encode(real), encode(whole)) != out.value
+    for part in ('2 frames observed (left out', '3 predicted', '6 clips', '4 samples', '8x8', '0-1', 'mean and deviation', 'noise'):
+        assert part in str(out), part
+    assert 'observed (in the comparison)' in str(inside) and 'mean and deviation' in probes.report([inside])
+
+
 def test_upernet_overfits_two_images():
     "Frozen maps of two sizes, two pictures: the head learns them by heart, the backbone is as before, the seed decides"
     g = draw(0)
@@ -517,6 +668,20 @@ BAD = {
     'none between': lambda: probes.davis(torch.zeros(2, 4, 4), torch.zeros(2, 4, 4)),
     'object in its first frame': lambda: probes.video_segmentation(None, []),
     'reads 2 maps': lambda: probes.UperNet([2, 2], 3)([torch.zeros(2, 2, 4, 4)]),
+    'stacks of images': lambda: probes.psnr(torch.zeros(3, 4, 4), torch.zeros(3, 4, 5)),
+    'sides of 11 or more': lambda: probes.ssim(torch.zeros(3, 10, 20), torch.zeros(3, 10, 20)),
+    'pictures hold NaN': lambda: probes.psnr(torch.full((3, 4, 4), torch.nan), torch.zeros(3, 4, 4)),
+    'give `peak`': lambda: probes.psnr(torch.full((3, 4, 4), 255.), torch.zeros(3, 4, 4)),
+    'moving \\(B,n,1,H,W\\)': lambda: probes.moving_psnr(torch.zeros(1, 2, 3, 4, 4), torch.zeros(1, 2, 3, 4, 4), torch.ones(1, 2, 4, 4)),
+    'T > observed': lambda: probes.moving_pixels(torch.zeros(1, 2, 4, 4), 2),
+    'two observed frames': lambda: probes.extrapolated(torch.zeros(1, 1, 3, 4, 4), 2),
+    'at least two samples': lambda: probes.frechet(torch.zeros(1, 3), torch.zeros(4, 3)),
+    '3 and of 4 dimensions': lambda: probes.frechet(torch.zeros(2, 3), torch.zeros(2, 4)),
+    'b holds NaN': lambda: probes.frechet(torch.zeros(2, 3), torch.full((2, 3), torch.nan)),
+    'real \\(B,t\\+n': lambda: probes.frechet_video(None, torch.zeros(2, 3, 3, 4, 4), torch.zeros(2, 4, 3, 4, 4), 'none'),
+    'two frames or more': lambda: probes.clip_features(None, torch.zeros(2, 1, 3, 4, 4)),
+    'frames \\(T,3,H,W\\)': lambda: probes.count_bodies(torch.zeros(3, 4, 4)),
+    'bodies are compared': lambda: probes.bodies_kept(torch.zeros(2, 1, 3, 4, 4), torch.zeros(1, 1, 3, 4, 4)),
     'nothing to fine-tune': lambda: probes.finetune_segmentation(Still(), blocks(4, 0), blocks(4, 1), 2, steps=1, window=(8, 8)),
 }
 
