@@ -5,23 +5,29 @@
 # %% auto #0
 __all__ = ['RANDOM', 'model', 'TIMM', 'LARGEST', 'BLUE', 'GREEN', 'RED', 'SIGNS', 'BREAKS', 'ACCENT', 'GREY', 'CSS', 'CARDS',
            'HERO', 'METERS', 'NEW', 'LEGEND', 'LONGEST', 'SHAPES', 'COLUMNS', 'HIDDEN', 'SEE', 'PLACES', 'FIRST',
-           'pairs_panel', 'ROAD', 'SCENES', 'BESIDE', 'dense_net', 'readout', 'DARK', 'TABS', 'run_folders', 'choices',
-           'untrained', 'Shelf', 'encoder', 'told', 'world_pictures', 'example_files', 'example_clip', 'scores_of',
-           'also_wins', 'most_suspected', 'scored', 'verdict', 'toggled', 'clicked_cell', 'marked', 'puzzle', 'piece',
-           'cut', 'true_cells', 'answered', 'rivals', 'Run', 'paced', 'Runs', 'theme', 'logo', 'img', 'learns_from',
-           'method_cards', 'figures', 'world_figures', 'card_picture', 'app_card', 'pair', 'below', 'six_pictures',
-           'curves_of', 'frames_of', 'watch', 'halt', 'unlearnt', 'shown_of', 'begin', 'quietly', 'picker',
-           'first_picture', 'home_tab', 'slots_tab', 'wire_wins', 'attention_tab', 'train_tab', 'begun', 'said',
-           'answer_picture', 'table_of', 'game_parts', 'misplaced_tab', 'heading', 'warned', 'wire_game', 'wire_marks',
-           'wire_next', 'columns', 'caption', 'rival_label', 'located_all', 'given_piece', 'locate_tab', 'locate_parts',
-           'wire_piece', 'fitted', 'paired', 'world_pair', 'clip_frames', 'clip_pair', 'example_pair', 'Once',
-           'raft_here', 'flow_by', 'trained_flows', 'flows_of', 'backward', 'top_speed', 'scores', 'end_points',
-           'wheel_key', 'hidden_in', 'hidden_said', 'errors_top', 'score_table', 'frames_from', 'flow_inputs',
-           'flow_parts', 'flow_detail', 'column_of', 'detail_of', 'pushed', 'flow_said', 'flow_tab', 'wire_flow',
-           'drawn_flow', 'draw_pairs', 'road_clip', 'example_drive', 'dense_clip', 'dense_features', 'labelled_roads',
-           'three_colours', 'road_classes', 'read_classes', 'class_legend', 'agreement', 'poodle_tab', 'moment_slider',
-           'road_inputs', 'wire_dense', 'at', 'features_tab', 'smooth', 'classes_tab', 'painted', 'header', 'build',
-           'all_tabs', 'launch', 'shell', 'offline']
+           'pairs_panel', 'ROAD', 'SCENES', 'BESIDE', 'dense_net', 'readout', 'PASTS', 'WORLDS', 'MOST_SEEN',
+           'MOST_AHEAD', 'AIM', 'SIZES', 'FASTEST', 'TWO_BALLS', 'ENDS', 'CANNOT', 'SEEN_RIM', 'NEW_RIM', 'TRUE_RIM',
+           'FPS', 'DARK', 'TABS', 'run_folders', 'choices', 'untrained', 'Shelf', 'encoder', 'told', 'world_pictures',
+           'example_files', 'example_clip', 'scores_of', 'also_wins', 'most_suspected', 'scored', 'verdict', 'toggled',
+           'clicked_cell', 'marked', 'puzzle', 'piece', 'cut', 'true_cells', 'answered', 'rivals', 'Run', 'paced',
+           'Runs', 'theme', 'logo', 'img', 'learns_from', 'method_cards', 'figures', 'world_figures', 'card_picture',
+           'app_card', 'pair', 'below', 'six_pictures', 'curves_of', 'frames_of', 'watch', 'halt', 'unlearnt',
+           'shown_of', 'begin', 'quietly', 'picker', 'first_picture', 'home_tab', 'slots_tab', 'wire_wins',
+           'attention_tab', 'train_tab', 'begun', 'said', 'answer_picture', 'table_of', 'game_parts', 'misplaced_tab',
+           'heading', 'warned', 'wire_game', 'wire_marks', 'wire_next', 'columns', 'caption', 'rival_label',
+           'located_all', 'given_piece', 'locate_tab', 'locate_parts', 'wire_piece', 'fitted', 'paired', 'world_pair',
+           'clip_frames', 'clip_pair', 'example_pair', 'Once', 'raft_here', 'flow_by', 'trained_flows', 'flows_of',
+           'backward', 'top_speed', 'scores', 'end_points', 'wheel_key', 'hidden_in', 'hidden_said', 'errors_top',
+           'score_table', 'frames_from', 'flow_inputs', 'flow_parts', 'flow_detail', 'column_of', 'detail_of', 'pushed',
+           'flow_said', 'flow_tab', 'wire_flow', 'drawn_flow', 'draw_pairs', 'road_clip', 'example_drive', 'dense_clip',
+           'dense_features', 'labelled_roads', 'three_colours', 'road_classes', 'read_classes', 'class_legend',
+           'agreement', 'poodle_tab', 'moment_slider', 'road_inputs', 'wire_dense', 'at', 'features_tab', 'smooth',
+           'classes_tab', 'painted', 'parted', 'world_film', 'clip_film', 'put_ball', 'speeds', 'ball_film', 'discs',
+           'aimed', 'past_from', 'ends_from', 'seeds_from', 'options_of', 'next_rolls', 'plan_rolls', 'blank_rolls',
+           'unrolled', 'strip_of', 'tile', 'reel', 'film_rows', 'names_of', 'parts_of', 'films_of', 'given', 'stage_of',
+           'waiting', 'told_so_far', 'psnr_table', 'exported', 'out_of_noise', 'river_knobs', 'river_outs', 'streamed',
+           'cleared', 'shown_live', 'river_tab', 'next_inputs', 'next_tab', 'wire_run', 'wire_look', 'wire_balls',
+           'able', 'plan_tab', 'plan_inputs', 'blank_tab', 'header', 'build', 'all_tabs', 'launch', 'shell', 'offline']
 
 # %% ../nbs/32_hub.ipynb #5bc8bb99
 import os
@@ -33,6 +39,7 @@ import base64
 import html
 import io
 import json
+import math
 import sys
 import tempfile
 import threading
@@ -47,18 +54,20 @@ import torch.nn.functional as F
 from PIL import ImageDraw
 
 from . import catalog as shelf
+from .data import as_bytes
 from .geometry import crop_matrix, in_frame, index_match, resample, visible
 from .learner import Diverged, Learner, newest_checkpoint, record
 from .methods.dilemma import auroc, draw_suspected, mismatch_panel, square
 from .methods.loca import SEEN, locate_panel
+from .methods.river import SOLVERS, Blank, Plan, Rollout
 from .methods.poodle import numbered, subcrop_panel
 from .nets import timm_vit
 from .panels import (CLIP_FRAMES, Memory, asked, attention_panel, cell, clip_panel, digest, displayed, likeness_panel,
                                   picture_input, picture_output, read_input, refused, retrieved, sheet_panel, slot_panel, spotlit, wire)
-from .probes import class_fractions, confusion, epe, feature_maps, iou_scores, photometric, random_init, softmax_regression
-from .show import (arrows, boxes_on, colours, curves_plotly, error_map, flow_colours, flow_wheel, grid, heat, moved, overlay, paint, pixels,
+from .probes import class_fractions, confusion, copy_last, epe, feature_maps, iou_scores, photometric, psnr, random_init, softmax_regression
+from .show import (arrows, boxes_on, colours, curves_plotly, error_map, flow_colours, flow_wheel, grid, heat, moved, overlay, paint, pixels, save_film, side_by_side,
                                 to_image, upscale)
-from .world import World, batch as world_batch, classes as world_classes
+from .world import COLOURS, DISC, GROUNDS, LEVELS, World, _balls, batch as world_batch, classes as world_classes
 
 # %% ../nbs/32_hub.ipynb #9060a97b
 try: import gradio as gr
@@ -488,6 +497,19 @@ footer {display: none !important}
 .scores th, .scores td {padding: 6px 14px; border: 0; border-bottom: 1px solid var(--block-border-color); text-align: right; font-variant-numeric: tabular-nums; font-weight: 400}
 .scores thead th {color: var(--body-text-color-subdued); font-size: 12.5px; vertical-align: bottom}
 .scores th[scope=row] {text-align: left; font-weight: 700}
+@keyframes reel {from {transform: translateX(0)} to {transform: translateX(-100%)}}
+.stage {display: grid; grid-template-columns: repeat(auto-fit, minmax(min(44%, 180px), 1fr)); gap: 12px; margin: 4px 0}
+.stage .tile {margin: 0; max-width: 300px}
+.stage .window {aspect-ratio: 1; overflow: hidden; border-radius: 10px; background: var(--background-fill-secondary)}
+.stage .window img {width: 100%; height: 100%; max-width: none; max-height: none; object-fit: fill; image-rendering: pixelated; cursor: default; margin: 0; display: block}
+.stage .unknown {height: 100%; display: grid; place-items: center; font-size: 42px; color: var(--body-text-color-subdued); border: 2px dashed var(--block-border-color); border-radius: 10px}
+.stage figcaption, .film figcaption {font-size: 13px; line-height: 1.4; color: var(--body-text-color-subdued); padding: 3px 2px 0}
+.way {display: block; height: 4px; border-radius: 2px; background: var(--block-border-color); margin-top: 4px; overflow: hidden}
+.way i {display: block; height: 100%; background: #d55e00}
+.film {overflow-x: auto; margin: 6px 0}
+.film figure {margin: 0}
+.film figcaption {position: sticky; left: 0; width: max-content}
+.film img {display: block; max-width: none; image-rendering: pixelated; margin: 0 0 6px; border-radius: 4px}
 #mode {flex: 0 0 auto !important; width: auto; min-width: 0 !important; min-height: 36px; margin-left: auto; padding: 6px 14px}
 #hero {align-items: center; gap: 36px; padding: 26px 0 8px}
 .hero h1 {font-size: clamp(28px, 4.2vw, 43px); line-height: 1.1; letter-spacing: -.025em; font-weight: 700; margin: 0 0 14px}
@@ -512,10 +534,8 @@ footer {display: none !important}
 .world figure {margin: 0}
 .world img {width: 100%; border-radius: 10px; display: block}
 .lead p {font-size: 15.5px; color: var(--body-text-color-subdued); max-width: 76ch}
-#cards {gap: 12px; align-items: stretch; display: grid; grid-template-columns: repeat(6, minmax(0, 1fr))}
-#cards > * {grid-column: span 2; min-width: 0 !important}
-#cards > :nth-child(n + 4) {grid-column: span 3}
-#cards > :nth-child(n + 4) img {aspect-ratio: 2 / 1}
+#cards {gap: 12px; align-items: stretch; display: grid; grid-template-columns: repeat(3, minmax(0, 1fr))}
+#cards > * {min-width: 0 !important}
 @media (max-width: 760px) {#cards > :nth-child(n) {grid-column: 1 / -1}}
 .card {background: var(--block-background-fill); border: 1px solid var(--block-border-color); border-radius: 14px; padding: 10px 10px 12px !important; gap: 8px !important; justify-content: space-between}
 .card img {width: 100%; aspect-ratio: 16 / 10; object-fit: cover; border-radius: 9px; display: block; margin: 0}
@@ -624,6 +644,7 @@ CARDS = (
     ('locate', 'LOCA', 'Where does this piece come from?', 'A piece is cut out of a picture that is mostly hidden. Can the network tell where it belongs?'),
     ('flow', 'MC-JEPA', 'Where does everything go?', 'Two frames of your clip or webcam: where is each pixel a moment later? Compare who says what, and push one frame towards the other.'),
     ('poodle', 'PooDLe', 'The same thing, a moment later', 'Small crops follow things through a street. Watch features keep their colours over a clip, and read classes off them.'),
+    ('river', 'RIVER', 'What comes next?', 'Show it a few frames, or put balls down with the mouse. Several futures take shape out of noise before your eyes.'),
 )
 
 def card_picture(
@@ -643,6 +664,7 @@ def card_picture(
     if tab == 'poodle':
         maps = pairs_panel.tensors(k=4, seed=3)
         return numbered(displayed(maps['frames'][0], 560), maps['box'][0])
+    if tab == 'river': return out_of_noise(world_film('bounce', 2, 8, 96))
     dim = pixels(displayed(scene).float() / 255 * .35)
     h, w = dim.shape[1:]
     x1, y1, x2, y2 = (round(p * n) for p, n in zip(piece((.5, .48), .38), (w, h, w, h)))
@@ -1744,6 +1766,572 @@ def painted(
     "The frame of that moment under its classes, background bare"
     return overlay(displayed(at(frames, moment), 512), at(classes, moment) - 1, .65)
 
+# %% ../nbs/32_hub.ipynb #aee3736e
+PASTS = ('The drawn world', 'Balls of yours', 'A clip')
+WORLDS = (('bouncing balls', 'bounce'), ('a walker', 'walker'), ('an arm', 'arm'))
+MOST_SEEN, MOST_AHEAD = 10, 20    # frames
+
+def parted(
+    film:torch.Tensor,            # uint8 (T,3,S,S)
+    seen:int,                     # frames shown
+    ahead:int,                    # frames that are asked for
+) -> dict:                        # seen uint8 (t,3,S,S), truth uint8 (n,3,S,S) or None
+    "What is shown, and what then happens as far as that is known"
+    truth = film[seen:seen + ahead]
+    return dict(seen=film[:seen], truth=truth if len(truth) else None)
+
+@lru_cache(maxsize=32)
+def world_film(
+    kind:str,                     # 'bounce', 'walker' or 'arm'
+    number:int,                   # which
+    frames:int,                   # T
+    size:int,                     # S
+    level:int=1,                  # 0 easy … 3 hard
+) -> torch.Tensor:                # uint8 (T,3,S,S)
+    "A video of the world that no weights were trained on"
+    return world_batch([88_000 + number], kind=kind, level=level, size=(size, size), frames=frames, truth=False)['frames'][0]
+
+def clip_film(
+    path:str,                     # of an uploaded clip
+    moment:float,                 # where it begins, 0-1
+    every:int,                    # take every frame, every second one …
+    seen:int, ahead:int,          # as for `parted`
+    size:int,                     # S
+) -> torch.Tensor:                # uint8 (T,3,S,S)
+    "The middle square of some frames of a clip; ValueError where it is too short"
+    frames = clip_frames(path)[0][::int(every)]
+    if len(frames) < seen: raise ValueError(f'The clip has {len(frames)} frames to show, not {seen}: show fewer, or take more of them.')
+    first = round(moment * (len(frames) - seen))
+    return torch.stack([pixels(square(f, size)) for f in frames[first:first + seen + ahead]])
+
+# %% ../nbs/32_hub.ipynb #b1885289
+AIM = 8                           # frames from a ball's first click to its second
+SIZES = (.24, .18, .28, .21, .26, .16)        # of the balls, one after the other, in half picture heights
+FASTEST = 1.6 * LEVELS[1].speed   # as in the world's level 1
+TWO_BALLS = [dict(at=(.22, .3), to=(.46, .42)), dict(at=(.8, .72), to=(.58, .55))]
+
+def put_ball(
+    balls:list,                   # of dicts: at, to in 0-1 or None
+    at:tuple,                     # (x,y) in 0-1: a click
+) -> list:                        # the balls after it
+    "A new ball, or where the newest one is going; ValueError where there is no room"
+    if balls and balls[-1]['to'] is None: return [*balls[:-1], dict(balls[-1], to=at)]
+    if len(balls) == len(SIZES): raise ValueError(f'{len(SIZES)} balls are enough: take one away first.')
+    r = DISC * SIZES[len(balls)] / 2
+    at = tuple(min(max(x, r), 1 - r) for x in at)
+    for b, size in zip(balls, SIZES):
+        if math.dist(at, b['at']) < r + DISC * size / 2: raise ValueError('There is a ball already: click where there is room.')
+    return [*balls, dict(at=at, to=None)]
+
+def speeds(
+    balls:list,                   # of `put_ball`
+) -> torch.Tensor:                # (N,2) half picture heights a frame
+    "How the balls fly at first"
+    v = torch.tensor([[2 * (b - a) / AIM for a, b in zip(x['at'], x['to'] or x['at'])] for x in balls]).view(-1, 2)
+    return v * (FASTEST / v.norm(dim=1, keepdim=True).clamp(min=1e-9)).clamp(max=1)
+
+def ball_film(
+    balls:list,                   # of `put_ball`
+    frames:int,                   # T
+    size:int,                     # S
+) -> torch.Tensor:                # uint8 (T,3,S,S)
+    "The balls as the world would draw them and let them fly; ValueError where there is none"
+    if not balls: raise ValueError('There is no ball yet: click in the picture.')
+    number = lambda x: torch.view_as_complex(x.double().contiguous())[None].numpy()
+    place, r = torch.tensor([b['at'] for b in balls]) * 2 - 1, DISC * torch.tensor(SIZES[:len(balls)])
+    way = torch.view_as_real(torch.as_tensor(_balls(number(place), number(speeds(balls)), r[None].double().numpy(), frames, (1., 1.)))[0])
+    return torch.stack([discs(way[:, t].float(), r, size) for t in range(frames)])
+
+def discs(
+    place:torch.Tensor,           # (N,2) x, y in -1…1
+    radius:torch.Tensor,          # (N,)
+    size:int,                     # S
+) -> torch.Tensor:                # uint8 (3,S,S)
+    "Flat discs on flat ground"
+    axis = (torch.arange(size) + .5) * 2 / size - 1
+    picture = torch.tensor(GROUNDS[0]).float()[:, None, None].expand(3, size, size)
+    for (x, y), r, colour in zip(place, radius, list(COLOURS.values())):
+        inside = ((r - torch.hypot(axis[None] - x, axis[:, None] - y)) * size / 2 + .5).clamp(0, 1)
+        picture = picture + inside * (torch.tensor(colour)[:, None, None] - picture)
+    return pixels(picture)
+
+def aimed(
+    balls:list,                   # of `put_ball`
+    size:int=480,                 # pixels a side
+):                                # a PIL image
+    "The balls, each with an arrow to where it is AIM frames later if nothing is in its way"
+    r = DISC * torch.tensor(SIZES[:len(balls)])
+    picture = to_image(discs(torch.tensor([b['at'] for b in balls]).view(-1, 2) * 2 - 1, r, size))
+    draw = ImageDraw.Draw(picture)
+    for b, v, rim in zip(balls, speeds(balls), r.tolist()):
+        (x, y), (dx, dy) = (a * size for a in b['at']), (v * AIM * size / 2).tolist()
+        rim = rim * size / 2
+        if b['to']: draw.ellipse([x + dx - rim, y + dy - rim, x + dx + rim, y + dy + rim], outline=(120, 120, 120), width=2)
+        for ink, thick in (((255, 255, 255), 8), ((16, 18, 22), 4)):
+            draw.line([x, y, x + dx, y + dy], fill=ink, width=thick)
+            draw.ellipse([x + dx - thick, y + dy - thick, x + dx + thick, y + dy + thick], fill=ink)
+    return picture
+
+# %% ../nbs/32_hub.ipynb #4e5b5f8c
+def past_from(
+    name:str,                     # of weights that can predict
+    where:str,                    # one of PASTS
+    kind:str, number:int,         # as for `world_film`
+    balls:list,                   # as for `ball_film`
+    clip, moment:float, every:int,  # as for `clip_film`; no clip: the example
+    seen:int, ahead:int,          # as for `parted`
+) -> dict:                        # seen, truth of `parted`
+    "The frames that a visitor shows, at the size that the network predicts"
+    c, seen, ahead = model(name).config, int(seen), int(ahead)
+    if where == PASTS[0]: film = world_film(kind, int(number), seen + ahead, c.size, c.level)
+    elif where == PASTS[1]: film = ball_film(balls, seen + ahead, c.size)
+    else: film = clip_film(clip or example_clip(), moment, every, seen, ahead, c.size)
+    return parted(film, seen, ahead)
+
+def ends_from(
+    name:str,                     # of weights that can predict
+    where:str,                    # one of ENDS
+    kind:str, number:int,         # as for `world_film`
+    first, last,                  # paths of two pictures; both None: the example
+    between:int,                  # frames
+) -> dict|None:                   # seen, last uint8 (1,3,S,S), truth or None; None while one picture is wanted still
+    "A first and a last frame"
+    c, n = model(name).config, int(between)
+    if where == ENDS[0]:
+        film = world_film(kind, int(number), n + 2, c.size, c.level)
+        return dict(seen=film[:1], last=film[-1:], truth=film[1:-1])
+    if (first is None) != (last is None): return None
+    two = [pixels(square(read_input('image', p), c.size))[None] for p in ((first, last) if first else example_pair())]
+    return dict(seen=two[0], last=two[1], truth=None)
+
+ENDS = PLACES[:2]
+
+# %% ../nbs/32_hub.ipynb #b9bc959d
+def seeds_from(
+    seed:int,                     # of the first future
+    futures:int,                  # how many
+) -> torch.Tensor:                # (B,)
+    "One seed a future: the first one's future does not depend on how many there are"
+    return torch.arange(int(futures)) + int(seed)
+
+def options_of(
+    futures, seed, steps, solver, warm, context,  # the knobs' values
+) -> dict:                        # as `river.Rollout` takes them
+    "The knobs by their names"
+    return dict(seed=seeds_from(seed, futures), steps=int(steps), solver=solver, warm_start=float(warm), context=int(context) or None)
+
+def _latents(method, frames:torch.Tensor, videos:int) -> torch.Tensor:
+    "Frames (t,3,S,S) as latents (videos,t,c,h,w)"
+    return method.encode(method.sized(frames[None])).expand(videos, -1, -1, -1, -1)
+
+def next_rolls(method, past:dict, ahead:int, **options):
+    "The rollout of what comes next"
+    z = _latents(method, past['seen'], len(options['seed']))
+    yield Rollout(method, z if z.shape[1] > 1 else z.expand(-1, 2, -1, -1, -1), int(ahead), **options)
+
+def plan_rolls(method, ends:dict, between:int, **options):
+    "The rollout from a first to a last frame"
+    if not method.config.plan: raise ValueError(CANNOT['plan'])
+    yield Plan(method, _latents(method, torch.cat([ends['seen'], ends['last']]), len(options['seed'])), int(between), **options)
+
+def blank_rolls(method, frames:int, **options):
+    "The rollout of a first frame out of nothing, then that of what comes next"
+    if not method.config.blank: raise ValueError(CANNOT['blank'])
+    nothing = next(method.regressor.parameters()).new_zeros(len(options['seed']), 0, *method.config.shape)
+    first = Blank(method, nothing, 1, **{k: v for k, v in options.items() if k not in ('warm_start', 'context')})
+    yield first
+    if frames > 1: yield Rollout(method, first.held.expand(-1, 2, -1, -1, -1), int(frames) - 1, **options)
+
+CANNOT = dict(plan='These weights were trained without planning: they cannot look at a last frame.',
+              blank='These weights were trained without blank conditions: they cannot begin from nothing.')
+
+@torch.no_grad()
+def unrolled(
+    method,                       # RIVER
+    rolls,                        # yields rollouts, one after the other
+    seconds:float=.15,            # between two things to see, at least
+):                                # yields dicts: now (B,3,S,S) or None at the end, t, done (B,j,3,S,S) uint8, calls, seconds
+    "Rollouts as they run"
+    done, calls, began = [], 0, time.monotonic()
+    state = lambda now, t, calls: dict(now=now, t=t, done=torch.cat(done, 1) if done else None, calls=calls, seconds=time.monotonic() - began)
+    for roll in rolls:
+        shown = roll.known
+        def grown():
+            "How far the film goes, with what is new decoded"
+            if shown < roll.known: done.append(as_bytes(method.decode(roll.held[:, shown:roll.known])))
+            return roll.known
+        for _, t, z in paced(roll.frames(), seconds):
+            shown = grown()
+            yield state(as_bytes(method.decode(z[:, None])[:, 0]), t, calls + roll.calls)
+        shown, calls = grown(), calls + roll.calls
+    yield state(None, 1., calls)
+
+# %% ../nbs/32_hub.ipynb #3d4aad09
+SEEN_RIM, NEW_RIM, TRUE_RIM = (0, 114, 178), (213, 94, 0), (116, 118, 122)
+
+def strip_of(
+    parts:list,                   # of (frames uint8 (t,3,S,S), colour of their rim)
+) -> torch.Tensor:                # uint8 (3,2S,T·2S)
+    "Frames side by side, with rims that tell what they are"
+    rim = lambda f, colour: boxes_on(upscale(f, 2), [[0, 0, 2 * f.shape[2], 2 * f.shape[1]]], 4, torch.tensor([colour], dtype=torch.uint8))
+    return torch.cat([rim(f, colour) for frames, colour in parts for f in frames], 2)
+
+def tile(
+    title:str,                    # what it is
+    inside:str,                   # HTML
+) -> str:                         # HTML
+    "A square with a line below"
+    return f'<figure class="tile"><div class="window">{inside}</div><figcaption>{title}</figcaption></figure>'
+
+def reel(
+    title:str,                    # what it is
+    parts:list,                   # as for `strip_of`
+) -> str:                         # HTML
+    "A film that plays over and over"
+    n = sum(len(frames) for frames, _ in parts)
+    moves = f'animation: reel {n / FPS:.3f}s steps({n}) infinite' if n > 1 else ''
+    return tile(title, img(strip_of(parts), title).replace('<img ', f'<img style="width: {100 * n}%; {moves}" ', 1))
+
+FPS = 6                           # frames a second in reels and files
+
+def film_rows(
+    rows:list,                    # of (title, parts as for `strip_of`)
+) -> str:                         # HTML
+    "Films frame by frame, one under the other"
+    if not rows: return ''
+    n = max(sum(len(frames) for frames, _ in parts) for _, parts in rows)
+    line = lambda title, parts: (f'<figcaption>{title}</figcaption>' + img(strip_of(parts), title).replace(
+        '<img ', f'<img style="width: {100 * sum(len(f) for f, _ in parts) / n:.4f}%" ', 1))
+    return f'<div class="film"><figure style="min-width: {n * 40}px; max-width: {n * 112}px">' + ''.join(line(*r) for r in rows) + '</figure></div>'
+
+def names_of(
+    seeds,                        # (B,) of the futures
+) -> list:                        # of str
+    "What the futures are called"
+    return [f'future {k + 1}, seed {int(s)}' for k, s in enumerate(seeds)]
+
+# %% ../nbs/32_hub.ipynb #e673eee8
+def parts_of(
+    past:dict,                    # seen, truth, maybe last
+    frames=None,                  # (j,3,S,S) predicted; None: the truth
+) -> list:                        # as for `strip_of`
+    "One film from its first to its last frame"
+    middle = (past['truth'], TRUE_RIM) if frames is None else (frames, NEW_RIM)
+    whole = 'last' in past and (frames is None or len(frames) == past['between'])
+    return [(past['seen'], SEEN_RIM), *([middle] if middle[0] is not None else []), *([(past['last'], SEEN_RIM)] if whole else [])]
+
+def films_of(
+    past:dict,                    # seen, truth, maybe last
+    done,                         # (B,j,3,S,S) or None
+    seeds,                        # (B,)
+) -> list:                        # of (title, parts)
+    "The truth where it is known, and the futures"
+    rows = [] if past['truth'] is None else [('the truth', parts_of(past))]
+    return rows + ([] if done is None else [(title, parts_of(past, d)) for title, d in zip(names_of(seeds), done)])
+
+def given(
+    past:dict,                    # seen, maybe last
+) -> list:                        # as for `strip_of`
+    "What the network is shown"
+    return [(past[k], SEEN_RIM) for k in ('seen', 'last') if k in past]
+
+def stage_of(
+    past:dict,                    # seen, truth, maybe last
+    state:dict,                   # of `unrolled`
+    seeds,                        # (B,)
+) -> str:                         # HTML
+    "Stills while a frame is on its way, reels at the end"
+    if state['now'] is None: return '<div class="stage figure">' + ''.join(reel(*row) for row in films_of(past, state['done'], seeds)) + '</div>'
+    bar = f'<span class="way"><i style="width: {100 * state["t"]:.0f}%"></i></span>'
+    stills = [tile(title + bar, img(upscale(x, 2), title)) for title, x in zip(names_of(seeds), state['now'])]
+    return '<div class="stage figure">' + (reel('what it saw', given(past)) if len(past['seen']) else '') + ''.join(stills) + '</div>'
+
+def waiting(
+    past:dict,                    # seen, truth, maybe last
+    futures:int=3,                # how many will come
+) -> str:                         # HTML
+    "What is shown, and empty places for what is not there yet"
+    unknown = '<div class="unknown">?</div>'
+    first = reel('what it sees', given(past)) if len(past['seen']) else ''
+    return '<div class="stage figure">' + first + ''.join(tile(f'future {k + 1}', unknown) for k in range(int(futures))) + '</div>'
+
+# %% ../nbs/32_hub.ipynb #2a0d6de8
+def told_so_far(
+    state:dict,                   # of `unrolled`
+    total:int,                    # frames asked for
+) -> str:                         # Markdown
+    "Where the rollout is, and what it has cost"
+    done, b = (0 if state['done'] is None else state['done'].shape[1]), 's' if state['calls'] != 1 else ''
+    if state['now'] is not None: return f"Frame **{min(done + 1, total)}** of {total} · {state['t']:.0%} of the way out of the noise · {state['calls']} network call{b} so far"
+    each = state['seconds'] / max(done, 1)
+    return f"**Done**: {done} frame{'s' if done != 1 else ''}, {state['calls'] / max(done, 1):.3g} network calls a frame, {each:.2f} s a frame for all futures together."
+
+def psnr_table(
+    past:dict,                    # seen, truth
+    done:torch.Tensor,            # (B,n,3,S,S)
+    seeds,                        # (B,)
+) -> str:                         # HTML; '' where the truth is not known
+    "PSNR of the futures and of standing still, at some horizons and in the mean"
+    if past['truth'] is None or not len(past['seen']): return ''
+    n = min(len(past['truth']), done.shape[1])
+    still = copy_last(past['seen'][None], n)[0]
+    rows = [*zip(names_of(seeds), done[:, :n]), ('the last seen frame again', still)]
+    at = [k for k in (1, 2, 4, 8, 12, 16, 20) if k <= n]
+    of = {title: psnr(x, past['truth'][:n], most=99.) for title, x in rows}
+    lines = ''.join(f'<tr><th scope="row">{t}</th>' + ''.join(f'<td>{float(v):.1f}</td>' for v in [*(d[k - 1] for k in at), d.mean()]) + '</tr>' for t, d in of.items())
+    heads = ''.join(f'<th>{h}</th>' for h in ['dB from the truth', *(f'frame {k}' for k in at), 'mean'])
+    return f'<div class="scores"><table><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>'
+
+def exported(
+    films:list,                   # of `films_of`
+    ending:str,                   # 'mp4' or 'gif'
+) -> str:                         # path
+    "The films side by side as a file that plays elsewhere too"
+    clips = [torch.cat([f for f, _ in parts]) for _, parts in films]
+    shots = side_by_side(clips, [title for title, _ in films], enlarge=3)
+    path = Path(example_files()[0]).with_name(f'river-{digest(shots)}.{ending}')
+    return str(path) if path.exists() else save_film(shots, path, FPS)
+
+# %% ../nbs/32_hub.ipynb #b31920b3
+def out_of_noise(
+    frames:torch.Tensor,          # uint8 (T,3,S,S)
+    sure:int=3,                   # frames without noise
+) -> torch.Tensor:                # uint8 (3,·,·)
+    "A film that dissolves in noise towards its end"
+    noise = torch.rand(frames.shape, generator=torch.Generator().manual_seed(0))
+    part = ((torch.arange(len(frames)) - sure + 1) / (len(frames) - sure)).clamp(0, .95)[:, None, None, None]
+    return grid(list(((1 - part) * frames.float() / 255 + part * noise)), 4, pad=4)
+
+# %% ../nbs/32_hub.ipynb #5ec0f0af
+def river_knobs(
+    key:str,                      # part of the elements' names
+) -> list:                        # components: futures, seed, steps, solver, warm start, context
+    "How a frame is integrated"
+    futures = gr.Slider(1, 4, 3, step=1, label='Futures', info='How many at once, each with a seed of its own.')
+    steps = gr.Slider(1, 50, 10, step=1, label='Steps', info='From noise to picture: fewer are faster, more are finer.')
+    with gr.Accordion('Solver, warm start, context, seed', open=False):
+        solver = gr.Radio([(f'{name}, {n} call{"s" if n > 1 else ""} a step', name) for name, n in SOLVERS.items()], value='euler', label='Solver')
+        warm = gr.Slider(0, .9, 0, step=.05, label='Warm start', info='Part of the way that is skipped: begin from the frame before, half dissolved in noise, rather than from noise alone.')
+        context = gr.Slider(0, MOST_AHEAD, 0, step=1, label='Context window', info='How many frames back a look into the past may go; 0: all of them.')
+        seed = gr.Number(0, label='Seed', precision=0, minimum=0, maximum=999_999, info='Of the first future; the others count on.')
+    return [futures, seed, steps, solver, warm, context]
+
+def river_outs(
+    key:str,                      # part of the elements' names
+    go:str,                       # what the button says
+) -> dict:                        # components by name
+    "Button, stage, film, table, files"
+    p = {}
+    with gr.Row(elem_classes='game-bar'):
+        p['go'], p['stop'] = gr.Button(go, variant='primary', min_width=150, elem_id=f'{key}-go'), gr.Button('Stop', min_width=80)
+        p['said'] = gr.Markdown(elem_classes='verdict', elem_id=f'{key}-said')
+    p['stage'] = gr.HTML(padding=False, elem_id=f'{key}-stage')
+    with gr.Row(elem_classes='game-bar'):
+        p['mp4'], p['gif'] = (gr.DownloadButton(f'Download {e}', visible=False, size='sm', min_width=120, elem_id=f'{key}-{e}') for e in ('mp4', 'gif'))
+    p['table'] = gr.HTML(padding=False, elem_id=f'{key}-table')
+    p['film'] = gr.HTML(padding=False, elem_id=f'{key}-film')
+    gr.Markdown('Blue rim: shown to the network. Orange: predicted. Grey: the truth, which it never sees.', elem_classes='caption')
+    return p
+
+def streamed(
+    function,                     # a handler that yields
+):                                # the same, ValueError shown on the page
+    "As `panels.refused`, for a handler that yields"
+    def handler(*values):
+        try: yield from function(*values)
+        except ValueError as e: raise gr.Error(str(e), title='Cannot be used', print_exception=False) from e
+    return handler
+
+def cleared(
+    p:dict,                       # of `river_outs`
+    stage:str,                    # HTML
+    said:str='',                  # Markdown
+) -> dict:                        # component → what it shows
+    "Nothing predicted yet"
+    return {p['stage']: stage, p['said']: said, p['film']: '', p['table']: '', **{p[e]: gr.update(visible=False) for e in ('mp4', 'gif')}}
+
+def shown_live(
+    p:dict,                       # of `river_outs`
+    states,                       # of `unrolled`
+    past:dict,                    # seen, truth, maybe last
+    seeds,                        # (B,)
+    total:int,                    # frames asked for
+):                                # yields dicts: component → what it shows
+    "A rollout on the page; the film is drawn again only when it has grown"
+    there = None
+    for state in states:
+        out = {p['said']: told_so_far(state, total), p['stage']: stage_of(past, state, seeds)}
+        grown = 0 if state['done'] is None else state['done'].shape[1]
+        if grown != there: out[p['film']], there = film_rows(films_of(past, state['done'], seeds)), grown
+        if state['now'] is None:
+            films = films_of(past, state['done'], seeds)
+            out |= {p['table']: psnr_table(past, state['done'], seeds)} | {p[e]: gr.update(value=exported(films, e), visible=True) for e in ('mp4', 'gif')}
+        yield out
+
+# %% ../nbs/32_hub.ipynb #ff729c90
+def river_tab(
+    page,                         # the Blocks
+    opened,                       # event of the tab being opened
+) -> None:
+    "The next frames, the frames between two, and frames out of nothing"
+    heading('What comes next?', 'RIVER is shown a few frames and draws the next ones out of noise, looking at the last frame and, at every step, at another one of the past. **Press Predict** and watch several futures take shape.')
+    pick = picker(page, what='predict')
+    warned(page, 'predict')
+    with gr.Tabs():
+        with gr.Tab('What comes next'): next_tab(pick, opened)
+        with gr.Tab('In between') as second: plan_tab(pick, second.select)
+        with gr.Tab('From nothing') as third: blank_tab(pick, third.select)
+
+def next_inputs() -> dict:        # components by name
+    "What the network is shown"
+    p = dict(where=gr.Radio(list(PASTS), value=PASTS[0], label='Frames from'))
+    with gr.Column(min_width=200) as p['of world']:
+        p['kind'] = gr.Radio(list(WORLDS), value='bounce', label='World', elem_id='river-kind')
+        p['number'] = gr.Slider(1, 99, 2, step=1, label='Number', info='Another number, another video.')
+    with gr.Column(min_width=200, visible=False) as p['of balls']:
+        p['canvas'] = picture_output('Balls of yours', elem_id='river-canvas')
+        p['canvas'].buttons = []
+        gr.Markdown(f'**Click where a ball is, then where it is {AIM} frames later.**', elem_classes='caption')
+        with gr.Row(): p['undo'], p['none'] = gr.Button('Take one away', min_width=100, size='sm'), gr.Button('Begin anew', min_width=100, size='sm')
+        with gr.Accordion('Click in the picture, or use sliders', open=False):
+            p['x'], p['y'] = gr.Slider(0, 1, .5, step=.01, label='Across'), gr.Slider(0, 1, .5, step=.01, label='Down')
+            p['put'] = gr.Button('Click there')
+    with gr.Column(min_width=200, visible=False) as p['of clip']:
+        p['clip'] = gr.Video(label='Drop your clip here', height=290, elem_id='river-clip')
+        gr.Examples([example_clip()], p['clip'])
+        p['moment'] = gr.Slider(0, 1, 0, step=.02, label='Moment', info='Of the first frame shown.')
+        p['every'] = gr.Slider(1, 8, 1, step=1, label='Every n-th frame')
+    p['seen'] = gr.Slider(1, MOST_SEEN, 2, step=1, label='Frames shown')
+    p['ahead'] = gr.Slider(1, MOST_AHEAD, 10, step=1, label='Frames to come')
+    p['balls'] = gr.State(TWO_BALLS)
+    p['where'].input(lambda where: [gr.update(visible=where == name) for name in PASTS], p['where'], [p['of world'], p['of balls'], p['of clip']],
+                     queue=False, show_progress='hidden', api_visibility='private')
+    return p
+
+def next_tab(
+    pick,                         # the weights' component
+    opened,                       # event of the tab being opened
+) -> None:
+    "The frames to come, after frames of the world, of a clip, or drawn"
+    with gr.Row(elem_classes='game-play'):
+        with gr.Column(min_width=280): p = next_inputs()
+        with gr.Column(min_width=280): knobs = river_knobs('river')
+    p |= river_outs('river', 'Predict')
+    asks = [pick, *(p[k] for k in ('where', 'kind', 'number', 'balls', 'clip', 'moment', 'every', 'seen', 'ahead'))]
+    def look(futures, *asked): return cleared(p, waiting(past_from(*asked), futures)) | {p['canvas']: aimed(asked[4])}
+    def run(*values):
+        asked, how = values[:len(asks)], options_of(*values[len(asks):])
+        past, method = past_from(*asked), model(asked[0])
+        yield from shown_live(p, unrolled(method, next_rolls(method, past, asked[-1], **how)), past, how['seed'], int(asked[-1]))
+    going = wire_run(p, run, [*asks, *knobs])
+    events = [pick.change, p['clip'].change, p['balls'].change, *(c.input for c in (knobs[0], *(p[k] for k in ('where', 'kind', 'number', 'moment', 'every', 'seen', 'ahead'))))]
+    wire_look(p, look, [knobs[0], *asks], [opened, *events], going, [p['canvas']])
+    wire_balls(p)
+
+def wire_run(
+    p:dict,                       # of `river_outs`
+    run,                          # values → yields what the page shows
+    asks:list,                    # components
+):                                # the event
+    "The button begins, the other one stops"
+    going = p['go'].click(streamed(run), asks, [p[k] for k in ('said', 'stage', 'film', 'table', 'mp4', 'gif')],
+                          show_progress='hidden', api_visibility='private', concurrency_limit=2, concurrency_id='river')
+    p['stop'].click(None, None, None, cancels=[going], queue=False, api_visibility='private')
+    return going
+
+def wire_look(
+    p:dict,                       # of `river_outs`
+    look,                         # values → what the page shows
+    asks:list,                    # components
+    events:list,                  # that change what is asked
+    going,                        # event of a rollout, which is stopped
+    more:list=(),                 # further components that are drawn
+) -> None:
+    "Shows anew what the network is shown; what was predicted from something else goes"
+    gr.on(events, refused(look), asks, [*(p[k] for k in ('said', 'stage', 'film', 'table', 'mp4', 'gif')), *more], cancels=[going],
+          trigger_mode='always_last', show_progress='hidden', api_visibility='private', concurrency_limit=2, concurrency_id='river-look')
+
+def wire_balls(
+    p:dict,                       # of `next_inputs`
+) -> None:
+    "A click, or sliders and a button, put balls down; two more buttons take them away"
+    how = dict(show_progress='hidden', api_visibility='private', concurrency_limit=1, concurrency_id='balls', trigger_mode='multiple')
+    def click(event:gr.SelectData, balls, shown): return put_ball(balls, tuple((a + .5) / n for a, n in zip(event.index, shown.size)))
+    p['canvas'].select(refused(click), [p['balls'], p['canvas']], p['balls'], **how)
+    p['put'].click(refused(lambda balls, x, y: put_ball(balls, (x, y))), [p['balls'], p['x'], p['y']], p['balls'], **how)
+    p['undo'].click(lambda balls: balls[:-1], p['balls'], p['balls'], **how)
+    p['none'].click(lambda: [], None, p['balls'], **how)
+
+# %% ../nbs/32_hub.ipynb #ada90f2e
+def able(
+    name:str,                     # of weights that can predict
+    what:str,                     # 'plan' or 'blank'
+) -> dict:                        # update of a Markdown
+    "A sentence where the weights cannot do it"
+    yes = bool(getattr(model(name).config, what))
+    return gr.update(value='' if yes else CANNOT[what], visible=not yes)
+
+def plan_tab(
+    pick,                         # the weights' component
+    opened,                       # event of the tab being opened
+) -> None:
+    "The frames between a first and a last one"
+    gr.Markdown('The network is shown **how it begins and how it ends**, and fills in what must have happened in between.', elem_classes='lead')
+    note = gr.Markdown(visible=False, elem_classes='untrained')
+    with gr.Row(elem_classes='game-play'):
+        with gr.Column(min_width=280): p = plan_inputs()
+        with gr.Column(min_width=280): knobs = river_knobs('plan')
+    p |= river_outs('plan', 'Fill in')
+    asks = [pick, *(p[k] for k in ('where', 'kind', 'number', 'first', 'last', 'between'))]
+    def look(futures, *asked):
+        ends = ends_from(*asked)
+        page = cleared(p, waiting(ends, futures)) if ends else cleared(p, '', 'One picture more: a first and a last one are wanted.')
+        return page | {note: able(asked[0], 'plan')}
+    def run(*values):
+        asked, how = values[:len(asks)], options_of(*values[len(asks):])
+        ends, method = ends_from(*asked), model(asked[0])
+        if ends is None: raise ValueError('One picture more: a first and a last one are wanted.')
+        rolls = plan_rolls(method, ends, asked[-1], **how)
+        yield from shown_live(p, unrolled(method, rolls), ends | dict(between=int(asked[-1])), how['seed'], int(asked[-1]))
+    going = wire_run(p, run, [*asks, *knobs])
+    events = [pick.change, p['first'].change, p['last'].change, *(c.input for c in (knobs[0], *(p[k] for k in ('where', 'kind', 'number', 'between'))))]
+    wire_look(p, look, [knobs[0], *asks], [opened, *events], going, [note])
+
+def plan_inputs() -> dict:        # components by name
+    "How it begins and how it ends"
+    p = dict(where=gr.Radio(list(ENDS), value=ENDS[0], label='Frames from'))
+    with gr.Column(min_width=200) as p['of world']:
+        p['kind'] = gr.Radio(list(WORLDS), value='bounce', label='World')
+        p['number'] = gr.Slider(1, 99, 2, step=1, label='Number', info='Another number, another video.')
+    with gr.Column(min_width=200, visible=False) as p['of pictures']:
+        with gr.Row(): p['first'], p['last'] = picture_input('First', height=190, elem_id='plan-first'), picture_input('Last', height=190, elem_id='plan-last')
+        gr.Examples([example_pair()], [p['first'], p['last']])
+    p['between'] = gr.Slider(1, 12, 6, step=1, label='Frames between')
+    p['where'].input(lambda where: [gr.update(visible=where == name) for name in ENDS], p['where'], [p['of world'], p['of pictures']],
+                     queue=False, show_progress='hidden', api_visibility='private')
+    return p
+
+def blank_tab(
+    pick,                         # the weights' component
+    opened,                       # event of the tab being opened
+) -> None:
+    "Whole videos out of nothing"
+    gr.Markdown('The network is shown **nothing but noise**: it makes up a first frame, and then goes on from it.', elem_classes='lead')
+    note = gr.Markdown(visible=False, elem_classes='untrained')
+    with gr.Row(elem_classes='game-play'):
+        with gr.Column(min_width=280): frames = gr.Slider(1, 16, 8, step=1, label='Frames')
+        with gr.Column(min_width=280): knobs = river_knobs('blank')
+    p = river_outs('blank', 'Make up')
+    def nothing(name):
+        size = model(name).config.size
+        return dict(seen=torch.zeros(0, 3, size, size, dtype=torch.uint8), truth=None)
+    def look(futures, name, frames): return cleared(p, waiting(nothing(name), futures)) | {note: able(name, 'blank')}
+    def run(name, frames, *values):
+        how, method = options_of(*values), model(name)
+        yield from shown_live(p, unrolled(method, blank_rolls(method, frames, **how)), nothing(name), how['seed'], int(frames))
+    going = wire_run(p, run, [pick, frames, *knobs])
+    wire_look(p, look, [knobs[0], pick, frames], [opened, pick.change, frames.input, knobs[0].input], going, [note])
+
 # %% ../nbs/32_hub.ipynb #9b0d28dd
 DARK = "() => {document.body.classList.toggle('dark')}"
 
@@ -1755,7 +2343,7 @@ def header() -> None:
 
 TABS = dict(slots=('Slots', slots_tab), attention=('Attention', attention_tab), misplaced=('Misplaced', misplaced_tab),
             locate=('Locate', locate_tab), flow=('Flow', flow_tab),
-            poodle=('PooDLe', poodle_tab), train=('Train', train_tab))
+            poodle=('PooDLe', poodle_tab), river=('River', river_tab), train=('Train', train_tab))
 
 def build(
     only:str|None=None,           # a key of TABS: that part alone; default all, with a home page
