@@ -13,10 +13,15 @@ READY = [e.name for e in house.catalog + house.classics if e.state == 'ready']
 needs = pytest.mark.parametrize('name', READY)
 
 
-def batch(n=4, size=64, seed=0):
+def batch(n=4, size=64, seed=0, frames=2):
     "Images of the world as a learner hands them over"
-    made = world.batch(torch.arange(n), device='cpu', kind='scene', level=0, size=(size, size), frames=2)
+    made = world.batch(torch.arange(n), device='cpu', kind='scene', level=0, size=(size, size), frames=frames)
     return {**{k: made[k] for k in ('frames', 'flow', 'flow_back')}, 'aspect': torch.ones(n), 'seed': draw_seeds(seed, range(n))}
+
+
+def eaten(name, seed=0):
+    "A batch of what a method learns from: pairs of frames with their flow, or clips"
+    return batch(seed=seed, frames=8 if 'clip' in house.find(name).eats else 2)
 
 
 def made(name, seed=0):
@@ -24,7 +29,7 @@ def made(name, seed=0):
     torch.manual_seed(seed)
     home = house.module(name)
     method = house.build(name, 'cpu')
-    return home, method, home.Views(method.config)(batch())
+    return home, method, home.Views(method.config)(eaten(name))
 
 
 def step(method, views, t=.5):
@@ -48,14 +53,14 @@ def test_terms_are_finite_scalars(name):
 
 @needs
 def test_gradient_reaches_the_encoder_and_never_the_teacher(name):
-    "Every decayed weight of what is trained moves; a parameter called teacher has no gradient and is in no group"
+    "Every decayed weight of the encoder (or regressor) moves; a parameter called teacher has no gradient and is in no group"
     _, method, views = made(name)
     step(method, views)
     grads = {n: p.grad for n, p in method.named_parameters()}
     assert all(g is None for n, g in grads.items() if 'teacher' in n)
-    encoder = {n: g for n, g in grads.items() if 'encoder' in n and 'teacher' not in n and not n.endswith('mask_token')}
-    assert encoder
+    encoder = {n: g for n, g in grads.items() if ('encoder' in n or 'regressor' in n) and 'teacher' not in n and not n.endswith('mask_token')}
     trained = {n for n, p in method.named_parameters() if p.requires_grad}
+    assert encoder.keys() & trained
     still = [n for n, g in encoder.items() if n in trained and (g is None or not g.abs().sum() > 0)]
     assert still == []
     grouped = {id(p) for g in method.param_groups() for p in g['params']}
@@ -87,7 +92,7 @@ def test_seeded_repeat(name):
     assert all(torch.equal(views[k], twin[k]) for k in views if isinstance(views[k], torch.Tensor))
     first, second = step(method, views)[1], step(again, twin)[1]
     assert {k: v.item() for k, v in first.items()} == {k: v.item() for k, v in second.items()}
-    other = home.Views(method.config)(batch(seed=1))
+    other = home.Views(method.config)(eaten(name, seed=1))
     assert not torch.equal(views['x'], other['x'])
 
 

@@ -10,7 +10,7 @@ import torch
 
 from ssl_workbench import catalog, core
 from ssl_workbench.learner import Learner, checkpoints, draw_indices, draw_seeds
-from ssl_workbench.methods import poodle
+from ssl_workbench.methods import poodle, river
 from ssl_workbench.methods.slotmim import SlotMIM, Views, cpu
 from ssl_workbench.world import World
 
@@ -23,15 +23,21 @@ CASES = {'centring': TINY, 'sinkhorn': replace(TINY, sinkhorn=True), 'hard slots
 SMALL = dict(size=32, patch=8, dim=16, depth=2, heads=2, batch=BATCH)
 HEAD = dict(hidden=16, out_dim=8)
 CROPS = dict(**HEAD, small_size=16, small=2, prototypes=6, freeze_prototypes=0., clip=0.)
+SHORT = dict(canvas=32, frames=5, middle=1, ae=(('widths', (8, 8, 8)), ('decoder_widths', (8, 8, 8)), ('codes', 24), ('adversarial', 0.)))
 CLASSICS = {'simclr': HEAD, 'mocov3': HEAD, 'dino': CROPS, 'ibot': CROPS,  # and LOCA; what else to change in the cpu preset
             'mae': dict(decoder_dim=16, decoder_depth=1, decoder_heads=2), 'loca': dict(**HEAD, small=16, queries=4, prototypes=6, clip=0.),
             'dilemma': dict(given=HEAD, weight=.4, ratios=(.4,), growth=(1,)), 'dilemma mixed': dict(given=HEAD, weight=.4, mixed=True, growth=(1, 1, 1, 1)),
             'vicreg': dict(**HEAD, dims=(8, 8, 12, 16), stem=(4, 8)), 'byol': dict(**HEAD, channels=(8, 8, 12, 16)),
             'flowe': dict(**HEAD, channels=(8, 8, 12, 16), canvas=48),
+            'vqgan': dict(widths=(8, 8, 16), decoder_widths=(8, 8, 16), codes=24, disc_width=8, adversarial_from=0., adaptive=True),
+            'vqgan before its judge': dict(widths=(8, 8, 16), decoder_widths=(8, 8, 16), codes=24, disc_width=8),
+            'river': dict(SHORT, plan=.25, blank=.25), 'river batch norm': dict(SHORT, out_norm='batch'), 'river ddpm': dict(SHORT, path='ddpm'),
+            'river sparse': dict(SHORT, sparse=True, contexts=2, seen=.5, denoised=.5),
             'mcjepa': dict(canvas=48, pair_size=(32, 32), dims=(8, 8, 16), stem=(4, 8), filters=(8, 8), inputs=8, radius=2, expand=16, out_dim=8,
                            vc_warmup=0., flow_start=0., occlusion_start=0., grad_clip=0.)}
 COUPLED = {'simclr': ['contrast'], 'mocov3': ['contrast'], 'loca': ['position', 'cluster', 'me_max'],  # terms that depend on the other process's half
            'dilemma': ['contrast'], 'dilemma mixed': ['contrast', 'mismatch'], 'vicreg': ['variance', 'covariance'], 'byol': ['regression'],
+           'vqgan': ['reconstruction', 'commitment'], 'river batch norm': ['field'],
            'flowe': ['equivariance'], 'mcjepa': ['reconstruction', 'covariance', 'content covariance']}
 
 
@@ -47,7 +53,8 @@ class Noted:
 
 
 def eaten(name):
-    "What a method learns from here: pairs of a drive with their flow, or pictures"
+    "What a method learns from here: pairs of a drive with their flow, clips, or pictures"
+    if 'clip' in catalog.find(name.split()[0]).eats: return World('bounce', 1, (32, 32), 5, 24, truth=False)
     if 'pair' in catalog.find(name.split()[0]).eats: return World('drive', 1, (48, 48), 2, 24)
     return World('scene', 1, (32, 32), 1, 24, truth=False)
 
@@ -129,10 +136,19 @@ def paired_step(change):
     return dict(terms=step.terms, grads=grads, buffers={n: b.clone() for n, b in method.named_buffers()}, valid=step.out['valid'].sum((0, 2, 3, 4)).tolist())
 
 
+def futures():
+    "What a RIVER predicts of this process's part of a batch, every sample with a seed of its own"
+    config = replace(river.cpu, size=32, dim=32, depth=1, heads=2, **SHORT)
+    core.seed_everything(0)
+    method, part = river.RIVER(config).eval(), BATCH // core.world_size()
+    draws = range(core.rank() * part, (core.rank() + 1) * part)
+    return method.predict(World('bounce', 1, (32, 32), 2, 24, truth=False).batch(draws, 'cpu')['frames'], 3, steps=2, seed=draw_seeds(0, draws))
+
+
 def work(out):
     "All that is compared, by one process of however many there are; written as a file"
     first = {name: first_step(config) for name, config in CASES.items()}
-    found = dict(first=first, paired={name: paired_step(change) for name, change in PAIRED.items()}, classics={name: classic_step(name) for name in CLASSICS}, run=whole_run(out), processes=core.world_size(), rank=core.rank())
+    found = dict(first=first, paired={name: paired_step(change) for name, change in PAIRED.items()}, classics={name: classic_step(name) for name in CLASSICS}, run=whole_run(out), futures=futures(), processes=core.world_size(), rank=core.rank())
     torch.save(found, out/f'rank{core.rank()}.pt')
 
 
@@ -267,3 +283,10 @@ def test_two_processes_continue(two):
 
 
 if __name__ == '__main__': work(Path(sys.argv[1]))
+
+
+def test_same_seed_same_video(one, two):
+    "Predicted in two halves by two processes, or in one by one: the same frames"
+    want, got = one['futures'], torch.cat([r['futures'] for r in two])
+    assert got.shape == want.shape == (BATCH, 3, 3, 32, 32) and torch.allclose(got, want, atol=1e-5)
+    assert (want[0] - want[1]).abs().max() > .01
