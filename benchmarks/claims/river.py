@@ -314,7 +314,7 @@ LONG = {f'{part} of the steps': part for part in ('1/4', '1/2', '1')}
 table55 = Claim(
     id='table55', sentence='More training gives better films.', where='Table 5.5, figure 5.11', measured='runnable',
     metrics=METRICS | dict(seconds=dict(title='training', unit='s', how='wall seconds of the training')), **SHARED, paper={},        # other methods' figures
-    arms={name: (lambda c, k=int(part[-1]): dict(steps=c.steps // k)) for name, part in LONG.items()},
+    arms={name: (lambda c, k=int(part[-1]): dict(steps=max(1, c.steps // k))) for name, part in LONG.items()},
     pairs=(*better('1/2 of the steps', '1/4 of the steps', 'more iterations lead to better results'), *better('1 of the steps', '1/2 of the steps', 'likewise')))
 
 SURE, CHANCE = 'deterministic world', 'stochastic world'

@@ -47,7 +47,8 @@ class Recipe:
 def recipe_of(name:str):
     "(recipe, its module); ValueError lists what there is"
     found = {}
-    for file in [e.name for e in catalog.catalog if e.state == 'ready'] + ['rivals']:
+    here = [e.name for e in catalog.catalog + catalog.classics if (Path(__file__).parent/f'{e.name}.py').exists()]
+    for file in [*here, 'rivals']:
         home = importlib.import_module(f'benchmarks.weights.{file}')
         found |= {n: (r, home) for n, r in home.recipes.items()}
     if name not in found: raise ValueError(f"there is no recipe '{name}': there are {', '.join(found)}")

@@ -1,0 +1,95 @@
+"""What a predicted frame costs: `python -m benchmarks.prediction`. The result goes to benchmarks/results/prediction.json.
+
+Wall seconds of one 64×64 frame at 10 network calls with the bundled RIVER (the cpu preset as drawn where none is bundled; decoding
+is counted, the median of several tries). Then the same frame after pasts of up to 1,000 frames: seconds to draw its latents, a line
+through them, and the last over the first. Peak memory of a process that does both.
+"""
+import argparse
+import os
+import resource
+import shlex
+import sys
+import time
+from statistics import median
+
+import torch
+
+from benchmarks.claims.machine import RESULTS, commit, machine_words, natural, versions, write
+from ssl_workbench import catalog, core
+from ssl_workbench.methods.river import Rollout
+
+LENGTHS = (2, 10, 30, 100, 300, 1000)
+CALLS = 10
+
+
+def model():
+    "RIVER, and whose weights these are"
+    if 'river' in catalog.cards(): return catalog.load('river'), 'bundled'
+    core.seed_everything(0)
+    return catalog.build('river', 'cpu').eval(), 'cpu preset as drawn'
+
+
+def past(method, length):
+    "Latents (1,length,c,h,w) of a film: noise, since what they hold costs nothing"
+    return torch.randn(1, length, *method.config.shape, generator=torch.Generator().manual_seed(0))
+
+
+def timed(f, tries):
+    "Median of wall seconds; the first try does not count"
+    times = []
+    for _ in range(tries + 1):
+        start = time.perf_counter()
+        f()
+        times.append(time.perf_counter() - start)
+    return median(times[1:])
+
+
+@torch.no_grad()
+def frame_seconds(method, tries):
+    "One frame after two, from pixels to pixels"
+    frames = torch.rand(1, 2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    seconds = timed(lambda: method.predict(frames, 1, steps=CALLS), tries)
+    if method.calls != CALLS: raise RuntimeError(f'{method.calls} network calls, not {CALLS}')
+    return seconds
+
+
+@torch.no_grad()
+def lengths_seconds(method, tries):
+    "length of the past → seconds of one frame; the lengths take turns, so that a busy moment hits all of them"
+    pasts, times = {n: past(method, n) for n in LENGTHS}, {n: [] for n in LENGTHS}
+    for _ in range(tries + 1):
+        for n, z in pasts.items():
+            start = time.perf_counter()
+            for _ in Rollout(method, z, 1, 0, 'euler', CALLS).frames(): pass
+            times[n].append(time.perf_counter() - start)
+    return {n: median(t[1:]) for n, t in times.items()}
+
+
+def slope(cost):
+    "Seconds that a thousand more frames of past add, by least squares"
+    x, y = (torch.tensor(v, dtype=torch.float64) for v in (list(cost), list(cost.values())))
+    return ((x - x.mean()) * (y - y.mean())).sum().item() / (x - x.mean()).square().sum().item() * 1000
+
+
+def main(argv=None):
+    "Measure, print, write"
+    argv = sys.argv[1:] if argv is None else argv
+    p = argparse.ArgumentParser(prog='python -m benchmarks.prediction', description=__doc__.splitlines()[0])
+    p.add_argument('--tries', type=natural, default=9, help='of every time; the median counts')
+    p.add_argument('--threads', type=natural, default=2, help='of torch')
+    args = p.parse_args(argv)
+    torch.set_num_threads(args.threads)
+    method, weights = model()
+    seconds, cost = frame_seconds(method, args.tries), lengths_seconds(method, args.tries)
+    found = dict(kind='speed', what='a predicted frame of 64×64 at 10 network calls; its cost after a longer and longer past', weights=weights,
+                 calls=CALLS, frame_seconds=seconds, past_seconds=cost, slope_seconds_per_1000_frames=slope(cost), last_over_first=cost[LENGTHS[-1]] / cost[LENGTHS[0]],
+                 memory_gb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, tries=args.tries)
+    print(f"one frame, {CALLS} network calls: {seconds:.3f} s with {args.threads} threads of {os.cpu_count()}, {machine_words('cpu')}; peak memory {found['memory_gb']:.2f} GB")
+    for n, s in cost.items(): print(f'  after {n:5} frames: {s:.3f} s')
+    print(f"  {1000 * found['slope_seconds_per_1000_frames']:+.1f} ms a thousand frames; last over first {found['last_over_first']:.2f}")
+    write(RESULTS/'prediction.json', found | dict(threads=args.threads, device=machine_words('cpu'), versions=versions(), commit=commit(),
+                                                  command=shlex.join(['python', '-m', 'benchmarks.prediction', *argv])))
+    return 0
+
+
+if __name__ == '__main__': sys.exit(main())
