@@ -24,10 +24,11 @@ __all__ = ['RANDOM', 'model', 'TIMM', 'LARGEST', 'BLUE', 'GREEN', 'RED', 'SIGNS'
            'agreement', 'poodle_tab', 'moment_slider', 'road_inputs', 'wire_dense', 'at', 'features_tab', 'smooth',
            'classes_tab', 'painted', 'parted', 'world_film', 'clip_film', 'put_ball', 'speeds', 'ball_film', 'discs',
            'aimed', 'past_from', 'ends_from', 'seeds_from', 'options_of', 'next_rolls', 'plan_rolls', 'blank_rolls',
-           'unrolled', 'strip_of', 'tile', 'reel', 'film_rows', 'names_of', 'parts_of', 'films_of', 'given', 'stage_of',
-           'waiting', 'told_so_far', 'psnr_table', 'exported', 'out_of_noise', 'river_knobs', 'river_outs', 'streamed',
-           'cleared', 'shown_live', 'river_tab', 'next_inputs', 'next_tab', 'wire_run', 'wire_look', 'wire_balls',
-           'able', 'plan_tab', 'plan_inputs', 'blank_tab', 'header', 'build', 'all_tabs', 'launch', 'shell', 'offline']
+           'decoded_to', 'unrolled', 'strip_of', 'tile', 'reel', 'film_rows', 'names_of', 'parts_of', 'films_of',
+           'given', 'stage_of', 'waiting', 'told_so_far', 'psnr_table', 'exported', 'out_of_noise', 'river_knobs',
+           'river_outs', 'river_film', 'river_page', 'streamed', 'cleared', 'shown_live', 'river_tab', 'next_inputs',
+           'next_tab', 'wire_run', 'wire_look', 'wire_balls', 'able', 'plan_tab', 'plan_inputs', 'blank_tab', 'header',
+           'build', 'all_tabs', 'launch', 'shell', 'offline']
 
 # %% ../nbs/32_hub.ipynb #5bc8bb99
 import os
@@ -469,7 +470,7 @@ CSS = """
 .gradio-container > .main {padding: 8px 14px !important}
 .html-container {padding: 0 !important}
 button:focus-visible, [role=tab]:focus-visible, input:focus-visible, .figure button:focus-visible {outline: 3px solid var(--primary-500) !important; outline-offset: 2px !important}
-.gradio-container {max-width: 1180px !important; margin: 0 auto !important; padding: 0 18px 48px !important}
+.gradio-container {width: 100% !important; max-width: 1180px !important; margin: 0 auto !important; padding: 0 18px 48px !important}
 footer {display: none !important}
 #top {align-items: center; padding: 18px 0 4px; flex-wrap: nowrap}
 #top .brand {display: flex; gap: 12px; align-items: center}
@@ -498,7 +499,7 @@ footer {display: none !important}
 .scores thead th {color: var(--body-text-color-subdued); font-size: 12.5px; vertical-align: bottom}
 .scores th[scope=row] {text-align: left; font-weight: 700}
 @keyframes reel {from {transform: translateX(0)} to {transform: translateX(-100%)}}
-.stage {display: grid; grid-template-columns: repeat(auto-fit, minmax(min(44%, 180px), 1fr)); gap: 12px; margin: 4px 0}
+.stage {display: grid; grid-template-columns: repeat(auto-fit, minmax(min(44%, 190px), 1fr)); gap: 12px; margin: 4px 0}
 .stage .tile {margin: 0; max-width: 300px}
 .stage .window {aspect-ratio: 1; overflow: hidden; border-radius: 10px; background: var(--background-fill-secondary)}
 .stage .window img {width: 100%; height: 100%; max-width: none; max-height: none; object-fit: fill; image-rendering: pixelated; cursor: default; margin: 0; display: block}
@@ -506,7 +507,7 @@ footer {display: none !important}
 .stage figcaption, .film figcaption {font-size: 13px; line-height: 1.4; color: var(--body-text-color-subdued); padding: 3px 2px 0}
 .way {display: block; height: 4px; border-radius: 2px; background: var(--block-border-color); margin-top: 4px; overflow: hidden}
 .way i {display: block; height: 100%; background: #d55e00}
-.film {overflow-x: auto; margin: 6px 0}
+.film {overflow-x: auto; margin: 6px 0; contain: inline-size}
 .film figure {margin: 0}
 .film figcaption {position: sticky; left: 0; width: max-content}
 .film img {display: block; max-width: none; image-rendering: pixelated; margin: 0 0 6px; border-radius: 4px}
@@ -1945,6 +1946,15 @@ def blank_rolls(method, frames:int, **options):
 CANNOT = dict(plan='These weights were trained without planning: they cannot look at a last frame.',
               blank='These weights were trained without blank conditions: they cannot begin from nothing.')
 
+def decoded_to(
+    roll:Rollout,                 # running
+    shown:int,                    # frames of it that were decoded before
+    done:list,                    # of films uint8 (B,j,3,S,S); grows
+) -> int:                         # frames of it that are decoded now
+    "Decodes the frames that have come since"
+    if shown < roll.known: done.append(as_bytes(roll.model.decode(roll.held[:, shown:roll.known])))
+    return roll.known
+
 @torch.no_grad()
 def unrolled(
     method,                       # RIVER
@@ -1956,14 +1966,11 @@ def unrolled(
     state = lambda now, t, calls: dict(now=now, t=t, done=torch.cat(done, 1) if done else None, calls=calls, seconds=time.monotonic() - began)
     for roll in rolls:
         shown = roll.known
-        def grown():
-            "How far the film goes, with what is new decoded"
-            if shown < roll.known: done.append(as_bytes(method.decode(roll.held[:, shown:roll.known])))
-            return roll.known
         for _, t, z in paced(roll.frames(), seconds):
-            shown = grown()
+            shown = decoded_to(roll, shown, done)
             yield state(as_bytes(method.decode(z[:, None])[:, 0]), t, calls + roll.calls)
-        shown, calls = grown(), calls + roll.calls
+        decoded_to(roll, shown, done)
+        calls += roll.calls
     yield state(None, 1., calls)
 
 # %% ../nbs/32_hub.ipynb #3d4aad09
@@ -1971,9 +1978,10 @@ SEEN_RIM, NEW_RIM, TRUE_RIM = (0, 114, 178), (213, 94, 0), (116, 118, 122)
 
 def strip_of(
     parts:list,                   # of (frames uint8 (t,3,S,S), colour of their rim)
+    width:int=4,                  # of the rim, pixels
 ) -> torch.Tensor:                # uint8 (3,2S,T·2S)
     "Frames side by side, with rims that tell what they are"
-    rim = lambda f, colour: boxes_on(upscale(f, 2), [[0, 0, 2 * f.shape[2], 2 * f.shape[1]]], 4, torch.tensor([colour], dtype=torch.uint8))
+    rim = lambda f, colour: boxes_on(upscale(f, 2), [[0, 0, 2 * f.shape[2], 2 * f.shape[1]]], width, torch.tensor([colour], dtype=torch.uint8))
     return torch.cat([rim(f, colour) for frames, colour in parts for f in frames], 2)
 
 def tile(
@@ -1990,7 +1998,7 @@ def reel(
     "A film that plays over and over"
     n = sum(len(frames) for frames, _ in parts)
     moves = f'animation: reel {n / FPS:.3f}s steps({n}) infinite' if n > 1 else ''
-    return tile(title, img(strip_of(parts), title).replace('<img ', f'<img style="width: {100 * n}%; {moves}" ', 1))
+    return tile(title, img(strip_of(parts, 2), title).replace('<img ', f'<img style="width: {100 * n}%; {moves}" ', 1))
 
 FPS = 6                           # frames a second in reels and files
 
@@ -2079,7 +2087,7 @@ def psnr_table(
     at = [k for k in (1, 2, 4, 8, 12, 16, 20) if k <= n]
     of = {title: psnr(x, past['truth'][:n], most=99.) for title, x in rows}
     lines = ''.join(f'<tr><th scope="row">{t}</th>' + ''.join(f'<td>{float(v):.1f}</td>' for v in [*(d[k - 1] for k in at), d.mean()]) + '</tr>' for t, d in of.items())
-    heads = ''.join(f'<th>{h}</th>' for h in ['dB from the truth', *(f'frame {k}' for k in at), 'mean'])
+    heads = ''.join(f'<th>{h}</th>' for h in ['PSNR in dB', *(f'frame {k}' for k in at), 'mean'])
     return f'<div class="scores"><table><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>'
 
 def exported(
@@ -2103,9 +2111,7 @@ def out_of_noise(
     return grid(list(((1 - part) * frames.float() / 255 + part * noise)), 4, pad=4)
 
 # %% ../nbs/32_hub.ipynb #5ec0f0af
-def river_knobs(
-    key:str,                      # part of the elements' names
-) -> list:                        # components: futures, seed, steps, solver, warm start, context
+def river_knobs() -> list:        # components: futures, seed, steps, solver, warm start, context
     "How a frame is integrated"
     futures = gr.Slider(1, 4, 3, step=1, label='Futures', info='How many at once, each with a seed of its own.')
     steps = gr.Slider(1, 50, 10, step=1, label='Steps', info='From noise to picture: fewer are faster, more are finer.')
@@ -2120,18 +2126,35 @@ def river_outs(
     key:str,                      # part of the elements' names
     go:str,                       # what the button says
 ) -> dict:                        # components by name
-    "Button, stage, film, table, files"
+    "Button, stage, files"
     p = {}
     with gr.Row(elem_classes='game-bar'):
-        p['go'], p['stop'] = gr.Button(go, variant='primary', min_width=150, elem_id=f'{key}-go'), gr.Button('Stop', min_width=80)
-        p['said'] = gr.Markdown(elem_classes='verdict', elem_id=f'{key}-said')
+        p['go'], p['stop'] = gr.Button(go, variant='primary', min_width=140, elem_id=f'{key}-go'), gr.Button('Stop', min_width=80)
+    p['said'] = gr.Markdown(elem_classes='verdict', elem_id=f'{key}-said')
     p['stage'] = gr.HTML(padding=False, elem_id=f'{key}-stage')
     with gr.Row(elem_classes='game-bar'):
         p['mp4'], p['gif'] = (gr.DownloadButton(f'Download {e}', visible=False, size='sm', min_width=120, elem_id=f'{key}-{e}') for e in ('mp4', 'gif'))
-    p['table'] = gr.HTML(padding=False, elem_id=f'{key}-table')
-    p['film'] = gr.HTML(padding=False, elem_id=f'{key}-film')
-    gr.Markdown('Blue rim: shown to the network. Orange: predicted. Grey: the truth, which it never sees.', elem_classes='caption')
     return p
+
+def river_film(
+    key:str,                      # part of the elements' names
+) -> dict:                        # components by name
+    "Film and table, over the whole width"
+    p = dict(film=gr.HTML(padding=False, elem_id=f'{key}-film'))
+    gr.Markdown('**Blue** rim: shown to the network. **Orange**: predicted. **Grey**: the truth, which it never sees.', elem_classes='caption')
+    p['table'] = gr.HTML(padding=False, elem_id=f'{key}-table')
+    return p
+
+def river_page(
+    key:str,                      # part of the elements' names
+    go:str,                       # what the button says
+    inputs,                       # makes components: () → dict
+) -> tuple:                       # components by name, knobs
+    "What is asked on the left, what is answered on the right and below"
+    with gr.Row(elem_classes='game-play'):
+        with gr.Column(min_width=280): p, knobs = inputs(), river_knobs()
+        with gr.Column(min_width=280): p |= river_outs(key, go)
+    return p | river_film(key), knobs
 
 def streamed(
     function,                     # a handler that yields
@@ -2213,10 +2236,7 @@ def next_tab(
     opened,                       # event of the tab being opened
 ) -> None:
     "The frames to come, after frames of the world, of a clip, or drawn"
-    with gr.Row(elem_classes='game-play'):
-        with gr.Column(min_width=280): p = next_inputs()
-        with gr.Column(min_width=280): knobs = river_knobs('river')
-    p |= river_outs('river', 'Predict')
+    p, knobs = river_page('river', 'Predict', next_inputs)
     asks = [pick, *(p[k] for k in ('where', 'kind', 'number', 'balls', 'clip', 'moment', 'every', 'seen', 'ahead'))]
     def look(futures, *asked): return cleared(p, waiting(past_from(*asked), futures)) | {p['canvas']: aimed(asked[4])}
     def run(*values):
@@ -2278,10 +2298,7 @@ def plan_tab(
     "The frames between a first and a last one"
     gr.Markdown('The network is shown **how it begins and how it ends**, and fills in what must have happened in between.', elem_classes='lead')
     note = gr.Markdown(visible=False, elem_classes='untrained')
-    with gr.Row(elem_classes='game-play'):
-        with gr.Column(min_width=280): p = plan_inputs()
-        with gr.Column(min_width=280): knobs = river_knobs('plan')
-    p |= river_outs('plan', 'Fill in')
+    p, knobs = river_page('plan', 'Fill in', plan_inputs)
     asks = [pick, *(p[k] for k in ('where', 'kind', 'number', 'first', 'last', 'between'))]
     def look(futures, *asked):
         ends = ends_from(*asked)
@@ -2318,10 +2335,7 @@ def blank_tab(
     "Whole videos out of nothing"
     gr.Markdown('The network is shown **nothing but noise**: it makes up a first frame, and then goes on from it.', elem_classes='lead')
     note = gr.Markdown(visible=False, elem_classes='untrained')
-    with gr.Row(elem_classes='game-play'):
-        with gr.Column(min_width=280): frames = gr.Slider(1, 16, 8, step=1, label='Frames')
-        with gr.Column(min_width=280): knobs = river_knobs('blank')
-    p = river_outs('blank', 'Make up')
+    p, knobs = river_page('blank', 'Make up', lambda: dict(frames=gr.Slider(1, 16, 8, step=1, label='Frames')))
     def nothing(name):
         size = model(name).config.size
         return dict(seen=torch.zeros(0, 3, size, size, dtype=torch.uint8), truth=None)
@@ -2329,8 +2343,8 @@ def blank_tab(
     def run(name, frames, *values):
         how, method = options_of(*values), model(name)
         yield from shown_live(p, unrolled(method, blank_rolls(method, frames, **how)), nothing(name), how['seed'], int(frames))
-    going = wire_run(p, run, [pick, frames, *knobs])
-    wire_look(p, look, [knobs[0], pick, frames], [opened, pick.change, frames.input, knobs[0].input], going, [note])
+    going = wire_run(p, run, [pick, p['frames'], *knobs])
+    wire_look(p, look, [knobs[0], pick, p['frames']], [opened, pick.change, p['frames'].input, knobs[0].input], going, [note])
 
 # %% ../nbs/32_hub.ipynb #9b0d28dd
 DARK = "() => {document.body.classList.toggle('dark')}"

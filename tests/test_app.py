@@ -296,7 +296,7 @@ def test_locate_three_at_once(visit):
 def test_home_cards_open_their_tabs(visit):
     "Each method that has an app has a card, and the card a door"
     page = visit()
-    assert page.locator('.card .name').all_inner_texts() and len(page.locator('.card').all()) == 5
+    assert page.locator('.card .name').all_inner_texts() and len(page.locator('.card').all()) == 6
     page.locator('.card', has_text='DILEMMA').get_by_role('button', name='Open').click()
     marks(page, 0)
 
@@ -416,6 +416,83 @@ def test_poodle_tab(visit):
         changed(page, before, 1)
 
 
+def number(page, label, value):
+    "Types a number beside a slider"
+    box = page.get_by_label(f'number input for {label}').or_(page.get_by_role('spinbutton', name=re.compile(label))).locator('visible=true').first
+    box.fill(str(value))
+    box.press('Enter')
+
+
+def test_river_predicts(visit):
+    "Frames take shape, then futures play beside the truth with their PSNR and as files; what is shown being another, they go"
+    page = visit('River')
+    page.locator('#river-stage .unknown').nth(2).wait_for()
+    number(page, 'Steps', 2)
+    number(page, 'Frames to come', 2)
+    number(page, 'Futures', 2)
+    page.wait_for_function("document.querySelectorAll('#river-stage .unknown').length == 2")
+    page.locator('#river-go').click()
+    page.locator('#river-said', has_text='Done: 2 frames, 2 network calls a frame').wait_for()
+    page.locator('#river-table', has_text='the last seen frame again').wait_for()
+    assert page.locator('#river-stage .tile').count() == 3 and page.locator('#river-film img').count() == 3
+    assert page.locator('#river-stage .tile img').first.evaluate('e => getComputedStyle(e).animationName').endswith('reel')
+    for kind, start in (('mp4', b'ftyp'), ('gif', b'GIF8')):
+        with page.expect_download() as file: page.locator(f'#river-{kind}').click()
+        assert start in Path(file.value.path()).read_bytes()[:12]
+    page.locator('#river-kind').get_by_label('a walker').check()
+    page.wait_for_function("document.querySelectorAll('#river-stage .unknown').length == 2 && !document.querySelector('#river-film img')")
+
+
+def test_river_of_own_balls(visit):
+    "Two clicks put a ball down and send it off; a click on a ball is refused in a sentence"
+    page = visit('River')
+    page.locator('#river-stage .unknown').first.wait_for()
+    page.get_by_label('Balls of yours').check()
+    canvas = page.locator('#river-canvas img')
+    source = lambda: canvas.get_attribute('src')
+    def click(x, y):
+        before, box = source(), canvas.bounding_box()
+        canvas.click(position=dict(x=x * box['width'], y=y * box['height']))
+        page.wait_for_function("old => { const i = document.querySelector('#river-canvas img'); return i && i.getAttribute('src') != old }", arg=before)
+    canvas.wait_for()
+    for place in ((.5, .15), (.3, .15)): click(*place)
+    box = canvas.bounding_box()
+    canvas.click(position=dict(x=.5 * box['width'], y=.15 * box['height']))
+    assert 'There is a ball already' in toast(page)
+
+
+def test_river_says_what_weights_cannot():
+    "Weights trained without planning or blank conditions say so; no balls, and a clip that is too short, are one sentence each"
+    from ssl_workbench import hub
+    name = 'river' + hub.RANDOM
+    method, options = hub.model(name), hub.options_of(1, 0, 1, 'euler', 0., 0)
+    ends = hub.ends_from(name, hub.ENDS[0], 'bounce', 3, None, None, 2)
+    assert hub.ends_from(name, hub.ENDS[1], 'bounce', 3, 'a.png', None, 2) is None and ends['truth'].shape == (2, 3, 64, 64)
+    for what, rolls in (('plan', hub.plan_rolls(method, ends, 2, **options)), ('blank', hub.blank_rolls(method, 2, **options))):
+        assert hub.able(name, what)['value'] == hub.CANNOT[what]
+        with pytest.raises(ValueError, match='were trained without'): next(rolls)
+    clip = dict(clip=hub.example_clip(), moment=1., every=8, seen=3, ahead=4)
+    with pytest.raises(ValueError, match=r'has 2 frames to show, not 3'): hub.past_from(name, hub.PASTS[2], 'bounce', 1, [], **clip)
+    with pytest.raises(ValueError, match='no ball yet'): hub.past_from(name, hub.PASTS[1], 'bounce', 1, [], **clip)
+    shown = hub.past_from(name, hub.PASTS[2], 'bounce', 1, [], **clip | dict(every=1))
+    assert shown['seen'].shape == (3, 3, 64, 64) and shown['truth'] is None, 'at the end of a clip nothing more is known'
+
+
+def test_river_plans_and_begins_from_nothing():
+    "Weights that can: as many frames as asked for, from the seed alone, drawn step by step as `plan` and `generate` draw them"
+    from ssl_workbench import catalog, hub
+    method = catalog.build('river', 'cpu', dict(plan=.3, blank=.1, depth=1, middle=1, dim=32)).eval()
+    options = hub.options_of(2, 5, 2, 'midpoint', 0., 0)
+    ends = hub.ends_from('river' + hub.RANDOM, hub.ENDS[0], 'bounce', 3, None, None, 3)
+    last = [s for s in hub.unrolled(method, hub.plan_rolls(method, ends, 3, **options))][-1]
+    whole = method.plan(ends['seen'][None], ends['last'][None], 3, steps=2, solver='midpoint', seed=hub.seeds_from(5, 1))
+    assert last['calls'] == 12 and (last['done'][0].int() - hub.as_bytes(whole[0]).int()).abs().max() <= 1
+    *_, last = hub.unrolled(method, hub.blank_rolls(method, 3, **options))
+    assert last['now'] is None and last['done'].shape == (2, 3, 3, 64, 64) and last['calls'] == 12
+    whole = method.generate(2, 3, steps=2, solver='midpoint', seed=hub.seeds_from(5, 2))
+    assert (last['done'].int() - hub.as_bytes(whole.flatten(0, 1)).view_as(last['done']).int()).abs().max() <= 1
+
+
 def test_clip(visit):
     "The example clip falls apart into slots; another moment is another figure"
     page = visit('Slots')
@@ -454,10 +531,10 @@ def test_keyboard(visit):
 def test_phone_and_dark(visit):
     "On a phone nothing scrolls sideways and figures are as wide as the page; the switch makes it dark"
     page = visit(viewport=dict(width=390, height=844), color_scheme='light')
-    for tab in ('Home', 'Slots', 'Attention', 'Misplaced', 'Locate', 'Flow', 'PooDLe', 'Train'):
+    for tab in ('Home', 'Slots', 'Attention', 'Misplaced', 'Locate', 'Flow', 'PooDLe', 'River', 'Train'):
         show(page, tab)
         assert page.evaluate('document.documentElement.scrollWidth <= document.documentElement.clientWidth'), f'{tab} scrolls sideways'
-        if tab != 'Home': assert page.locator(FIGURE).first.bounding_box()['width'] > (140 if tab == 'Flow' else 300)   # A and B stand side by side
+        if tab != 'Home': assert page.locator(FIGURE).first.bounding_box()['width'] > (140 if tab in ('Flow', 'River') else 300)   # they stand side by side
     ground = "getComputedStyle(document.querySelector('.gradio-container')).color"
     light, switch = page.evaluate(ground), page.get_by_role('button', name='Light / dark')
     switch.click()
@@ -485,7 +562,7 @@ def test_every_app_builds(app):
         runpy.run_path(str(ROOT/'apps'/f'{app}.py'), run_name='__main__')
     port, page, online = launch.call_args.args
     assert (port, online) == (7999, True) and len(page.blocks) > 12
-    assert any(type(b).__name__ == 'Tab' for b in page.blocks.values()) == (app in ('hub', 'slots', 'poodle'))
+    assert any(type(b).__name__ == 'Tab' for b in page.blocks.values()) == (app in ('hub', 'slots', 'poodle', 'river'))
 
 
 def test_rivals_have_a_row():
