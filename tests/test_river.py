@@ -281,7 +281,7 @@ def test_sparse_looks():
     model = made(**SPARSE)
     roll, ages = Rollout(model, numbered(20, 9), 1, context=3), set()
     for roll.calls in range(20):
-        memory = roll.memory(None)
+        memory = roll.memory()
         assert torch.equal(memory['z'][..., 0, 0], 9. - memory['age']) and 'kept' not in memory and memory['cells'].shape == (20, 2, 8)
         ages |= set(memory['age'].flatten().tolist())
     assert ages == {2, 3, 4}

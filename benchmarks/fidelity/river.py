@@ -39,6 +39,8 @@ SETTINGS = {'small': (SMALL, 6), 'small, batch norm': (replace(SMALL, out_norm='
 NAMES = [(r'position_encoding\.row_embed\.weight', 'rows'), (r'position_encoding\.col_embed\.weight', 'columns'), (r'project_in\.1', 'project'), (r'time_projection', 'distance'),
          (r'in_blocks', 'into'), (r'mid_blocks', 'middle'), (r'out_blocks\.(\d+)\.0', r'joins.\1'), (r'out_blocks\.(\d+)\.1', r'out.\1'),
          (r'project_out\.0', 'head'), (r'project_out\.[23]', 'norm'), (r'project_out\.4', 'last')]
+BLOCK = r'body\.(\d+)\.body\.(\d+)\.'
+REFINER = [(BLOCK + r'body\.3\.conv_du\.0', r'body.\1.\2.weigh.1'), (BLOCK + r'body\.3\.conv_du\.2', r'body.\1.\2.weigh.3'), (BLOCK + r'(body\.[02])', r'body.\1.\2.\3'), (BLOCK, r'body.\1.\2.')]
 LR, NEAR_THE_END = 1e-4, 'float32 target at t = .9999'
 
 
@@ -52,7 +54,9 @@ def public(path):
     sys.modules['training'] = types.ModuleType('training')
     sys.modules['training'].__path__ = [str(path/'training')]
     model, regressor, trainer = (importlib.import_module(m) for m in ('model.model', 'model.vector_field_regressor', 'training.trainer'))
-    return types.SimpleNamespace(model=model, regressor=regressor, trainer=trainer.Trainer, path=path)
+    sys.modules['refinement'] = types.ModuleType('refinement')
+    sys.modules['refinement'].__path__ = [str(path/'refinement')]
+    return types.SimpleNamespace(model=model, regressor=regressor, trainer=trainer.Trainer, rcan=importlib.import_module('refinement.rcan').RCAN, path=path)
 
 
 class Stand(nn.Module):
@@ -249,6 +253,21 @@ def recipe(pub):
     return {'recipe': figure(theirs, [*c.shape, c.dim, c.depth, c.middle, c.sigma_min, c.lr, c.weight_decay, c.warmup, c.steps, c.frames, c.size, c.batch / 4, c.predicted])}
 
 
+def refiner(pub, dtype='float64'):
+    "The refinement network at the paper's size: a frame, the loss on pixels, gradients"
+    c, kind = replace(ours.refiner_paper, size=32), getattr(torch, dtype)
+    torch.manual_seed(0)
+    net, mine = pub.rcan(c.groups, c.blocks, c.width, c.reduction).to(kind), ours.Refiner(c).to(kind)
+    name = lambda n: next((re.sub('^' + a, b, n) for a, b in REFINER if re.match(a, n)), n)
+    mine.load_state_dict({name(n): x for n, x in net.state_dict().items()})
+    before, decoded, truth = torch.rand(3, 2, 3, 32, 32, dtype=kind).unbind(0)
+    theirs, said = net(2 * torch.cat([before, decoded], 1) - 1), mine.painted(before, decoded)[0]
+    losses = nn.functional.mse_loss(theirs, 2 * truth - 1), mine.loss(dict(refined=said[:, None], truth=truth[:, None]))['pixels']
+    for loss in losses: loss.backward()
+    grads = compared({name(n): p.grad for n, p in net.named_parameters()}, {n: p.grad for n, p in mine.named_parameters()})
+    return {f'refinement network, {dtype}: frame': figure((theirs + 1) / 2, said), f'refinement network, {dtype}: loss': figure(*losses), f'refinement network, {dtype}: gradients': grads}
+
+
 def near_the_end(pub):
     "Their quotient and our difference at t = .9999 in float32, each beside float64"
     z1, z0 = torch.randn(2, 4096, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -272,6 +291,7 @@ DIFFERENCES = [
     'Steps: they integrate over int((1 - s)·steps) points, so steps=100 is 99 intervals of rk4 and 396 network calls a frame, 356 with s=.1; our `steps` counts intervals, and the calls are the same for one less.',
     'Target: theirs is a quotient that loses digits near t=1, ours the same difference without it. In float32 t is at most .9 here; at .9999 both stand beside float64.',
     'Context window: their `past_horizon` takes the minimum where the maximum is meant, so it never restricts; it is not compared.',
+    'Refinement: their loss takes features of I3D as well, ours those of a network that is named; pixels alone are compared, without their optional tanh.',
     'Pixels: both sides paint with our autoencoder, which snaps latents to codes; in float32 a latent half way between two may fall on either, so pixels are held in float64 only.',
     'Weights after some steps are held in float64 only: Adam turns a gradient that is all rounding (key biases) into a step of its own size.',
     'Positions: they keep 512 rows and columns and use the first ones, ours has as many as the grid.',
@@ -296,14 +316,19 @@ def git(path, *words):
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def report(path, cases, rest, words):
+def state_of_ours():
+    "Our commit, and whether the code that is compared differs from it"
+    code = [f'ssl_workbench/{n}.py' for n in ('methods/river', 'classics/vqgan', 'losses', 'heads', 'core', 'world', 'views')]
+    return dict(commit=git('.', 'rev-parse', 'HEAD'), changed=bool(git('.', 'status', '--porcelain', *code)))
+
+
+def report(path, cases, rest, words, state):
     "All that was measured, with where and how"
     held = {f'{d} {n}': v for d, row in worst(cases).items() for n, v in row.items()} | {n: f['max_difference'] / max(1., f['largest']) for n, f in rest.items()}
     held = {n: v for n, v in held.items() if not n.startswith(NOT_HELD)}
-    code = [f'ssl_workbench/{n}.py' for n in ('methods/river', 'classics/vqgan', 'losses', 'heads', 'core', 'world', 'views')]
     return dict(what="RIVER: ours beside the authors' public code, shared weights, frames and random numbers", tolerance=TOLERANCE, held_to_tolerance=sorted(held), largest=max(held.values()),
                 largest_is=max(held, key=held.get), upstream=dict(repository='https://github.com/Araachie/river', commit=git(path, 'rev-parse', 'HEAD')),
-                commit=git('.', 'rev-parse', 'HEAD'), changed=bool(git('.', 'status', '--porcelain', *code)), command=words, device='cpu',
+                **state, command=words, device='cpu',
                 versions=dict(torch=torch.__version__, torchdiffeq=torchdiffeq.__version__), largest_differences=worst(cases), known_differences=DIFFERENCES, rules=rest, cases=cases)
 
 
@@ -316,12 +341,12 @@ def main():
     arguments.add_argument('--long', action='store_true', help="the paper's network with all 396 network calls as well")
     args = arguments.parse_args()
     if not (args.public/'model/vector_field_regressor.py').exists(): sys.exit(f'{args.public} is not a checkout of the public code: model/vector_field_regressor.py is missing')
-    pub, cases = public(args.public.resolve()), []
-    rest = shapes(pub) | recipe(pub) | near_the_end(pub)
+    pub, cases, state = public(args.public.resolve()), [], state_of_ours()
+    rest = shapes(pub) | recipe(pub) | near_the_end(pub) | refiner(pub) | refiner(pub, 'float32')
     for c in CASES[2:4] if args.quick else CASES + LONG * args.long:
         cases.append(case(pub, **c))
         print(c, f"{max(f['max_difference'] for f in cases[-1]['figures'].values()):.1e}", flush=True)
-    found = report(args.public, cases, rest, 'python -m benchmarks.fidelity.river --public PATH' + ' --long' * args.long)
+    found = report(args.public, cases, rest, 'python -m benchmarks.fidelity.river --public PATH' + ' --long' * args.long, state)
     for name, value in found['largest_differences'].items(): print(name, {k: f'{v:.1e}' for k, v in value.items()})
     print({k: f"{v['max_difference']:.1e}" for k, v in rest.items()}, 'largest held difference', found['largest_is'], found['largest'])
     if not args.quick:
