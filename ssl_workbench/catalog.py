@@ -356,7 +356,8 @@ def training_data(
     canvas, length = getattr(config, 'canvas', 2 * config.size if isinstance(config.size, int) else config.size), getattr(config, 'pictures', 4096)
     if 'pair' in entry.eats: return _pairs(name, entry, config, canvas, length)
     clip = dict(frames=config.frames, stride=config.stride) if 'clip' in entry.eats else {}
-    if name.startswith('world'): return open_data(name, **dict(dict(size=canvas, frames=1, length=length, truth=False), **clip))
+    drawn = dict(size=canvas, frames=getattr(config, 'frames', 1), length=length, truth=False)
+    if name.startswith('world'): return open_data(name, **drawn | clip)
     data = open_data(name, size=canvas, **clip)
     if clip: return data
     return open_data(name, size=canvas, cache=True) if 3 * len(data) * canvas**2 < 2**30 else data

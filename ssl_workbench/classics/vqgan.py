@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn as nn
 from torch.func import functional_call
-from torch.nn.functional import interpolate, normalize, relu, scaled_dot_product_attention, silu
+from torch.nn.functional import avg_pool2d, interpolate, normalize, relu, scaled_dot_product_attention, silu
 
 from .. import core
 from ..panels import Knob, Panel, displayed, likeness_panel
@@ -32,7 +32,7 @@ class Config:
     depths:tuple = (0, 1, 1)      # residual blocks of the encoder at each
     decoder_widths:tuple = (24, 48, 96)  # of the decoder, finest first, too
     decoder_depths:tuple = (1, 1, 1)     # likewise
-    linear:bool = True            # encoder and decoder add their part to a linear map of 8×8 patches
+    linear:bool = True            # encoder and decoder add their part to a thumbnail of mean colours
     attention:bool = True         # one attention block at the coarsest resolution, in encoder and decoder
     latent:int = 4                # channels of a latent cell and of a code
     codes:int = 1024              # entries of the codebook
@@ -41,7 +41,7 @@ class Config:
     unit:bool = True              # latents leave the encoder with mean 0 and width 1 a channel; False: as they are
     error:str = 'l1'              # distance of pixels: 'l1' or 'l2'
     perceptual:float = 1.         # weight of the distance of frozen features, where a network is given
-    adversarial:float = .1        # weight of the adversarial term; 0: no discriminator is trained
+    adversarial:float = .02       # weight of the adversarial term; 0: no discriminator is trained
     adversarial_from:float = .6   # part of the run after which the discriminator takes part
     adaptive:bool = False         # λ of equation 7 balances the gradients at the last layer
     disc_width:int = 16           # channels of the discriminator's first layer
@@ -56,15 +56,15 @@ class Config:
     hue:float = .25               # part of a turn, ± this
     steps:int = 400               # of a run
     batch:int = 32                # frames a step
-    lr:float = 2e-3               # peak learning rate
+    lr:float = 1e-3               # peak learning rate
     lr_end:float = 1e-4           # at the end
     warmup:float = .05            # part of the run
     weight_decay:float = 0.       # of weights, not of biases, norms and codes
-    betas:tuple = (.8, .99)       # of AdamW
+    betas:tuple = (.9, .99)       # of AdamW
     pictures:int = 4096           # clips it trains on by default
     kind:str = 'bounce'           # of world it trains on by default
     level:int = 1                 # likewise
-    frames:int = 2                # of a clip, one of which is drawn
+    frames:int = 8                # of a clip, one of which is drawn
 
     def __post_init__(self):
         if self.error not in ('l1', 'l2'): raise ValueError(f"error is l1 or l2, not '{self.error}'")
@@ -360,15 +360,14 @@ def balance(
 # %% ../../nbs/classics/19_vqgan.ipynb #fd0c2993
 def thumbnail(
     latent:int,                   # c, channels of the latents
-    factor:int,                   # f, pixels a side of a patch
-) -> tuple:                       # convolutions 3 → c and c → 3·f²
-    "Two linear maps, of patches to latents and back; at birth they keep each patch's mean lightness, red − green and yellow − blue"
-    there, back = nn.Conv2d(3, latent, factor, factor), nn.Conv2d(latent, 3 * factor**2, 1)
+) -> tuple:                       # 1×1 convolutions 3 → c and c → 3
+    "From mean colours to latents and back; at birth lightness, red − green and yellow − blue"
+    there, back = nn.Conv2d(3, latent, 1), nn.Conv2d(latent, 3, 1)
     turn = normalize(torch.tensor([[1., 1, 1], [1, -1, 0], [1, 1, -2]]), dim=1)[:latent]
     with torch.no_grad():
         for conv in (there, back): conv.weight.zero_(), conv.bias.zero_()
-        there.weight[:len(turn)] = turn[:, :, None, None] / factor**2
-        back.weight[:, :len(turn)] = (turn * turn.new_tensor([[.6], [.2], [.2]])[:latent]).T.repeat_interleave(factor**2, 0)[:, :, None, None]
+        there.weight[:len(turn)] = turn[:, :, None, None]
+        back.weight[:, :len(turn)] = (turn * turn.new_tensor([[.6], [.2], [.2]])[:latent]).T[:, :, None, None]
     return there, back
 
 # %% ../../nbs/classics/19_vqgan.ipynb #10a20fd0
@@ -391,7 +390,7 @@ class VQGAN(nn.Module):
 
     def _start_small(self) -> None:
         "Thumbnails beside the network, whose own part is small at birth"
-        self.encoder_patches, self.decoder_patches = thumbnail(self.channels, self.factor)
+        self.from_means, self.to_means = thumbnail(self.channels)
         with torch.no_grad():
             for conv in (self.quant, self.decoder.pixels): conv.weight.mul_(.1), conv.bias.zero_()
 
@@ -454,7 +453,7 @@ class VQGAN(nn.Module):
     ) -> tuple:                   # latents (B,c,h,w), features (B,D,h,w)
         "What the encoder makes of a picture"
         features = self.encoder(x)
-        z = self.quant(features) + self.encoder_patches(x) if self.config.linear else self.quant(features)
+        z = self.quant(features) + self.from_means(avg_pool2d(x, self.factor)) if self.config.linear else self.quant(features)
         return self.unit(z), features
 
     def paint(self,
@@ -462,7 +461,8 @@ class VQGAN(nn.Module):
     ) -> torch.Tensor:            # (B,3,H,W) about −1 to 1
         "What the decoder makes of latents"
         said = self.decoder(self.post_quant(z))
-        return said + nn.functional.pixel_shuffle(self.decoder_patches(z), self.factor) if self.config.linear else said
+        if not self.config.linear: return said
+        return said + interpolate(self.to_means(z), scale_factor=self.factor, mode='bilinear', align_corners=False)
 
     def encode(self,
         images:torch.Tensor,      # (B,3,H,W) float 0–1
