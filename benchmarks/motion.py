@@ -68,11 +68,19 @@ def survives(name, seed, changes=None):
     return ''
 
 
+def finite(name, seeds, changes):
+    "Yields what is known of a method after each seed: how many runs, of how many steps, which of them stopped and why"
+    stopped = {}
+    for seed in range(seeds):
+        if words := survives(name, seed, changes): stopped[seed] = words
+        yield dict(seeds=seed + 1, steps=changes.get('steps', catalog.module(name).cpu.steps), stopped=dict(stopped))
+
+
 def main(argv=None):
     "Measure, print, write"
     argv = sys.argv[1:] if argv is None else argv
     p = argparse.ArgumentParser(prog='python -m benchmarks.motion', description=__doc__.splitlines()[0])
-    p.add_argument('--tries', type=natural, default=5, help='of the flow; the median counts')
+    p.add_argument('--tries', type=int, default=5, help='of the flow, the median counts; 0: neither time nor memory')
     p.add_argument('--threads', type=natural, default=2, help='of torch')
     p.add_argument('--seeds', type=int, default=0, help='whole runs of MC-JEPA and PooDLe; 0: none')
     p.add_argument('--steps', type=natural, help="of such a run; the preset's when left out")
@@ -80,16 +88,18 @@ def main(argv=None):
     torch.set_num_threads(args.threads)
     file = RESULTS/'motion.json'
     found = json.loads(file.read_text()) if file.exists() else {}
-    found |= dict(kind='speed', what='flow of a pair, memory of a step, runs that stay finite', flow_seconds=flow_seconds(args.tries),
-                  memory_gb={what: apart(what, args.threads) for what in STEPS})
-    if args.seeds:
-        changes = dict(steps=args.steps) if args.steps else {}
-        found['finite'] = {name: dict(seeds=args.seeds, steps=args.steps or catalog.module(name).cpu.steps, stopped={s: w for s in range(args.seeds) if (w := survives(name, s, changes))})
-                           for name in ('mcjepa', 'poodle')}
-    print(f"flow of a 256×448 pair: {found['flow_seconds'] or float('nan'):.2f} s with {args.threads} threads of {os.cpu_count()}, {machine_words('cpu')}")
-    for what, gb in found['memory_gb'].items(): print(f'  {what:40} {gb:.2f} GB')
-    for name, r in found.get('finite', {}).items(): print(f"  {name}: {r['seeds'] - len(r['stopped'])} of {r['seeds']} runs of {r['steps']} steps stayed finite", *r['stopped'].values())
-    write(file, found | dict(threads=args.threads, device=machine_words('cpu'), versions=versions(), commit=commit(), command=shlex.join(['python', '-m', 'benchmarks.motion', *argv])))
+    about = lambda: dict(threads=args.threads, device=machine_words('cpu'), versions=versions(), commit=commit(), command=shlex.join(['python', '-m', 'benchmarks.motion', *argv]))
+    found |= dict(kind='speed', what='flow of a pair, memory of a step, runs that stay finite')
+    if args.tries:
+        found['cost'] = dict(flow_seconds=flow_seconds(args.tries), memory_gb={what: apart(what, args.threads) for what in STEPS}, **about())
+        print(f"flow of a 256×448 pair: {found['cost']['flow_seconds'] or float('nan'):.2f} s with {args.threads} threads of {os.cpu_count()}, {machine_words('cpu')}")
+        for what, gb in found['cost']['memory_gb'].items(): print(f'  {what:40} {gb:.2f} GB')
+        write(file, found)
+    for name in ('mcjepa', 'poodle') if args.seeds else ():
+        for r in finite(name, args.seeds, dict(steps=args.steps) if args.steps else {}):
+            found['finite'] = found.get('finite', {}) | {name: r | about()}
+            write(file, found)
+        print(f"  {name}: {r['seeds'] - len(r['stopped'])} of {r['seeds']} runs of {r['steps']} steps stayed finite", *r['stopped'].values())
     return 0
 
 

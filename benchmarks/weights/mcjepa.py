@@ -9,10 +9,10 @@ from ssl_workbench import core, probes
 from ssl_workbench.data import dis, open_pairs, read_image, still
 from ssl_workbench.world import World
 
-PAIRS = 'world:drive:3@1*2+world:scene:3@2'
+PAIRS = 'world:drive:3@1*3+world:scene:3@2'
 BIG = dict(level=3, canvas=128, pair_size=(96, 96), dims=(48, 64, 96), depths=(1, 2, 2), stem=(24, 48), levels=3, batch=4, many=4, out_dim=128, content_weight=.2, pair_scale=(.6, 1.),
            l1=3., structure=.5, window=1, smooth=2., edge=30., pictures=2048, lr=1.5e-3)
-recipes = {'mcjepa': Recipe('mcjepa', PAIRS, changes=dict(BIG, content_kind='scene', steps=6500))}
+recipes = {'mcjepa': Recipe('mcjepa', PAIRS, changes=dict(BIG, content_kind='scene', steps=13000))}
 PLACES = {'level-3 scenes': ('scene', 2), 'level-3 drives': ('drive', 1)}       # kind of world, stride
 N, SIDE = 64, 96                   # pairs in a set, pixels a side
 
