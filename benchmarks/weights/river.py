@@ -8,7 +8,7 @@ from benchmarks.weights.scores import SEEDS, row
 from ssl_workbench import catalog, probes
 from ssl_workbench.world import World
 
-BIG = dict(dim=128, depth=2, middle=2, steps=4000, batch=32, blank=.05, plan=.15, pictures=4096)
+BIG = dict(dim=128, depth=2, middle=2, steps=2500, batch=32, blank=.05, plan=.15, pictures=2048)
 recipes = {'river': Recipe('river', 'world:bounce:1', changes=BIG, seed=0)}
 N, SIDE, GIVEN, NEXT = 64, 64, 2, 14     # clips in a set, pixels a side, frames given, frames to come
 ENCODER = 'mcjepa'                 # of Fréchet's distance: its features tell the order of frames

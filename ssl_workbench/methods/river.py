@@ -69,6 +69,9 @@ class Config:
         if self.plan + self.blank > 1: raise ValueError('plan and blank are parts of the samples: together at most 1')
         if (self.contexts > 1 or self.seen < 1 or self.denoised < 1) and not self.sparse:
             raise ValueError('several contexts, or parts of frames, are for sparse=True')
+        if self.sparse and (self.blank or self.plan): raise ValueError('sparse looks into the past go with neither blank nor plan')
+        if self.plan and not self.reference: raise ValueError('plan needs two conditions: leave reference as it is')
+        if self.path == 'ddpm' and self.levels < 20: raise ValueError(f'ddpm wants 20 levels or more, not {self.levels}')
         if self.size % self.latents.factor: raise ValueError(f'size {self.size} is no multiple of {self.latents.factor}')
 
     @property
@@ -330,6 +333,8 @@ class Rollout:
         context=None,             # how many frames back a look may go; None: all
     ):
         if solver not in SOLVERS: raise ValueError(f"no solver '{solver}': choose one of {', '.join(SOLVERS)}")
+        if model.config.path == 'ddpm' and (solver, float(warm_start)) != ('euler', 0.):
+            raise ValueError('ddpm steps from level to level: it has no solver to choose and no warm start')
         if not 0 <= warm_start < 1: raise ValueError(f'warm_start is at least 0 and below 1, not {warm_start}')
         if context is not None and context < 1: raise ValueError(f'context is at least 1 frame, not {context}')
         self.model, self.solver, self.warm, self.context = model, solver, float(warm_start), context
@@ -597,7 +602,9 @@ class RIVER(nn.Module):
         **options,                # as for `predict`
     ) -> torch.Tensor:            # (B,n,3,H,W) float 0–1
         "The frames between (section 5.3.2): each looks at one frame before it and at the goal"
-        z, self.calls = self.encode(torch.cat([self.sized(first), self.sized(last)], 1)), 0
+        ends = self.sized(first), self.sized(last)
+        if ends[0].shape[3:] != ends[1].shape[3:]: raise ValueError('beginning and end are of one size, not {} and {}'.format(*(tuple(e.shape[3:]) for e in ends)))
+        z, self.calls = self.encode(torch.cat(ends, 1)), 0
         return self.decode(self.ran(Plan(self, z, n, **options))[:, z.shape[1] - 1:])
 
     @torch.no_grad()
