@@ -60,7 +60,7 @@ def test_list():
 
 def test_refusal_in_a_process():
     "Exit code 2, nothing on stdout, one sentence on stderr, no traceback"
-    done = subprocess.run([*DOOR, 'train', 'river'], capture_output=True, text=True, env=ENV, timeout=300)
+    done = subprocess.run([*DOOR, 'train', 'vidrop'], capture_output=True, text=True, env=ENV, timeout=300)
     assert (done.returncode, done.stdout) == (2, '')
     assert done.stderr.count('\n') == 1 and 'planned' in done.stderr
 
@@ -75,7 +75,7 @@ def folder(kind, where):
 
 @pytest.mark.parametrize('words, hint', [
     ([], 'required'), (['fly'], 'fly'), (['list', 'more'], 'more'),
-    (['train'], 'method'), (['train', 'nobody'], 'slotmim'), (['train', 'river'], 'planned'),
+    (['train'], 'method'), (['train', 'nobody'], 'slotmim'), (['train', 'vidrop'], 'planned'),
     (['train', 'slotmim', '--preset', 'huge'], 'huge'), (['train', 'slotmim', '--steps', '0'], '0'),
     (['train', 'slotmim', '--steps', 'many'], 'many'), (['train', 'slotmim', '--data', 'nowhere'], 'nowhere'),
     (['train', 'slotmim', '--data', 'world:moon'], 'moon'), (['train', 'slotmim', '--data', 'world:scene:9'], '9'),
