@@ -585,7 +585,7 @@ footer {display: none !important}
   .game-left > #mine {order: 1}
   .game-right > .game-its {order: 2}
   .game-bar button {flex: 1 1 auto}
-  .tab-container button {padding: 0 3px !important; font-size: 11px !important; letter-spacing: -.01em}
+  .tab-container button {padding: 0 2px !important; font-size: 11px !important; letter-spacing: -.015em}
   .scores th, .scores td {padding: 5px 4px; font-size: 12px}
   .scores thead th {font-size: 11px; white-space: normal}
   .bar, .key .bar {width: 100%}
