@@ -2117,7 +2117,7 @@ def river_knobs() -> list:        # components: futures, seed, steps, solver, wa
     steps = gr.Slider(1, 50, 10, step=1, label='Steps', info='From noise to picture: fewer are faster, more are finer.')
     with gr.Accordion('Solver, warm start, context, seed', open=False):
         solver = gr.Radio([(f'{name}, {n} call{"s" if n > 1 else ""} a step', name) for name, n in SOLVERS.items()], value='euler', label='Solver')
-        warm = gr.Slider(0, .9, 0, step=.05, label='Warm start', info='Part of the way that is skipped: begin from the frame before, half dissolved in noise, rather than from noise alone.')
+        warm = gr.Slider(0, .9, 0, step=.05, label='Warm start', info='Part of the way that is skipped: begin from the frame before, that much of it kept in the noise, rather than from noise alone.')
         context = gr.Slider(0, MOST_AHEAD, 0, step=1, label='Context window', info='How many frames back a look into the past may go; 0: all of them.')
         seed = gr.Number(0, label='Seed', precision=0, minimum=0, maximum=999_999, info='Of the first future; the others count on.')
     return [futures, seed, steps, solver, warm, context]
