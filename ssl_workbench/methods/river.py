@@ -77,7 +77,7 @@ class Config:
     @property
     def latents(self):            # vqgan.Config
         "The autoencoder's settings"
-        return replace(vqgan.cpu, **dict(self.ae))
+        return replace(vqgan.cpu, **dict(self.ae) | dict(adversarial=0.))
 
     @property
     def shape(self) -> tuple:     # (c,h,w)
@@ -459,14 +459,24 @@ class RIVER(nn.Module):
     def adopt(self,
         autoencoder=None,         # as above; None: the present one
     ) -> 'RIVER':
-        "Takes the autoencoder, whose weights stay as they are from now on"
+        "Takes over the autoencoder, whose weights stay as they are from now on: a VQGAN is copied, without its discriminator"
         if autoencoder is not None:
             if (autoencoder.channels, autoencoder.factor) != (self.config.shape[0], self.config.latents.factor):
                 raise ValueError(f'the autoencoder has {autoencoder.channels} channels at 1/{autoencoder.factor} of the size, '
                                  f'the config says {self.config.shape[0]} at 1/{self.config.latents.factor}')
-            self.autoencoder = autoencoder
+            if isinstance(autoencoder, vqgan.VQGAN): self.filled(autoencoder)
+            else: self.autoencoder = autoencoder
         self.autoencoder.requires_grad_(False).eval()
         return self
+
+    def filled(self,
+        trained:vqgan.VQGAN,      # of the same build
+    ) -> None:
+        "The own autoencoder with another's weights; ValueError where it is built otherwise"
+        state, own = trained.inference_state(), self.autoencoder.inference_state()
+        if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in own.items()}:
+            raise ValueError("the autoencoder is built otherwise than the config's `ae` says: name there what differs from VQGAN's cpu preset")
+        self.autoencoder.load_state_dict(state, strict=False)
 
     def train(self, mode:bool=True) -> 'RIVER':
         "The autoencoder never trains"
