@@ -1925,17 +1925,31 @@ def _latents(method, frames:torch.Tensor, videos:int) -> torch.Tensor:
     "Frames (t,3,S,S) as latents (videos,t,c,h,w)"
     return method.encode(method.sized(frames[None])).expand(videos, -1, -1, -1, -1)
 
-def next_rolls(method, past:dict, ahead:int, **options):
+def next_rolls(
+    method,                       # RIVER
+    past:dict,                    # seen (T,3,S,S)
+    ahead:int,                    # frames to come
+    **options,                    # as for `Rollout`; seed: a list, a future each
+):                                # yields one rollout
     "The rollout of what comes next"
     z = _latents(method, past['seen'], len(options['seed']))
     yield Rollout(method, z if z.shape[1] > 1 else z.expand(-1, 2, -1, -1, -1), int(ahead), **options)
 
-def plan_rolls(method, ends:dict, between:int, **options):
+def plan_rolls(
+    method,                       # RIVER, trained with `plan`
+    ends:dict,                    # seen (T,3,S,S), last (1,3,S,S)
+    between:int,                  # frames
+    **options,                    # as for `Rollout`
+):                                # yields one rollout
     "The rollout from a first to a last frame"
     if not method.config.plan: raise ValueError(CANNOT['plan'])
     yield Plan(method, _latents(method, torch.cat([ends['seen'], ends['last']]), len(options['seed'])), int(between), **options)
 
-def blank_rolls(method, frames:int, **options):
+def blank_rolls(
+    method,                       # RIVER, trained with `blank`
+    frames:int,                   # of each film
+    **options,                    # as for `Rollout`
+):                                # yields one or two rollouts
     "The rollout of a first frame out of nothing, then that of what comes next"
     if not method.config.blank: raise ValueError(CANNOT['blank'])
     nothing = next(method.regressor.parameters()).new_zeros(len(options['seed']), 0, *method.config.shape)

@@ -554,13 +554,12 @@ class RIVER(nn.Module):
         "Everything is decayed (as in the code)"
         return [dict(params=[p for p in self.regressor.parameters()], weight_decay=self.config.weight_decay)]
 
-    @torch.no_grad()
     def features(self,
         x:torch.Tensor,           # (B,3,H,W) float 0–1
         t:float=.9,               # place on the path: 1 is the clean frame
     ) -> dict:                    # tokens (B,N,D), grid (h,w), pooled (B,D)
         "The network's middle tokens for a frame that has stood still"
-        z = self.encode(x[:, None])[:, 0]
+        z = self.autoencoder.encode(x)                                                     # with gradient, for those who fine-tune
         still = z[:, None].expand(-1, 2, -1, -1, -1)
         offset = torch.tensor([[-1, -2]], device=z.device).expand(len(z), -1)
         every = torch.arange(math.prod(z.shape[-2:]), device=z.device).expand(len(z), 1, -1)
