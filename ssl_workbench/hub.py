@@ -68,7 +68,7 @@ from .panels import (CLIP_FRAMES, Memory, asked, attention_panel, cell, clip_pan
 from .probes import class_fractions, confusion, copy_last, epe, feature_maps, iou_scores, photometric, psnr, random_init, softmax_regression
 from .show import (arrows, boxes_on, colours, curves_plotly, error_map, flow_colours, flow_wheel, grid, heat, moved, overlay, paint, pixels, save_film, side_by_side,
                                 to_image, upscale)
-from .world import COLOURS, DISC, GROUNDS, LEVELS, World, _balls, batch as world_batch, classes as world_classes
+from .world import COLOURS, DISC, GROUNDS, LEVELS, World, bounced, batch as world_batch, classes as world_classes
 
 # %% ../nbs/32_hub.ipynb #9060a97b
 try: import gradio as gr
@@ -1840,7 +1840,7 @@ def ball_film(
     if not balls: raise ValueError('There is no ball yet: click in the picture.')
     number = lambda x: torch.view_as_complex(x.double().contiguous())[None].numpy()
     place, r = torch.tensor([b['at'] for b in balls]) * 2 - 1, DISC * torch.tensor(SIZES[:len(balls)])
-    way = torch.view_as_real(torch.as_tensor(_balls(number(place), number(speeds(balls)), r[None].double().numpy(), frames, (1., 1.)))[0])
+    way = torch.view_as_real(torch.as_tensor(bounced(number(place), number(speeds(balls)), r[None].double().numpy(), frames, (1., 1.)))[0])
     return torch.stack([discs(way[:, t].float(), r, size) for t in range(frames)])
 
 def discs(
@@ -2132,7 +2132,7 @@ def river_knobs() -> list:        # components: futures, seed, steps, solver, wa
     with gr.Accordion('Solver, warm start, context, seed', open=False):
         solver = gr.Radio([(f'{name}, {n} call{"s" if n > 1 else ""} a step', name) for name, n in SOLVERS.items()], value='euler', label='Solver')
         warm = gr.Slider(0, .9, 0, step=.05, label='Warm start', info='Part of the way that is skipped: begin from the frame before, that much of it kept in the noise, rather than from noise alone.')
-        context = gr.Slider(0, MOST_AHEAD, 0, step=1, label='Context window', info='How many frames back a look into the past may go; 0: all of them.')
+        context = gr.Slider(0, MOST_AHEAD, 0, step=1, label='Context window', info='How many frames back a look into the past may go; 0: as in training.')
         seed = gr.Number(0, label='Seed', precision=0, minimum=0, maximum=999_999, info='Of the first future; the others count on.')
     return [futures, seed, steps, solver, warm, context]
 

@@ -6,8 +6,8 @@
 __all__ = ['kinds', 'PREDICTED', 'LEVELS', 'COLOURS', 'CLASSES', 'TRAFFIC', 'ACTIONS', 'PLACES', 'EDGE', 'SHUTTER', 'SPAN',
            'GRID', 'FAR', 'WIDE', 'SHAPES', 'DISC', 'LIMB', 'LEG', 'FOOT', 'LINK', 'TEXTURES', 'VARIANTS', 'FURTHEST',
            'GROUNDS', 'FOCAL', 'HEIGHT', 'STAND', 'KICKS', 'PARTS', 'WALKS', 'BONES', 'GAITS', 'TOYS', 'GRIP', 'NOUNS',
-           'HUES', 'SIZES', 'WHERE', 'MOVES', 'DOES', 'LANGUAGES', 'POOL', 'Level', 'Plan', 'collide', 'classes',
-           'batch', 'sample', 'World', 'collate']
+           'HUES', 'SIZES', 'WHERE', 'MOVES', 'DOES', 'LANGUAGES', 'POOL', 'Level', 'Plan', 'collide', 'bounced',
+           'classes', 'batch', 'sample', 'World', 'collate']
 
 # %% ../nbs/01_world.ipynb #346d1cec
 from dataclasses import dataclass, replace
@@ -545,7 +545,7 @@ def collide(
         v[b, j] += 2 * mi / (mi + mj) * closing * n
 
 # %% ../nbs/01_world.ipynb #6da746f7
-def _balls(
+def bounced(
     p, v, r,                      # (B,N) complex places, complex velocities, radii
     frames:int,                   # T
     reach:tuple,                  # half width and half height of the box
@@ -587,7 +587,7 @@ def _bounce(
     hue = np.argsort(uniform(seeds, 'world.hues', len(COLOURS) - 1).numpy(), 1)[:, :high]
     chance = None if fate is None else _chance(seeds, 'world.kicks', int(t[-1]), 2 * high, *fate).reshape(len(r), -1, high, 2)
     looks = dict(card=0 * hue, skin=0 * hue, label=hue + 1, colour=_two(hue, 0 * r + .5, r, 0.), hue=hue)
-    still, tau = np.ones((len(r), 1, len(t)), complex), _balls(start, speed, DISC * r, int(t[-1]) + 1, reach, chance=chance)[..., t.astype(int)]
+    still, tau = np.ones((len(r), 1, len(t)), complex), bounced(start, speed, DISC * r, int(t[-1]) + 1, reach, chance=chance)[..., t.astype(int)]
     backdrop = _backdrop(seeds, level)
     backdrop['ground'] = np.repeat(GROUNDS[_pick(u[:, 1], 3)][:, None], 4, 1)
     return _finish(looks, backdrop, (still, 0 * still), r[..., None] * still, tau,

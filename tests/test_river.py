@@ -359,3 +359,31 @@ def test_adopts_another_autoencoder():
     assert model.eval().predict(torch.zeros(1, 2, 3, 32, 32), 1).shape == (1, 1, 3, 32, 32)
     for other in (Shrunk(3), vqgan.VQGAN(replace(TINY.latents, latent=8)), vqgan.VQGAN(replace(TINY.latents, widths=(8, 8), depths=(0, 0), decoder_widths=(8, 8), decoder_depths=(0, 0)))):
         with pytest.raises(ValueError, match='autoencoder has'): made().adopt(other)
+
+
+def test_takes_over_how_an_autoencoder_is_built(tmp_path):
+    "More codes, another width: the config follows, and a saved network comes back as it was"
+    coder = vqgan.VQGAN(replace(TINY.latents, codes=40, decoder_widths=(8, 8, 16))).eval()
+    model = RIVER(TINY, coder).eval()
+    assert dict(model.config.ae)['codes'] == 40 and len(model.autoencoder.codebook.codes) == 40
+    again = RIVER(model.config).load_inference(model.inference_state()).eval()
+    frames = torch.rand(1, 2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert (again.predict(frames, 1) - model.predict(frames, 1)).abs().max() < 1e-4
+    torch.testing.assert_close(model.autoencoder.reconstruct(frames[0]), coder.reconstruct(frames[0]))
+
+
+@pytest.mark.parametrize('window', (1, 2, 4))
+def test_window_bounds_training_and_rollouts(window):
+    "Contexts lie in the window before the reference, all of it is used, and a rollout keeps to it unless told otherwise"
+    config = replace(TINY, window=window, plan=0.)
+    batch = dict(frames=torch.zeros(256, 8, 3, 32, 32, dtype=torch.uint8), seed=torch.arange(256), aspect=torch.ones(256))
+    offset = Views(config)(batch)['offset']
+    assert (offset[:, 0] == -1).all() and set(offset[:, 1].tolist()) <= set(range(-1 - window, 0)) and -1 - window in offset[:, 1]
+    model = RIVER(config).eval()
+    for context, far in ((None, window), (3, 3)):
+        roll, seen = Rollout(model, torch.zeros(64, 7, *config.shape), 1, seed=0, steps=6, context=context), set()
+        for _ in range(6):
+            seen |= set(roll.looks()[1][:, 1].tolist())
+            roll.calls += 1
+        assert seen == set(range(-1 - far, -1))
+    with pytest.raises(ValueError, match='window'): replace(TINY, window=-1)

@@ -12,7 +12,7 @@ from ssl_workbench.world import World
 
 KINDS = ('bounce', 'walker', 'arm')
 WORLDS = '+'.join(f'world:{kind}:1' for kind in KINDS)
-BIG = dict(steps=5000, batch=32, pictures=4096, adversarial=0., colour=.3)     # without the discriminator, which costs decibels
+BIG = dict(steps=9000, batch=32, pictures=4096, error='l2', codes=8192, patience=200, adversarial=0., colour=.1)    # squared error, many codes: bodies keep their colours
 recipes = {'vqgan': Recipe('vqgan', WORLDS, changes=BIG)}
 N, SIDE = 256, 64                  # frames in a set, pixels a side
 HOW = f'three sets of {N} unseen frames of {SIDE} px, a clip each'
