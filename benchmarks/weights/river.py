@@ -8,7 +8,7 @@ from benchmarks.weights.scores import SEEDS, row
 from ssl_workbench import catalog, probes
 from ssl_workbench.world import World
 
-BIG = dict(dim=128, depth=2, middle=2, steps=2500, batch=32, blank=.05, plan=.15, pictures=2048)
+BIG = dict(dim=128, depth=2, middle=2, window=3, steps=11000, batch=32, blank=.05, plan=.15, pictures=4096)   # recent contexts: in a world that bounces the last frames say most
 recipes = {'river': Recipe('river', 'world:bounce:1', changes=BIG, seed=0)}
 N, SIDE, GIVEN, NEXT = 64, 64, 2, 14     # clips in a set, pixels a side, frames given, frames to come
 ENCODER = 'mcjepa'                 # of Fréchet's distance: its features tell the order of frames
@@ -77,8 +77,9 @@ def one_set(method, seed):
 
 def said(method):
     "The protocol of all figures"
+    past = f'the last frame and the {method.config.window} before it' if method.config.window else 'the whole past'
     return (f'{GIVEN} frames of level-1 bounce given, {NEXT} to come; given frames left out; {SIDE}×{SIDE}, pixels 0-1; three sets of {N} unseen clips, each with '
-            f'seeds of its own, one rollout a clip; Euler, {method.config.predicted} network calls a frame, no warm start, looks at the whole past')
+            f'seeds of its own, one rollout a clip; Euler, {method.config.predicted} network calls a frame, no warm start, looks at {past}')
 
 
 WORDS = dict(
