@@ -46,7 +46,7 @@ def public(river, taming):
 
 def made(setting, seed, dtype):
     "Ours with weights off their first values, codes among the latents, and a batch of world frames"
-    c = ours.Config(**SETTINGS[setting], unit=False, adaptive=True, adversarial=.8, adversarial_from=0., batch=8)
+    c = ours.Config(**SETTINGS[setting], unit=False, error='l1', adaptive=True, adversarial=.8, adversarial_from=0., batch=8)
     torch.manual_seed(seed)
     mine = ours.VQGAN(c).to(dtype)
     with torch.no_grad():

@@ -39,9 +39,9 @@ class Config:
     beta:float = .25              # weight of the commitment term
     patience:int = 20             # steps that a code may be idle before it is moved; 0: dead codes stay dead
     unit:bool = True              # latents leave the encoder with mean 0 and width 1 a channel; False: as they are
-    error:str = 'l1'              # distance of pixels: 'l1' or 'l2'
+    error:str = 'l2'              # distance of pixels: 'l1' or 'l2'
     perceptual:float = 1.         # weight of the distance of frozen features, where a network is given
-    adversarial:float = .02       # weight of the adversarial term; 0: no discriminator is trained
+    adversarial:float = .002      # weight of the adversarial term; 0: no discriminator is trained
     adversarial_from:float = .6   # part of the run after which the discriminator takes part
     adaptive:bool = False         # λ of equation 7 balances the gradients at the last layer
     disc_width:int = 16           # channels of the discriminator's first layer
@@ -87,7 +87,7 @@ cpu = Config()
 gpu = replace(cpu, widths=(32, 48, 96), depths=(1, 1, 2), decoder_widths=(48, 64, 128), decoder_depths=(1, 2, 2), codes=2048, steps=20000, batch=128, lr=1e-3)
 paper = replace(gpu, size=256, canvas=256, widths=(128, 256, 512), depths=(2, 2, 2),   # RIVER's code, vq_f8_ddconfig: 128 · (1, 2, 2, 4), 2 blocks
                 decoder_widths=(128, 256, 512), decoder_depths=(2, 2, 2), codes=16384,  # likewise
-                linear=False, unit=False, patience=0,                                   # likewise: none of these
+                linear=False, unit=False, patience=0, error='l1',                       # likewise: none of these; absolute errors
                 adaptive=True, adversarial=.8, adversarial_from=.5,                     # eq. 7; VQGAN's code: weight .8, from step 250,001 of a run whose length is not said
                 disc_width=64, disc_layers=3, betas=(.5, .9), steps=500000,             # VQGAN's code; steps: see above
                 batch=12, lr=12 * 4.5e-6, lr_end=12 * 4.5e-6, warmup=0.,                # VQGAN's code: 4.5e-6 · batch, constant
