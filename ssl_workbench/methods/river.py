@@ -35,8 +35,8 @@ class Config:
     stride:int = 1                # frames of the video from one to the next
     autoencoder:str = 'vqgan'     # weights whose latents are predicted: a bundled name, a file or a run
     ae:tuple = ()                 # how its settings differ from VQGAN's cpu preset: (name, value) pairs
-    dim:int = 128                 # channels of a token
-    depth:int = 2                 # blocks on the way in, and as many on the way out
+    dim:int = 96                  # channels of a token
+    depth:int = 1                 # blocks on the way in, and as many on the way out
     middle:int = 2                # blocks between them
     heads:int = 4                 # attention heads
     dropout:float = 0.            # in the blocks
