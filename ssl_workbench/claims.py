@@ -120,12 +120,17 @@ def _scaled(result:dict, metric:str, x):
     "A score as it is shown: percent, or as it is"
     return None if x is None else x * (100 if result['metrics'].get(metric, {}).get('unit') == '%' else 1)
 
+def _digits(result:dict, metric:str) -> int:
+    "Decimals a score is shown with"
+    return result['metrics'].get(metric, {}).get('digits', 1)
+
 def _cell(result:dict, arm:str, runs:list, metric:str) -> str:
     "Mean ± half interval, and the paper's figure in brackets"
     values, paper = list(scores(runs, metric).values()), result['paper'].get(arm, {}).get(metric)
     mean, half = interval(values) if values else (math.nan, math.inf)
-    ours = f'{_scaled(result, metric, mean):.1f}' if values else '–'
-    if math.isfinite(half): ours += f' ±{_scaled(result, metric, half):.1f}'
+    n = _digits(result, metric)
+    ours = f'{_scaled(result, metric, mean):.{n}f}' if values else '–'
+    if math.isfinite(half): ours += f' ±{_scaled(result, metric, half):.{n}f}'
     return ours + (f' ({paper})' if paper is not None else '')
 
 def _columns(rows:list) -> str:
@@ -135,7 +140,7 @@ def _columns(rows:list) -> str:
 
 def _verdict_row(result:dict, row:dict) -> list:
     "One sentence's cells"
-    show = lambda x: '–' if x is None else f"{_scaled(result, row['metric'], x):+.2f}"
+    show = lambda x: '–' if x is None else f"{_scaled(result, row['metric'], x):+.{_digits(result, row['metric']) + 1}f}"
     size = '' if row['effect'] is None else f"d {row['effect']:+.1f}"
     return [row['what'], row['metric'], show(row['mean']), f"[{show(row['low'])}, {show(row['high'])}]", size,
             '–' if row['paper'] is None else f"{row['paper']:+.2f}", row['verdict'], row['why']]

@@ -1,6 +1,7 @@
 """The ledger of claims: verdicts on numbers made by hand, one tiny claim run from end to end, and what is committed."""
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -102,6 +103,8 @@ def test_table_and_figures(tiny):
     _, result = tiny
     text = claims.claim_table(result)
     for word in ('centring', 'Sinkhorn', result['sentence'], 'verdict', result['command'], *(m['title'] for m in result['metrics'].values())): assert word in text
+    fine = claims.claim_table(dict(result, metrics={k: dict(m, digits=4) for k, m in result['metrics'].items()}))
+    assert re.search(r'\d\.\d{4} ±', fine) and not re.search(r'\d\.\d{4} ±', text)
     pytest.importorskip('matplotlib')
     fig, bars = claims.draw_claim(result), claims.draw_verdicts(result)
     assert len([ax for ax in fig.axes if ax.get_xlabel() and ax.get_xlabel() != 'paper']) == len(result['metrics'])

@@ -235,7 +235,7 @@ def describe(config, protocol):
 # ---- the claims
 
 METRICS = dict(
-    fvd=dict(title='Fréchet', unit='', how=f'Fréchet distance of films (lower is better), features of the bundled {ENCODER}; the thesis: I3D'),
+    fvd=dict(title='Fréchet', unit='', digits=4, how=f'Fréchet distance of films (lower is better), features of the bundled {ENCODER}; the thesis: I3D'),
     psnr=dict(title='PSNR', unit='dB', how='whole frames, mean over frames and clips'),
     moving=dict(title='PSNR, moving', unit='dB', how='pixels inside a body in the true or the last given frame, mean over horizons'),
     near=dict(title='first four', unit='dB', how='likewise, the first four frames'))
