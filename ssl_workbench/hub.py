@@ -1916,10 +1916,10 @@ def seeds_from(
     return torch.arange(int(futures)) + int(seed)
 
 def options_of(
-    futures, seed, steps, solver, warm, context, snap=False,  # the knobs' values
+    futures, seed, steps, solver, warm, context,  # the knobs' values
 ) -> dict:                        # as `river.Rollout` takes them
     "The knobs by their names"
-    return dict(seed=seeds_from(seed, futures), steps=int(steps), solver=solver, warm_start=float(warm), context=int(context) or None, snap=bool(snap))
+    return dict(seed=seeds_from(seed, futures), steps=int(steps), solver=solver, warm_start=float(warm), context=int(context) or None)
 
 def _latents(method, frames:torch.Tensor, videos:int) -> torch.Tensor:
     "Frames (t,3,S,S) as latents (videos,t,c,h,w)"
@@ -2125,17 +2125,16 @@ def out_of_noise(
     return grid(list(((1 - part) * frames.float() / 255 + part * noise)), 4, pad=4)
 
 # %% ../nbs/32_hub.ipynb #5ec0f0af
-def river_knobs() -> list:        # components: futures, seed, steps, solver, warm start, context, snap
+def river_knobs() -> list:        # components: futures, seed, steps, solver, warm start, context
     "How a frame is integrated"
     futures = gr.Slider(1, 4, 3, step=1, label='Futures', info='How many at once, each with a seed of its own.')
     steps = gr.Slider(1, 50, 10, step=1, label='Steps', info='From noise to picture: fewer are faster, more are finer.')
-    with gr.Accordion('Solver, warm start, context, codes, seed', open=False):
+    with gr.Accordion('Solver, warm start, context, seed', open=False):
         solver = gr.Radio([(f'{name}, {n} call{"s" if n > 1 else ""} a step', name) for name, n in SOLVERS.items()], value='euler', label='Solver')
         warm = gr.Slider(0, .9, 0, step=.05, label='Warm start', info='Part of the way that is skipped: begin from the frame before, that much of it kept in the noise, rather than from noise alone.')
         context = gr.Slider(0, MOST_AHEAD, 0, step=1, label='Context window', info='How many frames back a look into the past may go; 0: as in training.')
-        snap = gr.Checkbox(False, label='Snap to codes', info='A predicted frame is replaced with the autoencoder\'s nearest codes before it is looked at.')
         seed = gr.Number(0, label='Seed', precision=0, minimum=0, maximum=999_999, info='Of the first future; the others count on.')
-    return [futures, seed, steps, solver, warm, context, snap]
+    return [futures, seed, steps, solver, warm, context]
 
 def river_outs(
     key:str,                      # part of the elements' names

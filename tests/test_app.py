@@ -466,7 +466,7 @@ def test_river_says_what_weights_cannot():
     "Weights trained without planning or blank conditions say so; no balls, and a clip that is too short, are one sentence each"
     from ssl_workbench import hub
     name = 'river' + hub.RANDOM
-    method, options = hub.model(name), hub.options_of(1, 0, 1, 'euler', 0., 0, False)
+    method, options = hub.model(name), hub.options_of(1, 0, 1, 'euler', 0., 0)
     ends = hub.ends_from(name, hub.ENDS[0], 'bounce', 3, None, None, 2)
     assert hub.ends_from(name, hub.ENDS[1], 'bounce', 3, 'a.png', None, 2) is None and ends['truth'].shape == (2, 3, 64, 64)
     for what, rolls in (('plan', hub.plan_rolls(method, ends, 2, **options)), ('blank', hub.blank_rolls(method, 2, **options))):
@@ -483,14 +483,14 @@ def test_river_plans_and_begins_from_nothing():
     "Weights that can: as many frames as asked for, from the seed alone, drawn step by step as `plan` and `generate` draw them"
     from ssl_workbench import catalog, hub
     method = catalog.build('river', 'cpu', dict(plan=.3, blank=.1, depth=1, middle=1, dim=32)).eval()
-    options = hub.options_of(2, 5, 2, 'midpoint', 0., 0, True)
+    options = hub.options_of(2, 5, 2, 'midpoint', 0., 0)
     ends = hub.ends_from('river' + hub.RANDOM, hub.ENDS[0], 'bounce', 3, None, None, 3)
     last = [s for s in hub.unrolled(method, hub.plan_rolls(method, ends, 3, **options))][-1]
-    whole = method.plan(ends['seen'][None], ends['last'][None], 3, steps=2, solver='midpoint', seed=hub.seeds_from(5, 1), snap=True)
+    whole = method.plan(ends['seen'][None], ends['last'][None], 3, steps=2, solver='midpoint', seed=hub.seeds_from(5, 1))
     assert last['calls'] == 12 and (last['done'][0].int() - hub.as_bytes(whole[0]).int()).abs().max() <= 1
     *_, last = hub.unrolled(method, hub.blank_rolls(method, 3, **options))
     assert last['now'] is None and last['done'].shape == (2, 3, 3, 64, 64) and last['calls'] == 12
-    whole = method.generate(2, 3, steps=2, solver='midpoint', seed=hub.seeds_from(5, 2), snap=True)
+    whole = method.generate(2, 3, steps=2, solver='midpoint', seed=hub.seeds_from(5, 2))
     assert (last['done'].int() - hub.as_bytes(whole.flatten(0, 1)).view_as(last['done']).int()).abs().max() <= 1
 
 
