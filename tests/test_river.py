@@ -387,19 +387,3 @@ def test_window_bounds_training_and_rollouts(window):
             roll.calls += 1
         assert seen == set(range(-1 - far, -1))
     with pytest.raises(ValueError, match='window'): replace(TINY, window=-1)
-
-
-def test_snapped_frames_are_codes():
-    "With `snap` what later frames look at are codes, the film changes, and an autoencoder without codes is refused"
-    model = made()
-    z = torch.randn(2, 2, *model.config.shape, generator=torch.Generator().manual_seed(2))
-    films = {}
-    for snap in (False, True):
-        roll = Rollout(model, z, 2, seed=0, snap=snap)
-        with torch.no_grad(): films[snap] = model.ran(roll)[:, 2:]
-    rows = films[True].permute(0, 1, 3, 4, 2).reshape(-1, z.shape[2])
-    assert torch.cdist(rows, model.autoencoder.codebook.codes, compute_mode='donot_use_mm_for_euclid_dist').amin(1).max() < 1e-4
-    snapped = model.autoencoder.codebook(films[False][:, 0])[0]
-    torch.testing.assert_close(films[True][:, 0], snapped)
-    assert not torch.allclose(films[True][:, 1], model.autoencoder.codebook(films[False][:, 1])[0])
-    with pytest.raises(ValueError, match='codebook'): made().adopt(Shrunk(4)).predict(torch.zeros(1, 2, 3, 32, 32), 1, snap=True)

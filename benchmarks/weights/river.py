@@ -25,10 +25,10 @@ def films(seed):
     return x[:, :GIVEN], x[:, GIVEN:], probes.moving_pixels(made['instances'], GIVEN)
 
 
-def foretold(method, seed, n=NEXT, **how):
+def foretold(method, seed, n=NEXT):
     "The first n frames to come"
     place, seen = next(method.parameters()).device, films(seed)[0]
-    return torch.cat([method.predict(x.to(place), n, seed=1000 * seed + i, **how).cpu() for i, x in enumerate(seen.split(32))])
+    return torch.cat([method.predict(x.to(place), n, seed=1000 * seed + i).cpu() for i, x in enumerate(seen.split(32))])
 
 
 @torch.no_grad()
@@ -46,7 +46,7 @@ def untrained(method, seed):
 def rivals(method, seed):
     "name → frames to come"
     seen, truth, _ = films(seed)
-    return {'ours': foretold(method, seed), 'ours, snapped to codes': foretold(method, seed, snap=True), 'last frame kept': probes.copy_last(seen, NEXT), 'pixels extrapolated': probes.extrapolated(seen, NEXT),
+    return {'ours': foretold(method, seed), 'last frame kept': probes.copy_last(seen, NEXT), 'pixels extrapolated': probes.extrapolated(seen, NEXT),
             'random init': foretold(untrained(method, seed), seed), 'autoencoder': squeezed(method, truth)}
 
 

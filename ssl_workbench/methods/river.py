@@ -339,15 +339,13 @@ class Rollout:
         steps=None,               # of the solver for one frame; None: the config's
         warm_start:float=0.,      # part of the path that is jumped, from the frame before
         context=None,             # how many frames before the reference a look may go; None: as in training, `window`
-        snap:bool=False,          # a made frame's latents are replaced with their codes before they are looked at
     ):
         if solver not in SOLVERS: raise ValueError(f"no solver '{solver}': choose one of {', '.join(SOLVERS)}")
         if model.config.path == 'ddpm' and (solver, float(warm_start)) != ('euler', 0.):
             raise ValueError('ddpm steps from level to level: it has no solver to choose and no warm start')
         if not 0 <= warm_start < 1: raise ValueError(f'warm_start is at least 0 and below 1, not {warm_start}')
         if context is not None and context < 1: raise ValueError(f'context is at least 1 frame, not {context}')
-        if snap and not hasattr(model.autoencoder, 'codebook'): raise ValueError('snap needs an autoencoder with a codebook')
-        self.model, self.solver, self.warm, self.context, self.snap = model, solver, float(warm_start), context, snap
+        self.model, self.solver, self.warm, self.context = model, solver, float(warm_start), context
         self.steps = model.config.predicted if steps is None else int(steps)
         if self.steps < 1: raise ValueError(f'steps is at least 1, not {steps}')
         self.seeds = core.child(torch.arange(len(z), device=z.device) * (torch.as_tensor(seed).ndim == 0), 'future')
@@ -426,7 +424,7 @@ class Rollout:
         "All frames to come, one after another, every step of each"
         while self.known < self.end:
             for t, z in self.path(): yield self.known, t, z
-            self.held[:, self.known] = self.model.autoencoder.codebook(z)[0] if self.snap else z
+            self.held[:, self.known] = z
             self.known += 1
 
 # %% ../../nbs/methods/27_river.ipynb #94e76f9e
@@ -612,14 +610,13 @@ class RIVER(nn.Module):
         warm_start:float=0.,      # part of the path that is jumped, from the frame before (section 5.2.3)
         seed=0,                   # int, or one a sample: same seed, same video
         context=None,             # how many frames before the reference a look may go (table 5.4); None: as in training
-        snap:bool=False,          # a made frame's latents are replaced with their codes before they are looked at
         refiner=None,             # a trained Refiner; each frame then passes through it, beside the refined one before
     ) -> torch.Tensor:            # (B,n,3,H,W) float 0–1
         "The frames to come; `calls` holds how often the network was asked"
         frames = self.sized(frames)
         z, self.calls = self.encode(frames), 0
         if z.shape[1] == 1: z = z.expand(-1, 2, -1, -1, -1)                                # one frame alone is doubled, as in the code
-        made = self.decode(self.ran(Rollout(self, z, n, seed, solver, steps, warm_start, context, snap))[:, z.shape[1]:])
+        made = self.decode(self.ran(Rollout(self, z, n, seed, solver, steps, warm_start, context))[:, z.shape[1]:])
         return made if refiner is None else refiner.refine(frames[:, -1], made)
 
     @torch.no_grad()
