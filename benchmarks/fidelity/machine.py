@@ -6,6 +6,7 @@ import argparse
 import ast
 import sys
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -57,12 +58,10 @@ def gradients(model, name=str):
 def first_gradients(model):
     "Name → gradient of the first step, there once the step is done"
     found = {}
-    def hook(name):
-        def keep(p):
-            if name not in found: found[name] = p.grad.clone()
-        return keep
+    def keep(p, name):
+        if name not in found: found[name] = p.grad.clone()
     for n, p in model.named_parameters():
-        if p.requires_grad: p.register_post_accumulate_grad_hook(hook(n))
+        if p.requires_grad: p.register_post_accumulate_grad_hook(partial(keep, name=n))
     return found
 
 
@@ -119,8 +118,12 @@ def checkout(path, probe, of='the public code'):
     if not (path/probe).exists(): sys.exit(f'{path} is not a checkout of {of}: {probe} is missing')
 
 
-def arguments(name, words, probe, of='the public code', code=(), **more):
-    "What the command was told, with our commit and whether `code` (modules; without them the library) differs from it; `more` are further options: words of a switch, or a dict"
+def arguments(name, words,
+              probe,                        # a file of the public code
+              of='the public code',
+              code=(),                      # what is compared: modules; without them the library
+              **more):                      # further options: words of a switch, or what argparse takes
+    "What the command was told, with our commit and whether the code differs from it"
     p = argparse.ArgumentParser(description=words, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--public', type=Path, required=True, help=f'checkout of {of}')
     p.add_argument('--out', type=Path, default=RESULTS/f'fidelity-{name}.json', help='JSON to write')
@@ -156,8 +159,13 @@ def about(args, options=''):
     return dict(**args.state, command=f'python -m benchmarks.fidelity.{args.name} --public PATH{options}' + ' --long' * getattr(args, 'long', False), device='cpu')
 
 
-def report(args, what, upstream, cases, rules, differences, versions, not_held=(), options='', tolerance=TOLERANCE, short=short, **more):
-    "All that was measured, with where and how; `not_held` names figures, with * for any ending"
+def report(args, what, upstream, cases,
+           rules,                           # name → figure, of what no case has
+           differences, versions,
+           not_held=(),                     # figures, with * for any ending
+           options='',                      # of the command, beside --public and --long
+           tolerance=TOLERANCE, short=short, **more):
+    "All that was measured, with where and how"
     table = worst(cases, short)
     held = {f'{d} {n}': v for d, row in table.items() for n, v in row.items()} | {n: apart(f) for n, f in rules.items() if 'max_difference' in f}
     held = {n: v for n, v in held.items() if not any(fnmatchcase(n, p) for p in not_held)}
