@@ -10,26 +10,22 @@ The optimiser is plain gradient descent on both sides, at the rate that their sc
 The figures of both go to benchmarks/results/fidelity-byol.json; the exit code is 1 where a held figure differs by more than 1e-5
 (of its largest value, where that is above 1).
 """
-import argparse
 import __future__
 import ast
 import collections
 import functools
 import importlib
-import json
-import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import torch
 import torch.nn as nn
 
+from benchmarks.fidelity import machine
+from benchmarks.fidelity.machine import figure
 from ssl_workbench import core
 from ssl_workbench.classics import byol as ours, vicreg
 
-RESULT = Path(__file__).parent.parent/'results'/'fidelity-byol.json'
-TOLERANCE = 1e-5
 BASE, TOTAL, RATE = .9, 8, 2.
 SIZES = dict(dim=24, hidden=48, out=16, batch=12)
 BATCH_NORM = dict(decay_rate=.9, eps=1e-5, create_scale=True, create_offset=True)
@@ -122,14 +118,6 @@ def own(net, of):
 
 # Comparing
 
-def figure(theirs, mine):
-    "What both gave, in short, and the largest difference"
-    a, b = (torch.as_tensor(x).detach().double().flatten() for x in (theirs, mine))
-    if a.shape != b.shape: raise ValueError(f'{a.shape} is not {b.shape}')
-    show = lambda x: float(x) if x.numel() == 1 else dict(mean=float(x.mean()), norm=float(x.norm()), n=x.numel())
-    return dict(theirs=show(a), ours=show(b), largest=float(a.abs().max()), max_difference=float((a - b).abs().max()))
-
-
 def case(pub, seed, dtype, steps):
     "Gradients of a first step, then some steps of both from the same weights on the same vectors"
     it, mine = theirs(pub, dtype), our_method(seed, getattr(torch, dtype))
@@ -205,52 +193,13 @@ DIFFERENCES = [
     'Blur widths are meant for 224 pixels there; here they are scaled with the side of the view.']
 
 
-def worst(cases):
-    "The largest difference of each figure over all cases, by precision; where values exceed 1, as a part of the largest"
-    table = {}
-    for c in cases:
-        row = table.setdefault(c['dtype'], {})
-        for name, f in c['figures'].items():
-            what = 'loss' if name.startswith('step ') else name
-            row[what] = max(row.get(what, 0.), f['max_difference'] / max(1., f['largest']))
-    return table
-
-
-def git(path, *words):
-    "What git says of a checkout, or None"
-    done = subprocess.run(['git', '-C', str(path), *words], capture_output=True, text=True)
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
-def report(pub, cases, rest):
-    "All that was measured, with where and how"
-    held = {f'{d} {n}': v for d, row in worst(cases).items() for n, v in row.items()} | {n: f['max_difference'] for n, f in rest.items()}
-    changed = git('.', 'status', '--porcelain', *(f'ssl_workbench/{n}.py' for n in ('classics/byol', 'classics/vicreg', 'losses', 'heads')))
-    return dict(what="BYOL: ours beside the authors' public code, shared weights and inputs", tolerance=TOLERANCE, held_to_tolerance=sorted(held), largest=max(held.values()),
-                largest_is=max(held, key=held.get), upstream=dict(repository='https://github.com/google-deepmind/deepmind-research', folder='byol', commit=git(pub.path, 'rev-parse', 'HEAD')),
-                commit=git('.', 'rev-parse', 'HEAD'), changed=bool(changed), command='python -m benchmarks.fidelity.byol --public PATH',
-                device='cpu', versions=dict(torch=torch.__version__, jax=pub.jax.__version__, haiku=pub.hk.__version__), largest_differences=worst(cases), known_differences=DIFFERENCES,
-                rules=rest, cases=cases)
-
-
 def main():
     "Compare, print, write; exit code 1 where a held figure differs"
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument('--public', type=Path, required=True, help='checkout of the public code')
-    arguments.add_argument('--out', type=Path, default=RESULT, help='JSON to write')
-    args = arguments.parse_args()
-    if not (args.public/'byol'/'byol_experiment.py').exists(): sys.exit(f'{args.public} is not a checkout of the public code: byol/byol_experiment.py is missing')
+    args = machine.arguments('byol', __doc__, 'byol/byol_experiment.py', code=('classics/byol', 'classics/vicreg', 'losses', 'heads'))
     pub = public(args.public)
-    rest, cases = recipes(pub) | schedules(pub), []
-    for c in CASES:
-        cases.append(case(pub, **c))
-        print(c, f"{max(f['max_difference'] for f in cases[-1]['figures'].values()):.1e}", flush=True)
-    found = report(pub, cases, rest)
-    for name, value in found['largest_differences'].items(): print(name, {k: f'{v:.1e}' for k, v in value.items()})
-    print('largest held difference', found['largest_is'], found['largest'])
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(found, indent=1) + '\n')
-    sys.exit(int(not found['largest'] <= TOLERANCE))
+    rules, cases = recipes(pub) | schedules(pub), machine.measured(case, CASES, pub)
+    machine.finish(args, machine.report(args, "BYOL: ours beside the authors' public code, shared weights and inputs", machine.upstream(args.public, 'google-deepmind/deepmind-research', folder='byol'),
+                                        cases, rules, DIFFERENCES, machine.versions(pub.jax, pub.hk)))
 
 
 if __name__ == '__main__': main()

@@ -6,16 +6,16 @@
 It runs the authors' functions beside ours on random masks (blobs, outlines at the picture's edge, single pixels, empty and full ones, odd sizes) and writes
 benchmarks/results/fidelity-davis.json: seeds, both figures, the upstream commit; never their code. Their code needs opencv, scikit-image and scipy.
 """
-import argparse, json, subprocess, sys
-from pathlib import Path
+import sys
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from benchmarks.claims.machine import write
+from benchmarks.fidelity import machine
 from ssl_workbench import probes
 
-RESULT = Path(__file__).parents[1]/'results'/'fidelity-davis.json'
 TOLERANCE = 1e-6
 SIZES = [(24, 24), (37, 53), (64, 64), (96, 160), (120, 214), (7, 300)]
 KINDS = ['near', 'far', 'empty guess', 'empty truth', 'both empty', 'full', 'sparse']
@@ -61,36 +61,17 @@ def case(evaluate, kind, seed, size):
     return dict(kind=kind, seed=seed, size=list(size), theirs=a, ours=b, difference=max(abs(a[k] - b[k]) for k in a))
 
 
-def git(path, *words):
-    "What git says of a checkout, or None"
-    done = subprocess.run(['git', '-C', str(path), *words], capture_output=True, text=True)
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
-def report(path, cases, seeds):
-    "All that was measured, with where and how"
-    return dict(what='DAVIS J and F: ours beside davis2017-evaluation on the same masks', tolerance=TOLERANCE, largest=max(c['difference'] for c in cases),
-                upstream=dict(repository='https://github.com/davisvideochallenge/davis2017-evaluation', commit=git(path, 'rev-parse', 'HEAD')),
-                commit=git('.', 'rev-parse', 'HEAD'), changed=bool(git('.', 'status', '--porcelain', 'ssl_workbench')),
-                command=f'python -m benchmarks.fidelity.davis --public PATH --seeds {seeds}', device='cpu', versions=dict(torch=torch.__version__, numpy=np.__version__),
-                known_differences=['Void pixels are not handled: their semi-supervised evaluation passes none either.'], cases=cases)
-
-
 def main():
     "Compare, print, write; exit code 1 where a figure differs"
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument('--public', type=Path, required=True, help='checkout of the public code')
-    arguments.add_argument('--seeds', type=int, default=3)
-    arguments.add_argument('--out', type=Path, default=RESULT, help='JSON to write')
-    args = arguments.parse_args()
-    if not (args.public/'davis2017'/'metrics.py').exists(): sys.exit(f'{args.public} is not a checkout of the public code: davis2017/metrics.py is missing')
+    args = machine.arguments('davis', __doc__, 'davis2017/metrics.py', seeds=dict(type=int, default=3))
     evaluate = public(args.public)
     cases = [case(evaluate, kind, seed, size) for kind in KINDS for size in SIZES for seed in range(args.seeds)]
-    found = report(args.public, cases, args.seeds)
-    print(f"{len(cases)} cases, largest difference {found['largest']:.1e}")
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(found, indent=1) + '\n')
-    sys.exit(int(not found['largest'] <= TOLERANCE))
+    largest = max(c['difference'] for c in cases)
+    print(f'{len(cases)} cases, largest difference {largest:.1e}')
+    write(args.out, dict(what='DAVIS J and F: ours beside davis2017-evaluation on the same masks', tolerance=TOLERANCE, largest=largest,
+                         upstream=machine.upstream(args.public, 'davisvideochallenge/davis2017-evaluation'), **machine.about(args, f' --seeds {args.seeds}'), versions=machine.versions(np),
+                         known_differences=['Void pixels are not handled: their semi-supervised evaluation passes none either.'], cases=cases))
+    sys.exit(int(not largest <= TOLERANCE))
 
 
 if __name__ == '__main__': main()

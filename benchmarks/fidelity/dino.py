@@ -6,13 +6,9 @@
 Their network, head and loss come from PATH as they are, with random weights (ours are the same ones, renamed) and the same crops.
 The figures of both go to benchmarks/results/fidelity-dino.json; the exit code is 1 where a held figure differs by more than 1e-5.
 """
-import argparse
-import ast
 import importlib
-import json
 import sys
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -24,8 +20,10 @@ import torch.nn.functional as F
 import torchvision
 from timm.layers import resample_abs_pos_embed
 
-from benchmarks.fidelity.slotmim import MEAN, RESULT, STD, TOLERANCE, compared, figure, git, worst
-from ssl_workbench import core, heads, learner, losses, world
+from benchmarks.fidelity import machine
+from benchmarks.fidelity.machine import cast, first_gradients, pictures, standard, unscaled as figure
+from benchmarks.fidelity.slotmim import compared
+from ssl_workbench import core, learner, losses
 from ssl_workbench.classics import dino as ours
 
 TOTAL, WARM, LR, LR_END, DECAY, CLIP, MOMENTUM = 8, 3, 1e-3, 1e-6, (.04, .4), 3., (.9, 1.)
@@ -33,22 +31,17 @@ TINY = dict(size=32, small_size=16, patch=8, dim=32, depth=2, heads=2, hidden=48
             momentum=MOMENTUM, weight_decay=DECAY, clip=CLIP, teacher_warmup=(WARM - 1) / TOTAL, freeze_prototypes=0.)
 
 
+SCOPE = dict(np=np, torch=torch, nn=nn, F=F, dist=dist)              # what their losses import
+
+
 # Their code
-
-def from_script(file, names, **scope):
-    "Some classes and functions of a script, without running the rest of it"
-    body = [n for n in ast.parse(file.read_text()).body if getattr(n, 'name', None) in names]
-    scope |= dict(np=np, torch=torch, nn=nn, F=F, dist=dist)
-    exec(compile(ast.Module(body, []), str(file), 'exec'), scope)
-    return SimpleNamespace(**{n: scope[n] for n in names})
-
 
 def public(path):
     "What is needed of the public code"
     sys.path.insert(0, str(path))
     nets, tools = importlib.import_module('vision_transformer'), importlib.import_module('utils')
     return SimpleNamespace(ViT=nets.VisionTransformer, Head=nets.DINOHead, Wrapper=tools.MultiCropWrapper, tools=tools,
-                           Loss=from_script(path/'main_dino.py', ['DINOLoss']).DINOLoss)
+                           Loss=machine.taken(path/'main_dino.py', ['DINOLoss'], **SCOPE)['DINOLoss'])
 
 
 def their_network(pub, c, head, **more):
@@ -102,16 +95,12 @@ def pair(pub, c, seed, dtype):
 
 def inputs(c, views, seed, dtype):
     "Crops of world pictures"
-    seeds = core.child(torch.arange(c.batch) + 1000 * seed, 'fidelity')
-    frames = world.batch(seeds, kind='iconic', level=2, size=(64, 64), frames=1, truth=False)['frames']
-    made = views(c)(dict(frames=frames, seed=seeds, aspect=torch.full((c.batch,), 4 / 3)))
-    return {k: v.to(dtype) if v.is_floating_point() else v for k, v in made.items()}
+    return cast(views(c)(pictures(c.batch, seed, 64, 'iconic') | dict(aspect=torch.full((c.batch,), 4 / 3))), dtype)
 
 
 def for_them(v):
     "The same crops as their loop has them: a list, large ones first, normalised"
-    x = [*v['x'].unbind(1), *(v['x_small'].unbind(1) if 'x_small' in v else ())]
-    return [(a - MEAN.to(a)) / STD.to(a) for a in x]
+    return [standard(x) for x in (*v['x'].unbind(1), *(v['x_small'].unbind(1) if 'x_small' in v else ()))]
 
 
 # Training both
@@ -157,11 +146,8 @@ def apart(state):
 
 def training(pub, theirs, mine, stream, terms_of=their_terms, centres=(('centre', 'center'),)):
     "Terms of each step, gradients of the first, centres of each, weights after the last"
-    given, grads, rows = Given(stream), {}, {}
+    given, grads, rows = Given(stream), first_gradients(mine), {}
     run = learner.Learner(mine, given, given, TOTAL, LR, mine.config.batch, warmup=0., lr_end=LR_END, device='cpu', progress=False)
-    def keep(p, name): grads.setdefault(name, p.grad.clone())
-    for n, p in mine.named_parameters():
-        if p.requires_grad: p.register_post_accumulate_grad_hook(partial(keep, name=n))
     for i, ((terms, gradients), step) in enumerate(zip(their_steps(pub, theirs, stream, terms_of), run.steps(len(stream)))):
         rows |= {f'step {i} {k}': figure([t], [step.terms[k]]) for k, t in terms.items()}
         rows |= {f'step {i} {mine_} after': figure(getattr(theirs.loss, name), getattr(mine, mine_)) for mine_, name in centres}
@@ -237,41 +223,19 @@ def case(pub, seed, dtype, steps, **changes):
     return dict(seed=seed, dtype=dtype, batch=c.batch) | changes | dict(figures=rows | training(pub, theirs, mine, stream[1:]))
 
 
-def report(name, path, url, cases, rest, differences):
-    "All that was measured, with where and how"
-    table = worst(cases)
-    held = {f'{d} {n}': v for d, row in table.items() for n, v in row.items()} | {n: f['max_difference'] for n, f in rest.items()}
-    held = {n: v for n, v in held.items() if n not in NOT_HELD}
-    return dict(what=f"{name}: ours beside the authors' public code, shared weights and inputs", tolerance=TOLERANCE, held_to_tolerance=sorted(held), largest=max(held.values()),
-                largest_is=max(held, key=held.get), upstream=dict(repository=url, commit=git(path, 'rev-parse', 'HEAD')), commit=git('.', 'rev-parse', 'HEAD'),
-                changed=bool(git('.', 'status', '--porcelain', 'ssl_workbench')), command=f'python -m benchmarks.fidelity.{name.lower()} --public PATH', device='cpu',
-                versions=dict(torch=torch.__version__, torchvision=torchvision.__version__, timm=timm.__version__, numpy=np.__version__),
-                largest_differences=table, known_differences=differences, rules=rest, cases=cases)
-
-
-def main(name, url, probe, words, compare, differences):
+def main(name, repository, probe, words, compare, differences):
     "Compare, print, write; exit code 1 where a held figure differs"
-    arguments = argparse.ArgumentParser(description=words, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument('--public', type=Path, required=True, help='checkout of the public code')
-    arguments.add_argument('--out', type=Path, default=RESULT.with_name(f'fidelity-{name.lower()}.json'), help='JSON to write')
-    args = arguments.parse_args()
-    if not (args.public/probe).exists(): sys.exit(f'{args.public} is not a checkout of the public code: {probe} is missing')
-    dist.init_process_group('gloo', store=dist.HashStore(), rank=0, world_size=1)
-    cases, rest = compare(args.public)
-    found = report(name, args.public, url, cases, rest, differences)
-    for kind, value in found['largest_differences'].items(): print(kind, {k: f'{v:.1e}' for k, v in value.items()})
-    print({k: f"{v['max_difference']:.1e}" for k, v in rest.items()})
-    print('largest held difference', found['largest_is'], found['largest'])
-    args.out.write_text(json.dumps(found, indent=1) + '\n')
-    dist.destroy_process_group()
-    sys.exit(int(not found['largest'] <= TOLERANCE))
+    args = machine.arguments(name.lower(), words, probe)
+    machine.alone()
+    cases, rules = compare(args.public)
+    machine.finish(args, machine.report(args, f"{name}: ours beside the authors' public code, shared weights and inputs", machine.upstream(args.public, repository),
+                                        cases, rules, differences, machine.versions(torchvision, timm, np), NOT_HELD))
 
 
 def compare(path):
     "All cases, and the rules"
     pub = public(path)
-    cases = [case(pub, **c) for c in CASES]
-    return cases, rules(pub, *pair(pub, ours.Config(**TINY), 0, torch.float64))
+    return machine.measured(case, CASES, pub), rules(pub, *pair(pub, ours.Config(**TINY), 0, torch.float64))
 
 
-if __name__ == '__main__': main('DINO', 'https://github.com/facebookresearch/dino', 'main_dino.py', __doc__, compare, DIFFERENCES)
+if __name__ == '__main__': main('DINO', 'facebookresearch/dino', 'main_dino.py', __doc__, compare, DIFFERENCES)

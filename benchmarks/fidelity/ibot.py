@@ -12,8 +12,8 @@ from types import SimpleNamespace
 
 import torch
 
-from benchmarks.fidelity import dino as shared
-from benchmarks.fidelity.slotmim import figure
+from benchmarks.fidelity import dino as shared, machine
+from benchmarks.fidelity.machine import unscaled as figure
 from ssl_workbench.classics import ibot as ours
 
 
@@ -22,7 +22,7 @@ def public(path):
     sys.path.insert(0, str(path))
     nets, head, tools = (importlib.import_module(m) for m in ('models.vision_transformer', 'models.head', 'utils'))
     return SimpleNamespace(ViT=nets.VisionTransformer, Head=head.iBOTHead, Wrapper=tools.MultiCropWrapper, tools=tools,
-                           Loss=shared.from_script(path/'main_ibot.py', ['iBOTLoss']).iBOTLoss)
+                           Loss=machine.taken(path/'main_ibot.py', ['iBOTLoss'], **shared.SCOPE)['iBOTLoss'])
 
 
 def their_head(pub, c):
@@ -95,8 +95,7 @@ def case(pub, seed, dtype, steps, **changes):
 def compare(path):
     "All cases, and the rules"
     pub = public(path)
-    cases = [case(pub, **c) for c in CASES]
-    return cases, shared.rules(pub, *pair(pub, ours.Config(**shared.TINY), 0, torch.float64))
+    return machine.measured(case, CASES, pub), shared.rules(pub, *pair(pub, ours.Config(**shared.TINY), 0, torch.float64))
 
 
-if __name__ == '__main__': shared.main('iBOT', 'https://github.com/bytedance/ibot', 'main_ibot.py', __doc__, compare, DIFFERENCES)
+if __name__ == '__main__': shared.main('iBOT', 'bytedance/ibot', 'main_ibot.py', __doc__, compare, DIFFERENCES)

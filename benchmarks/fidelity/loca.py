@@ -8,8 +8,6 @@ Their network, Sinkhorn, loss and training step are imported from PATH as they a
 on random weights (ours are the same ones, renamed) and the same views; which tokens are kept is given to both.
 The figures of both go to benchmarks/results/fidelity-loca.json; the exit code is 1 where a held figure differs by more than 1e-5.
 """
-import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -19,13 +17,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ssl_workbench import core, geometry, learner, world
+from benchmarks.fidelity import machine
+from benchmarks.fidelity.machine import cast, pictures, unscaled as figure
+from ssl_workbench import core, geometry, learner
 from ssl_workbench.heads import ema_update
 from ssl_workbench.methods import loca as ours
 
-RESULT = Path(__file__).parent.parent/'results'/'fidelity-loca.json'
-TOLERANCE, MOMENTUM = 1e-5, .9
-BATCH = 4
+MOMENTUM, BATCH = .9, 4
 SETTINGS = dict(small=dict(size=64, small=32, patch=8, dim=48, depth=2, heads=3, hidden=64, out_dim=32, prototypes=24, queries=4),
                 paper_grid=dict(size=224, small=96, patch=16, dim=96, depth=3, heads=3, hidden=128, out_dim=64, prototypes=128, queries=3))
 DIFFERENCES = ['Position embeddings of small queries: theirs are resized bilinearly, ours bicubically (timm); here ours are told to do as theirs.',
@@ -93,10 +91,8 @@ def method_of(c, seed):
 
 def inputs(c, seed):
     "Our views of world scenes, with the same tokens kept in every picture; and theirs: standardised, channels last, with the cell of every patch"
-    seeds = core.child(torch.arange(BATCH) + 1000 * seed, 'fidelity')
     made = ours.Views(c)
-    v = made(dict(frames=world.batch(seeds, kind='scene', level=2, size=(128, 128), frames=1, truth=False)['frames'], seed=seeds))
-    v = {k: x.double() if x.is_floating_point() else x for k, x in v.items()}
+    v = cast(made(pictures(BATCH, seed, 128)), torch.float64)
     v |= {k: v[k][:1].expand(BATCH, -1) for k in ('keep', 'visible')}
     v['target'] = made.targets(v['matrix'], v['keep'])
     cells = made.targets(v['matrix'], torch.arange(c.cells).expand(BATCH, -1))
@@ -106,21 +102,6 @@ def inputs(c, seed):
     side = c.small // c.patch
     for k, (x, cell) in enumerate(zip(v['x_small'].unbind(1), cells[:, c.cells:].view(BATCH, -1, side, side).unbind(1)), 1): theirs |= {f'query{k}': last(x), f'query{k}_mask': cell.numpy()}
     return v, theirs
-
-
-def figure(theirs, mine):
-    "What both gave, in short, and the largest difference"
-    a, b = (torch.as_tensor(np.asarray(x)).double().flatten() for x in (theirs, mine))
-    if a.shape != b.shape: raise ValueError(f'{a.shape} is not {b.shape}')
-    show = lambda x: float(x) if x.numel() == 1 else dict(mean=float(x.mean()), norm=float(x.norm()), n=x.numel())
-    return dict(theirs=show(a), ours=show(b), max_difference=float((a - b).abs().max()))
-
-
-def compared(theirs, mine):
-    "All tensors of two dicts as one figure"
-    if theirs.keys() != mine.keys(): raise ValueError(f'names differ: {sorted(theirs.keys() ^ mine.keys())[:4]}')
-    join = lambda d: np.concatenate([np.asarray(d[k]).ravel() for k in sorted(d)])
-    return figure(join(theirs), join(mine))
 
 
 def case(name, seed, public, python):
@@ -152,12 +133,12 @@ def figures(method, views, found):
     learner.clip_gradients(method.param_groups())
     grads = {n: p.grad for n, p in method.student.named_parameters() if p.requires_grad}
     part = lambda name: {k.removeprefix(name): v for k, v in found.items() if k.startswith(name)}
-    table['clipped gradients'] = compared(part('gradient/'), renamed(grads, c))
+    table['clipped gradients'] = machine.compared(part('gradient/'), renamed(grads, c), figure)
     with torch.no_grad():
         for n, p in method.student.named_parameters():
             if p.requires_grad: p.sub_(grads[n])
     ema_update(method.teacher, method.student, MOMENTUM)
-    table['teacher after'] = compared(part('teacher/'), renamed(method.teacher.state_dict(), c))
+    table['teacher after'] = machine.compared(part('teacher/'), renamed(method.teacher.state_dict(), c), figure)
     return table
 
 
@@ -182,33 +163,16 @@ def rules():
     return {'decayed elements': figure(theirs, size(method.param_groups()[0]['params']))}
 
 
-def git(path, *words):
-    "What git says of a checkout, or None"
-    done = subprocess.run(['git', '-C', str(path), *words], capture_output=True, text=True)
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
 def main():
     "Compare, print, write; exit code 1 where a figure differs"
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--public', type=Path, required=True, help='checkout of scenic')
-    p.add_argument('--jax', default=sys.executable, help='a Python that has jax, flax and optax')
-    p.add_argument('--out', type=Path, default=RESULT, help='JSON to write')
-    p.add_argument('--quick', action='store_true', help='one small network; writes nothing')
-    args = p.parse_args()
-    if not (args.public/'scenic/projects/loca/vit.py').exists(): sys.exit(f'{args.public} is not a checkout of scenic: scenic/projects/loca/vit.py is missing')
+    args = machine.arguments('loca', __doc__, 'scenic/projects/loca/vit.py', 'scenic', jax=dict(default=sys.executable, help='a Python that has jax, flax and optax'),
+                             quick='one small network; writes nothing')
     cases = [case(name, seed, args.public, args.jax) for name, seed in ([('small', 0)] if args.quick else [('small', 0), ('small', 1), ('paper_grid', 0)])]
-    worst = {k: max(c['figures'][k]['max_difference'] for c in cases) for k in cases[0]['figures']}
-    for name, value in worst.items(): print(f'{name:20} {value:.1e}')
     agree = correspondence()
     print(f'correspondence: {agree:.2%} of patches alike')
-    found = dict(what='LOCA: ours beside the authors\' public code, shared weights and inputs, float64', tolerance=TOLERANCE, held_to_tolerance=sorted(f'float64 {n}' for n in worst), largest=max(worst.values()),
-                 largest_is='float64 ' + max(worst, key=worst.get), upstream=dict(repository='https://github.com/google-research/scenic', commit=git(args.public, 'rev-parse', 'HEAD')),
-                 commit=git('.', 'rev-parse', 'HEAD'), changed=bool(git('.', 'status', '--porcelain', 'ssl_workbench')), command='python -m benchmarks.fidelity.loca --public PATH --jax PYTHON',
-                 device='cpu', versions=dict(torch=torch.__version__, jax=cases[0]['jax'], flax=cases[0]['flax']), same_correspondence=agree, largest_differences=dict(float64=worst), rules=rules(),
-                 known_differences=DIFFERENCES, cases=cases)
-    if not args.quick: args.out.write_text(json.dumps(found, indent=1) + '\n')
-    sys.exit(int(not found['largest'] <= TOLERANCE))
+    found = machine.report(args, 'LOCA: ours beside the authors\' public code, shared weights and inputs, float64', machine.upstream(args.public, 'google-research/scenic'),
+                           cases, rules(), DIFFERENCES, machine.versions() | {k: cases[0][k] for k in ('jax', 'flax')}, ('decayed elements',), ' --jax PYTHON', same_correspondence=agree)
+    machine.finish(args, found)
 
 
 if __name__ == '__main__': main()

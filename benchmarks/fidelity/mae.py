@@ -8,15 +8,11 @@ the argument `qk_scale` of timm's Block), and the random numbers by which they h
 The figures of both go to benchmarks/results/fidelity-mae.json; the exit code is 1 where a held figure differs by more than 1e-5
 (of its largest value, where that is above 1).
 """
-import argparse
 import ast
 import importlib
-import json
 import re
-import subprocess
 import sys
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
@@ -26,12 +22,11 @@ import torch
 from timm.models import vision_transformer
 from timm.optim import param_groups_weight_decay
 
-from ssl_workbench import core, learner, world
+from benchmarks.fidelity import machine
+from benchmarks.fidelity.machine import compared, figure, gradients, pictures, standard
+from ssl_workbench import core, learner
 from ssl_workbench.classics import mae as ours
 
-RESULT = Path(__file__).parent.parent/'results'/'fidelity-mae.json'
-TOLERANCE = 1e-5
-MEAN, STD = torch.tensor([.485, .456, .406]).view(3, 1, 1), torch.tensor([.229, .224, .225]).view(3, 1, 1)
 TOTAL, WARM, LR = 8, 2, 1e-3
 SETTINGS = dict(small=(dict(size=64, patch=8, dim=96, depth=3, heads=3, decoder_dim=64, decoder_depth=2, decoder_heads=4), 6),
                 tiny224=(dict(size=224, patch=16, dim=192, depth=6, heads=3, decoder_dim=128, decoder_depth=2, decoder_heads=4), 3),
@@ -85,32 +80,11 @@ def pair(pub, c, seed, dtype):
 
 def inputs(c, seed, dtype):
     "Our views of world pictures, and the numbers by which they hide patches"
-    seeds = core.child(torch.arange(c.batch) + 1000 * seed, 'fidelity')
-    frames = world.batch(seeds, kind='scene', level=2, size=(96, 96), frames=1, truth=False)['frames']
-    return ours.Views(c)(dict(frames=frames, seed=seeds))['x'].to(dtype), core.uniform(seeds, 'noise', c.cells)
+    given = pictures(c.batch, seed)
+    return ours.Views(c)(given)['x'].to(dtype), core.uniform(given['seed'], 'noise', c.cells)
 
 
 # Comparing
-
-def figure(theirs, mine):
-    "What both gave, in short, and the largest difference"
-    a, b = (torch.as_tensor(x).detach().double().flatten() for x in (theirs, mine))
-    if a.shape != b.shape: raise ValueError(f'{a.shape} is not {b.shape}')
-    show = lambda x: float(x) if x.numel() == 1 else dict(mean=float(x.mean()), norm=float(x.norm()), n=x.numel())
-    return dict(theirs=show(a), ours=show(b), largest=float(a.abs().max()), max_difference=float((a - b).abs().max()))
-
-
-def compared(theirs, mine):
-    "All tensors of two dicts as one figure; ValueError where their names differ"
-    if set(theirs) != set(mine): raise ValueError(f'only one has {sorted(set(theirs) ^ set(mine))}')
-    flat = lambda d: torch.cat([d[n].flatten().double() for n in sorted(d)])
-    return figure(flat(theirs), flat(mine))
-
-
-def gradients(model, name=str):
-    "Name → gradient of what is trained"
-    return {name(n): p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
-
 
 def their_steps(pub, model, c, stream):
     "Their loop over given views and numbers: loss, gradients, prediction, what is hidden"
@@ -118,7 +92,7 @@ def their_steps(pub, model, c, stream):
     optimiser = torch.optim.AdamW(param_groups_weight_decay(model, c.weight_decay), LR, betas=c.betas)
     for i, (x, noise) in enumerate(stream):
         pub.adjust(optimiser, i + 1, args)
-        with patch.object(torch, 'rand', lambda *_, **__: noise): loss, said, mask = model((x[:, 0] - MEAN.to(x)) / STD.to(x), mask_ratio=c.dropped)
+        with patch.object(torch, 'rand', lambda *_, **__: noise): loss, said, mask = model(standard(x[:, 0]), mask_ratio=c.dropped)
         optimiser.zero_grad()
         loss.backward()
         yield loss.item(), gradients(model, our_name), said, mask
@@ -205,56 +179,14 @@ DIFFERENCES = [
     'Both run timm\'s present Block; theirs was written for timm 0.3.2.']
 
 
-def worst(cases):
-    "The largest difference of each figure over all cases, by precision; where values exceed 1, as a part of the largest"
-    table = {}
-    for c in cases:
-        row = table.setdefault(c['dtype'], {})
-        for name, f in c['figures'].items():
-            what = name.split(' ', 2)[2] if name.startswith('step ') else name
-            row[what] = max(row.get(what, 0.), f['max_difference'] / max(1., f['largest']))
-    return table
-
-
-def git(path, *words):
-    "What git says of a checkout, or None"
-    done = subprocess.run(['git', '-C', str(path), *words], capture_output=True, text=True)
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
-def report(path, cases, rest, words):
-    "All that was measured, with where and how"
-    held = {f'{d} {n}': v for d, row in worst(cases).items() for n, v in row.items()} | {n: f['max_difference'] / max(1., f['largest']) for n, f in rest.items()}
-    held = {n: v for n, v in held.items() if n not in NOT_HELD}
-    return dict(what='MAE: ours beside the authors\' public code, shared weights, inputs and masks', tolerance=TOLERANCE, held_to_tolerance=sorted(held),
-                largest=max(held.values()), largest_is=max(held, key=held.get),
-                upstream=dict(repository='https://github.com/facebookresearch/mae', commit=git(path, 'rev-parse', 'HEAD')),
-                commit=git('.', 'rev-parse', 'HEAD'), changed=bool(git('.', 'status', '--porcelain', 'ssl_workbench')), command=words, device='cpu',
-                versions=dict(torch=torch.__version__, timm=timm.__version__), largest_differences=worst(cases), known_differences=DIFFERENCES, rules=rest, cases=cases)
-
-
 def main():
     "Compare, print, write; exit code 1 where a held figure differs"
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument('--public', type=Path, required=True, help='checkout of the public code')
-    arguments.add_argument('--out', type=Path, default=RESULT, help='JSON to write')
-    arguments.add_argument('--quick', action='store_true', help='two small cases alone; writes nothing')
-    arguments.add_argument('--long', action='store_true', help='ViT-B with the whole decoder as well')
-    args = arguments.parse_args()
-    if not (args.public/'models_mae.py').exists(): sys.exit(f'{args.public} is not a checkout of the public code: models_mae.py is missing')
-    pub, cases = public(args.public), []
-    rest = shapes(pub) | recipe(pub) | schedule(pub)
-    for c in CASES[:2] if args.quick else CASES + LONG * args.long:
-        cases.append(case(pub, **c))
-        print(c, f"{max(f['max_difference'] for f in cases[-1]['figures'].values()):.1e}", flush=True)
-    found = report(args.public, cases, rest, 'python -m benchmarks.fidelity.mae --public PATH' + ' --long' * args.long)
-    for name, value in found['largest_differences'].items(): print(name, {k: f'{v:.1e}' for k, v in value.items()})
-    print({k: f"{v['max_difference']:.1e}" for k, v in rest.items()})
-    print('largest held difference', found['largest_is'], found['largest'])
-    if not args.quick:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(found, indent=1) + '\n')
-    sys.exit(int(not found['largest'] <= TOLERANCE))
+    args = machine.arguments('mae', __doc__, 'models_mae.py', quick='two small cases alone; writes nothing', long='ViT-B with the whole decoder as well')
+    pub = public(args.public)
+    rules = shapes(pub) | recipe(pub) | schedule(pub)
+    cases = machine.measured(case, CASES[:2] if args.quick else CASES + LONG * args.long, pub)
+    machine.finish(args, machine.report(args, 'MAE: ours beside the authors\' public code, shared weights, inputs and masks', machine.upstream(args.public, 'facebookresearch/mae'),
+                                        cases, rules, DIFFERENCES, machine.versions(timm), NOT_HELD))
 
 
 if __name__ == '__main__': main()

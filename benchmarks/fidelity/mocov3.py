@@ -8,31 +8,26 @@ given random weights (ours are the same ones, renamed) and the same views.
 The figures of both go to benchmarks/results/fidelity-mocov3.json; the exit code is 1 where a held figure differs by more than 1e-5
 (of its largest value, where that is above 1).
 """
-import argparse
 import ast
 import importlib
-import json
 import math
-import subprocess
 import sys
 import types
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 
 import timm
 import torch
-import torch.distributed as dist
 import torch.nn as nn
 from timm.layers import to_2tuple
 from timm.models.vision_transformer import VisionTransformer
 
-from ssl_workbench import core, learner, world
+from benchmarks.fidelity import machine
+from benchmarks.fidelity.machine import compared, figure, gradients, pictures, standard
+from ssl_workbench import core, learner
 from ssl_workbench.classics import mocov3 as ours
 
-RESULT = Path(__file__).parent.parent/'results'/'fidelity-mocov3.json'
-TOLERANCE, SAME_SPREAD = 1e-5, .02
-MEAN, STD = torch.tensor([.485, .456, .406]).view(3, 1, 1), torch.tensor([.229, .224, .225]).view(3, 1, 1)
+SAME_SPREAD = .02
 TOTAL, WARM, LR = 8, 2, 2.4e-3
 SETTINGS = dict(small=(dict(size=64, patch=16, dim=64, depth=3, heads=4, hidden=128, out_dim=32), 6),
                 tiny224=(dict(size=224, patch=16, dim=192, depth=12, heads=3, hidden=512, out_dim=256), 3),
@@ -41,20 +36,13 @@ SETTINGS = dict(small=(dict(size=64, patch=16, dim=64, depth=3, heads=4, hidden=
 
 # Their code
 
-def functions(file, names, **scope):
-    "Some functions of a script, without running the rest of it"
-    body = [n for n in ast.parse(file.read_text()).body if isinstance(n, ast.FunctionDef) and n.name in names]
-    exec(compile(ast.Module(body, []), str(file), 'exec'), scope)
-    return {n: scope[n] for n in names}
-
-
 def public(path):
     "What is needed of the public code"
     sys.path.insert(0, str(path))
     sys.modules['timm.models.layers.helpers'] = types.SimpleNamespace(to_2tuple=to_2tuple)
     VisionTransformer.num_tokens = 1
     torch.Tensor.cuda = lambda self, *_, **__: self
-    script = functions(path/'main_moco.py', ['adjust_learning_rate', 'adjust_moco_momentum'], math=math)
+    script = machine.taken(path/'main_moco.py', ['adjust_learning_rate', 'adjust_moco_momentum'], math=math)
     return SimpleNamespace(MoCo=importlib.import_module('moco.builder').MoCo_ViT, ViT=importlib.import_module('vits').VisionTransformerMoCo,
                            script=path/'main_moco.py', **script)
 
@@ -91,32 +79,10 @@ def pair(pub, setting, seed, dtype):
 
 def inputs(c, seed, dtype):
     "Our views of world pictures"
-    seeds = core.child(torch.arange(c.batch) + 1000 * seed, 'fidelity')
-    frames = world.batch(seeds, kind='scene', level=2, size=(96, 96), frames=1, truth=False)['frames']
-    return ours.Views(c)(dict(frames=frames, seed=seeds))['x'].to(dtype)
+    return ours.Views(c)(pictures(c.batch, seed))['x'].to(dtype)
 
 
 # Comparing
-
-def figure(theirs, mine):
-    "What both gave, in short, and the largest difference"
-    a, b = (torch.as_tensor(x).detach().double().flatten() for x in (theirs, mine))
-    if a.shape != b.shape: raise ValueError(f'{a.shape} is not {b.shape}')
-    show = lambda x: float(x) if x.numel() == 1 else dict(mean=float(x.mean()), norm=float(x.norm()), n=x.numel())
-    return dict(theirs=show(a), ours=show(b), largest=float(a.abs().max()), max_difference=float((a - b).abs().max()))
-
-
-def compared(theirs, mine):
-    "All tensors of two dicts as one figure; ValueError where their names differ"
-    if set(theirs) != set(mine): raise ValueError(f'only one has {sorted(set(theirs) ^ set(mine))}')
-    flat = lambda d: torch.cat([d[n].flatten().double() for n in sorted(d)])
-    return figure(flat(theirs), flat(mine))
-
-
-def gradients(model, name=str):
-    "Name → gradient of what is trained"
-    return {name(n): p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
-
 
 def their_steps(pub, model, stream):
     "Their loop over given views: loss and gradients of each step"
@@ -124,7 +90,7 @@ def their_steps(pub, model, stream):
     optimiser = torch.optim.AdamW(model.parameters(), LR, weight_decay=.1)
     for i, x in enumerate(stream):
         pub.adjust_learning_rate(optimiser, i + 1, args)
-        one, two = ((x - MEAN.to(x)) / STD.to(x)).unbind(1)
+        one, two = standard(x).unbind(1)
         loss = model(one, two, pub.adjust_moco_momentum(i, args))
         optimiser.zero_grad()
         loss.backward()
@@ -252,8 +218,7 @@ def schedules(pub, epochs=300, steps=4, warm=40):
 CASES = [*(dict(setting='small', seed=s, dtype=d, steps=3) for s in (0, 1, 2) for d in ('float64', 'float32')),
          dict(setting='tiny224', seed=0, dtype='float32', steps=1)]
 LONG = [dict(setting='small224', seed=s, dtype=d, steps=1) for s, d in enumerate(('float64', 'float32'))]
-NOT_HELD = ('float32 gradients', 'float32 student after', 'float32 predictor after', 'float32 teacher after', 'float32 running statistics after', 'schedule: learning rate')
-HELD_ANYWAY = ('schedule: learning rate after the warm-up',)
+NOT_HELD = ('float32 gradients*', 'float32 student after', 'float32 predictor after', 'float32 teacher after', 'float32 running statistics after', 'schedule: learning rate')
 DIFFERENCES = [
     'Learning rate: theirs is 0 at the first step; ours is one step ahead during the warm-up.',
     'Their teacher follows between the forward passes of student and teacher, ours before both: the same numbers.',
@@ -263,60 +228,18 @@ DIFFERENCES = [
     'Blur widths are meant for 224 pixels there; here they are scaled with the side of the view.']
 
 
-def worst(cases):
-    "The largest difference of each figure over all cases, by precision; where values exceed 1, as a part of the largest"
-    table = {}
-    for c in cases:
-        row = table.setdefault(c['dtype'], {})
-        for name, f in c['figures'].items():
-            what = name.split(' ', 2)[2] if name.startswith('step ') else name
-            row[what] = max(row.get(what, 0.), f['max_difference'] / max(1., f['largest']))
-    return table
-
-
-def git(path, *words):
-    "What git says of a checkout, or None"
-    done = subprocess.run(['git', '-C', str(path), *words], capture_output=True, text=True)
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
-def report(path, cases, rest, words):
-    "All that was measured, with where and how"
-    held = {f'{d} {n}': v for d, row in worst(cases).items() for n, v in row.items()} | {n: f['max_difference'] for n, f in rest.items() if 'max_difference' in f}
-    held = {n: v for n, v in held.items() if n in HELD_ANYWAY or not n.startswith(NOT_HELD)}
-    wide = rest['first weights: widths']
-    return dict(what='MoCo v3: ours beside the authors\' public code, shared weights and inputs', tolerance=TOLERANCE, held_to_tolerance=sorted(held), largest=max(held.values()),
-                largest_is=max(held, key=held.get), same_widths=max(wide['largest_ratio_of_widths'], wide['largest_ratio_of_extremes']) <= 1 + SAME_SPREAD,
-                upstream=dict(repository='https://github.com/facebookresearch/moco-v3', commit=git(path, 'rev-parse', 'HEAD')),
-                commit=git('.', 'rev-parse', 'HEAD'), changed=bool(git('.', 'status', '--porcelain', 'ssl_workbench')), command=words, device='cpu',
-                versions=dict(torch=torch.__version__, timm=timm.__version__), largest_differences=worst(cases), known_differences=DIFFERENCES, rules=rest, cases=cases)
-
-
 def main():
     "Compare, print, write; exit code 1 where a held figure differs"
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument('--public', type=Path, required=True, help='checkout of the public code')
-    arguments.add_argument('--out', type=Path, default=RESULT, help='JSON to write')
-    arguments.add_argument('--quick', action='store_true', help='the small network alone; writes nothing')
-    arguments.add_argument('--long', action='store_true', help="the authors' ViT-S as well: some minutes more")
-    args = arguments.parse_args()
-    if not (args.public/'moco'/'builder.py').exists(): sys.exit(f'{args.public} is not a checkout of the public code: moco/builder.py is missing')
-    dist.init_process_group('gloo', store=dist.HashStore(), rank=0, world_size=1)
+    args = machine.arguments('mocov3', __doc__, 'moco/builder.py', quick='the small network alone; writes nothing', long="the authors' ViT-S as well: some minutes more")
+    machine.alone()
     pub = public(args.public)
-    rest = first_weights(pub) | recipes(pub) | schedules(pub)
-    cases = []
-    for c in CASES[:2] if args.quick else CASES + (LONG if args.long else []):
-        cases.append(case(pub, **c))
-        print(c, f"{max(f['max_difference'] for f in cases[-1]['figures'].values()):.1e}", flush=True)
-    found = report(args.public, cases, rest, 'python -m benchmarks.fidelity.mocov3 --public PATH' + ' --long' * args.long)
-    for name, value in found['largest_differences'].items(): print(name, {k: f'{v:.1e}' for k, v in value.items()})
-    print({k: f"{v['max_difference']:.1e}" for k, v in rest.items() if 'max_difference' in v}, 'same widths', found['same_widths'])
-    print('largest held difference', found['largest_is'], found['largest'])
-    if not args.quick:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(found, indent=1) + '\n')
-    dist.destroy_process_group()
-    sys.exit(int(not (found['largest'] <= TOLERANCE and found['same_widths'])))
+    rules = first_weights(pub) | recipes(pub) | schedules(pub)
+    cases = machine.measured(case, CASES[:2] if args.quick else CASES + LONG * args.long, pub)
+    wide = rules['first weights: widths']
+    same = max(wide['largest_ratio_of_widths'], wide['largest_ratio_of_extremes']) <= 1 + SAME_SPREAD
+    print('same widths', same)
+    machine.finish(args, machine.report(args, 'MoCo v3: ours beside the authors\' public code, shared weights and inputs', machine.upstream(args.public, 'facebookresearch/moco-v3'),
+                                        cases, rules, DIFFERENCES, machine.versions(timm), NOT_HELD, same_widths=same), same)
 
 
 if __name__ == '__main__': main()

@@ -8,30 +8,27 @@ Their class runs as it is, its forward pass too. Stand-ins: the flow network giv
 needed (their affine is off), and both sides have our ResNet-50 as encoder. The figures of both go to
 benchmarks/results/fidelity-poodle.json; the exit code is 1 where a held figure differs by more than 1e-5.
 """
-import argparse
 import importlib
-import json
-import subprocess
 import sys
 import tempfile
 import types
 from dataclasses import replace
-from pathlib import Path
 
 import timm
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from benchmarks.fidelity import machine
 from ssl_workbench import core, world
 from ssl_workbench.geometry import in_frame, visible
 from ssl_workbench.heads import ema_update
 from ssl_workbench.methods import poodle as ours
 
-RESULT, TOLERANCE, COMMIT = Path(__file__).parent.parent/'results'/'fidelity-poodle.json', 1e-5, '7518934e1a7824c70acf4088f2f19f89c14acb1b'
+COMMIT = '7518934e1a7824c70acf4088f2f19f89c14acb1b'
 SETTINGS = replace(ours.paper, size=64, hidden=96, out_dim=32, decoder='none', subcrops=4, sub_size=8, affine_scale=(1., 1.), degrees=0.)
 CASES = [dict(seed=s, dtype=d) for s in (0, 1) for d in ('float64', 'float32')]
-NOT_HELD = ('float32 pooled loss', 'float32 gradient')
+NOT_HELD = ('float32 pooled loss', 'float32 gradient*')
 DIFFERENCES = [
     'Warping: their grid divides by W-1 and samples with align_corners=False, so it reads at x·W/(W-1) - 1/2. Ours is given a flow that leads to the same places; valid pixels are judged by the true flow on both sides.',
     'Order: they warp first and undo the affine afterwards; here there is no affine.',
@@ -172,51 +169,14 @@ def decoder(pub):
 
 # All of it
 
-def git(path, *words):
-    "What git says of a checkout, or None"
-    done = subprocess.run(['git', '-C', str(path), *words], capture_output=True, text=True)
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
-def worst(cases):
-    "The largest difference of each figure, by precision; where values exceed 1, as a part of the largest"
-    table = {}
-    for c in cases:
-        row = table.setdefault(c['dtype'], {})
-        for name, f in c['figures'].items(): row[name] = max(row.get(name, 0.), f['max_difference'] / max(1., f['largest']))
-    return table
-
-
-def report(path, cases, rest):
-    "All that was measured, with where and how"
-    held = {f'{d} {n}': v for d, row in worst(cases).items() for n, v in row.items()} | {n: f['max_difference'] / max(1., f['largest']) for n, f in rest.items()}
-    held = {n: v for n, v in held.items() if not n.startswith(NOT_HELD)}
-    return dict(what="PooDLe: ours beside the authors' public code, shared weights and inputs", tolerance=TOLERANCE, held_to_tolerance=sorted(held), largest=max(held.values()),
-                largest_is=max(held, key=held.get), upstream=dict(repository='https://github.com/agentic-learning-ai-lab/poodle', commit=git(path, 'rev-parse', 'HEAD') or COMMIT),
-                commit=git('.', 'rev-parse', 'HEAD'), changed=bool(git('.', 'status', '--porcelain', *(f'ssl_workbench/{n}.py' for n in ('methods/poodle', 'classics/flowe', 'losses', 'nets', 'heads', 'geometry')))),
-                command='python -m benchmarks.fidelity.poodle --public PATH', device='cpu', versions=dict(torch=torch.__version__, timm=timm.__version__),
-                largest_differences=worst(cases), known_differences=DIFFERENCES, rules=rest, cases=cases)
-
-
 def main():
     "Compare, print, write; exit code 1 where a held figure differs"
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument('--public', type=Path, required=True, help='checkout of the public code')
-    arguments.add_argument('--out', type=Path, default=RESULT, help='JSON to write')
-    args = arguments.parse_args()
-    if not (args.public/'src/models/poodle.py').exists(): sys.exit(f'{args.public} is not a checkout of the public code: src/models/poodle.py is missing')
+    args = machine.arguments('poodle', __doc__, 'src/models/poodle.py', code=('methods/poodle', 'classics/flowe', 'losses', 'nets', 'heads', 'geometry'))
     core.seed_everything(0)
     pub = public(args.public)
-    rest, cases = decoder(pub), []
-    for c in CASES:
-        cases.append(case(pub, **c))
-        print(c, f"{max(f['max_difference'] for f in cases[-1]['figures'].values()):.1e}", flush=True)
-    found = report(args.public, cases, rest)
-    for name, value in found['largest_differences'].items(): print(name, {k: f'{v:.1e}' for k, v in value.items()})
-    print({k: f"{v['max_difference']:.1e}" for k, v in rest.items()}, 'largest held difference', found['largest_is'], found['largest'])
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(found, indent=1) + '\n')
-    sys.exit(int(not found['largest'] <= TOLERANCE))
+    rules, cases, source = decoder(pub), machine.measured(case, CASES, pub), machine.upstream(args.public, 'agentic-learning-ai-lab/poodle')
+    machine.finish(args, machine.report(args, "PooDLe: ours beside the authors' public code, shared weights and inputs", source | dict(commit=source['commit'] or COMMIT),
+                                        cases, rules, DIFFERENCES, machine.versions(timm), NOT_HELD))
 
 
 if __name__ == '__main__': main()

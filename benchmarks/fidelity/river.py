@@ -8,17 +8,13 @@ only logs, evaluates or schedules is not loaded. Whenever they ask torch for ran
 they asked for. The figures of both go to benchmarks/results/fidelity-river.json; the exit code is 1 where a held figure differs by more
 than 1e-5 (of its largest value, where that is above 1).
 """
-import argparse
 import importlib
-import json
 import re
-import subprocess
 import sys
 import types
 from collections import deque
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from pathlib import Path
 from unittest.mock import patch
 
 import torch
@@ -26,11 +22,11 @@ import torch.nn as nn
 import torchdiffeq
 import yaml
 
-from ssl_workbench import core, world
+from benchmarks.fidelity import machine
+from benchmarks.fidelity.machine import cast, compared, figure, pictures
 from ssl_workbench.classics import vqgan
 from ssl_workbench.methods import river as ours
 
-RESULT, TOLERANCE = Path(__file__).parent.parent/'results'/'fidelity-river.json', 1e-5
 AE = (('widths', (8, 8, 8)), ('depths', (0, 0, 0)), ('decoder_widths', (8, 8, 8)), ('decoder_depths', (0, 0, 0)), ('codes', 64), ('adversarial', 0.))
 SMALL = ours.Config(size=32, canvas=32, frames=8, dim=32, depth=2, middle=2, heads=8, dropout=.05, ae=AE)
 LARGE = replace(ours.paper, ae=AE)
@@ -149,30 +145,14 @@ class Noted(ours.Rollout):
 
 def inputs(c, batch, seed, dtype):
     "Frames of the world, our views of them, and the numbers that they would draw for them; t is at most .9 in float32"
-    seeds = core.child(torch.arange(batch) + 1000 * seed, 'fidelity')
-    frames = world.batch(seeds, kind='bounce', level=1, size=(c.size, c.size), frames=8, truth=False)['frames']
-    views = {k: v.to(dtype) if v.is_floating_point() else v for k, v in ours.Views(c)(dict(frames=frames, seed=seeds)).items()}
+    films = pictures(batch, seed, c.size, 'bounce', level=1, frames=8)
+    views = cast(ours.Views(c)(films), dtype)
     if dtype == torch.float32: views['t'] = .9 * views['t']
-    where = ours.Views(c).chosen(seeds, 8, torch.zeros(batch, dtype=torch.bool))[0]
-    return (frames / 255).to(dtype), views, [where[:, 0], *where[:, 2:], views['noise'], views['t'].view(-1, 1, 1, 1)]
+    where = ours.Views(c).chosen(films['seed'], 8, torch.zeros(batch, dtype=torch.bool))[0]
+    return (films['frames'] / 255).to(dtype), views, [where[:, 0], *where[:, 2:], views['noise'], views['t'].view(-1, 1, 1, 1)]
 
 
 # Comparing
-
-def figure(theirs, mine):
-    "What both gave, in short, and the largest difference"
-    a, b = (torch.as_tensor(x).detach().double().flatten() for x in (theirs, mine))
-    if a.shape != b.shape: raise ValueError(f'{a.shape} is not {b.shape}')
-    show = lambda x: float(x) if x.numel() == 1 else dict(mean=float(x.mean()), norm=float(x.norm()), n=x.numel())
-    return dict(theirs=show(a), ours=show(b), largest=float(a.abs().max()), max_difference=float((a - b).abs().max()))
-
-
-def compared(theirs, mine):
-    "All tensors of two dicts as one figure; ValueError where their names differ"
-    if set(theirs) != set(mine): raise ValueError(f'only one has {sorted(set(theirs) ^ set(mine))}')
-    flat = lambda d: torch.cat([d[n].flatten().double() for n in sorted(d)])
-    return figure(flat(theirs), flat(mine))
-
 
 def trainer(pub, net, c):
     "As much of their trainer as makes the loss and the optimiser"
@@ -286,7 +266,7 @@ CASES = [*(dict(setting='small', seed=0, dtype=d, steps=3, rollouts=FULL) for d 
          *(dict(setting=s, seed=3, dtype=d, steps=3, rollouts=SHORT) for s in ('small, batch norm', 'small, no reference') for d in ('float64', 'float32')),
          dict(setting='paper', seed=0, dtype='float32', rollouts=[(2, 1, 5, 0.)])]
 LONG = [dict(setting='paper', seed=s, dtype=d, rollouts=[(2, 1, 100, 0.)]) for s, d in ((1, 'float64'), (2, 'float32'))]
-NOT_HELD = ('float32 weights and running', 'float32 pixels', NEAR_THE_END)
+NOT_HELD = ('float32 weights and running*', 'float32 pixels', NEAR_THE_END)
 DIFFERENCES = [
     'Steps: they integrate over int((1 - s)·steps) points, so steps=100 is 99 intervals of rk4 and 396 network calls a frame, 356 with s=.1; our `steps` counts intervals, and the calls are the same for one less.',
     'Target: theirs is a quotient that loses digits near t=1, ours the same difference without it. In float32 t is at most .9 here; at .9999 both stand beside float64.',
@@ -299,60 +279,20 @@ DIFFERENCES = [
     'Batch: 16 is theirs on each GPU; ours counts four of them.']
 
 
-def worst(cases):
-    "The largest difference of each figure, by precision; where values exceed 1, as a part of the largest"
-    table = {}
-    for c in cases:
-        row = table.setdefault(c['dtype'], {})
-        for name, f in c['figures'].items():
-            what = name.split(' ', 2)[2] if name.startswith('step ') else 'prediction: ' * (': ' in name) + name.split(': ')[-1]
-            row[what] = max(row.get(what, 0.), f['max_difference'] / max(1., f['largest']))
-    return table
-
-
-def git(path, *words):
-    "What git says of a checkout, or None"
-    done = subprocess.run(['git', '-C', str(path), *words], capture_output=True, text=True)
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
-def state_of_ours():
-    "Our commit, and whether the code that is compared differs from it"
-    code = [f'ssl_workbench/{n}.py' for n in ('methods/river', 'classics/vqgan', 'losses', 'heads', 'core', 'world', 'views')]
-    return dict(commit=git('.', 'rev-parse', 'HEAD'), changed=bool(git('.', 'status', '--porcelain', *code)))
-
-
-def report(path, cases, rest, words, state):
-    "All that was measured, with where and how"
-    held = {f'{d} {n}': v for d, row in worst(cases).items() for n, v in row.items()} | {n: f['max_difference'] / max(1., f['largest']) for n, f in rest.items()}
-    held = {n: v for n, v in held.items() if not n.startswith(NOT_HELD)}
-    return dict(what="RIVER: ours beside the authors' public code, shared weights, frames and random numbers", tolerance=TOLERANCE, held_to_tolerance=sorted(held), largest=max(held.values()),
-                largest_is=max(held, key=held.get), upstream=dict(repository='https://github.com/Araachie/river', commit=git(path, 'rev-parse', 'HEAD')),
-                **state, command=words, device='cpu',
-                versions=dict(torch=torch.__version__, torchdiffeq=torchdiffeq.__version__), largest_differences=worst(cases), known_differences=DIFFERENCES, rules=rest, cases=cases)
+def short(name):
+    "A figure's name without its step, or the settings of its prediction"
+    return machine.short(name) if name.startswith('step ') else 'prediction: ' * (': ' in name) + name.split(': ')[-1]
 
 
 def main():
     "Compare, print, write; exit code 1 where a held figure differs"
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument('--public', type=Path, required=True, help='checkout of the public code')
-    arguments.add_argument('--out', type=Path, default=RESULT, help='JSON to write')
-    arguments.add_argument('--quick', action='store_true', help='two small cases alone; writes nothing')
-    arguments.add_argument('--long', action='store_true', help="the paper's network with all 396 network calls as well")
-    args = arguments.parse_args()
-    if not (args.public/'model/vector_field_regressor.py').exists(): sys.exit(f'{args.public} is not a checkout of the public code: model/vector_field_regressor.py is missing')
-    pub, cases, state = public(args.public.resolve()), [], state_of_ours()
-    rest = shapes(pub) | recipe(pub) | near_the_end(pub) | refiner(pub) | refiner(pub, 'float32')
-    for c in CASES[2:4] if args.quick else CASES + LONG * args.long:
-        cases.append(case(pub, **c))
-        print(c, f"{max(f['max_difference'] for f in cases[-1]['figures'].values()):.1e}", flush=True)
-    found = report(args.public, cases, rest, 'python -m benchmarks.fidelity.river --public PATH' + ' --long' * args.long, state)
-    for name, value in found['largest_differences'].items(): print(name, {k: f'{v:.1e}' for k, v in value.items()})
-    print({k: f"{v['max_difference']:.1e}" for k, v in rest.items()}, 'largest held difference', found['largest_is'], found['largest'])
-    if not args.quick:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(found, indent=1) + '\n')
-    sys.exit(int(not found['largest'] <= TOLERANCE))
+    args = machine.arguments('river', __doc__, 'model/vector_field_regressor.py', code=('methods/river', 'classics/vqgan', 'losses', 'heads', 'core', 'world', 'views'),
+                             quick='two small cases alone; writes nothing', long="the paper's network with all 396 network calls as well")
+    pub = public(args.public.resolve())
+    rules = shapes(pub) | recipe(pub) | near_the_end(pub) | refiner(pub) | refiner(pub, 'float32')
+    cases = machine.measured(case, CASES[2:4] if args.quick else CASES + LONG * args.long, pub)
+    machine.finish(args, machine.report(args, "RIVER: ours beside the authors' public code, shared weights, frames and random numbers", machine.upstream(args.public, 'Araachie/river'),
+                                        cases, rules, DIFFERENCES, machine.versions(torchdiffeq), NOT_HELD, short=short))
 
 
 if __name__ == '__main__': main()

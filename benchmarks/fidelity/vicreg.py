@@ -8,25 +8,19 @@ choice; expander and loss are theirs. Both take some steps of AdamW on the same 
 The figures of both go to benchmarks/results/fidelity-vicreg.json; the exit code is 1 where a held figure differs by more than 1e-5
 (of its largest value, where that is above 1).
 """
-import argparse
 import copy
 import importlib
-import json
-import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import timm
 import torch
-import torch.distributed as dist
 import torch.nn as nn
 
-from ssl_workbench import core, world
+from benchmarks.fidelity import machine
+from benchmarks.fidelity.machine import compared, figure, gradients, pictures
 from ssl_workbench.classics import vicreg as ours
 
-RESULT = Path(__file__).parent.parent/'results'/'fidelity-vicreg.json'
-TOLERANCE = 1e-5
 SETTINGS = dict(small=dict(dims=(16, 24, 32, 48), stem=(8, 16), hidden=96, out_dim=96, batch=12),
                 wide=dict(dims=(32, 48, 64, 96), stem=(16, 32), hidden=512, out_dim=512, batch=8))
 
@@ -68,27 +62,10 @@ def pair(pub, setting, seed, dtype):
 
 def inputs(c, seed, dtype):
     "Our views of world pictures"
-    seeds = core.child(torch.arange(c.batch) + 1000 * seed, 'fidelity')
-    frames = world.batch(seeds, kind='scene', level=2, size=(96, 96), frames=1, truth=False)['frames']
-    return ours.Views(c)(dict(frames=frames, seed=seeds))['x'].to(dtype)
+    return ours.Views(c)(pictures(c.batch, seed))['x'].to(dtype)
 
 
 # Comparing
-
-def figure(theirs, mine):
-    "What both gave, in short, and the largest difference"
-    a, b = (torch.as_tensor(x).detach().double().flatten() for x in (theirs, mine))
-    if a.shape != b.shape: raise ValueError(f'{a.shape} is not {b.shape}')
-    show = lambda x: float(x) if x.numel() == 1 else dict(mean=float(x.mean()), norm=float(x.norm()), n=x.numel())
-    return dict(theirs=show(a), ours=show(b), largest=float(a.abs().max()), max_difference=float((a - b).abs().max()))
-
-
-def compared(theirs, mine):
-    "All tensors of two dicts as one figure; ValueError where their names differ"
-    if set(theirs) != set(mine): raise ValueError(f'only one has {sorted(set(theirs) ^ set(mine))}')
-    flat = lambda d: torch.cat([d[n].flatten().double() for n in sorted(d)])
-    return figure(flat(theirs), flat(mine))
-
 
 def steps_of(model, loss, groups, stream, name=str):
     "Loss and gradients of each step of AdamW over given views"
@@ -97,7 +74,7 @@ def steps_of(model, loss, groups, stream, name=str):
         value = loss(x)
         optimiser.zero_grad()
         value.backward()
-        yield value.item(), {name(n): p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+        yield value.item(), gradients(model, name)
         optimiser.step()
 
 
@@ -153,7 +130,7 @@ def decayed(pub):
 # All of it
 
 CASES = [dict(setting=name, seed=s, dtype=d, steps=3) for name in SETTINGS for s in (0, 1) for d in ('float64', 'float32')]
-NOT_HELD = ('float32 weights', 'float32 running')
+NOT_HELD = ('float32 weights after', 'float32 running statistics after')
 DIFFERENCES = [
     'The encoder is ours on both sides: a ConvNeXt pyramid, theirs is a ResNet-50.',
     'The optimiser is AdamW on both sides: theirs is LARS, with its own rate and schedule, which are not compared.',
@@ -161,53 +138,14 @@ DIFFERENCES = [
     'Blur widths are meant for 224 pixels there; here they are scaled with the side of the view, and a true Gaussian stands for PIL\'s.']
 
 
-def worst(cases):
-    "The largest difference of each figure over all cases, by precision; where values exceed 1, as a part of the largest"
-    table = {}
-    for c in cases:
-        row = table.setdefault(c['dtype'], {})
-        for name, f in c['figures'].items():
-            what = name.split(' ', 2)[2] if name.startswith('step ') else name
-            row[what] = max(row.get(what, 0.), f['max_difference'] / max(1., f['largest']))
-    return table
-
-
-def git(path, *words):
-    "What git says of a checkout, or None"
-    done = subprocess.run(['git', '-C', str(path), *words], capture_output=True, text=True)
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
-def report(path, cases, rest):
-    "All that was measured, with where and how"
-    held = {f'{d} {n}': v for d, row in worst(cases).items() for n, v in row.items()} | {n: f['max_difference'] for n, f in rest.items()}
-    held = {n: v for n, v in held.items() if not n.startswith(NOT_HELD)}
-    return dict(what="VICReg: ours beside the authors' public code, shared weights and inputs", tolerance=TOLERANCE, held_to_tolerance=sorted(held), largest=max(held.values()),
-                largest_is=max(held, key=held.get), upstream=dict(repository='https://github.com/facebookresearch/vicreg', commit=git(path, 'rev-parse', 'HEAD')),
-                commit=git('.', 'rev-parse', 'HEAD'), changed=bool(git('.', 'status', '--porcelain', *(f'ssl_workbench/{n}.py' for n in ('classics/vicreg', 'losses', 'nets', 'heads')))), command='python -m benchmarks.fidelity.vicreg --public PATH',
-                device='cpu', versions=dict(torch=torch.__version__, timm=timm.__version__), largest_differences=worst(cases), known_differences=DIFFERENCES, rules=rest, cases=cases)
-
-
 def main():
     "Compare, print, write; exit code 1 where a held figure differs"
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument('--public', type=Path, required=True, help='checkout of the public code')
-    arguments.add_argument('--out', type=Path, default=RESULT, help='JSON to write')
-    args = arguments.parse_args()
-    if not (args.public/'main_vicreg.py').exists(): sys.exit(f'{args.public} is not a checkout of the public code: main_vicreg.py is missing')
-    dist.init_process_group('gloo', store=dist.HashStore(), rank=0, world_size=1)
+    args = machine.arguments('vicreg', __doc__, 'main_vicreg.py', code=('classics/vicreg', 'losses', 'nets', 'heads'))
+    machine.alone()
     pub = public(args.public)
-    rest, cases = recipes(pub) | decayed(pub), []
-    for c in CASES:
-        cases.append(case(pub, **c))
-        print(c, f"{max(f['max_difference'] for f in cases[-1]['figures'].values()):.1e}", flush=True)
-    found = report(args.public, cases, rest)
-    for name, value in found['largest_differences'].items(): print(name, {k: f'{v:.1e}' for k, v in value.items()})
-    print('largest held difference', found['largest_is'], found['largest'])
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(found, indent=1) + '\n')
-    dist.destroy_process_group()
-    sys.exit(int(not found['largest'] <= TOLERANCE))
+    rules, cases = recipes(pub) | decayed(pub), machine.measured(case, CASES, pub)
+    machine.finish(args, machine.report(args, "VICReg: ours beside the authors' public code, shared weights and inputs", machine.upstream(args.public, 'facebookresearch/vicreg'),
+                                        cases, rules, DIFFERENCES, machine.versions(timm), NOT_HELD))
 
 
 if __name__ == '__main__': main()

@@ -10,21 +10,18 @@ imported as they are. Encoder and decoder are ours on both sides.
 The figures of both go to benchmarks/results/fidelity-vqgan.json; the exit code is 1 where a held figure differs by more than 1e-6
 (of its largest value, where that is above 1).
 """
-import argparse
 import copy
 import importlib
-import json
-import subprocess
 import sys
 from pathlib import Path
 
 import torch
 import torch.nn as nn
 
-from ssl_workbench import core, world
+from benchmarks.fidelity import machine
+from benchmarks.fidelity.machine import cast, figure, pictures
 from ssl_workbench.classics import vqgan as ours
 
-RESULT = Path(__file__).parent.parent/'results'/'fidelity-vqgan.json'
 TOLERANCE = 1e-6
 SETTINGS = dict(small=dict(codes=64, widths=(8, 16, 16), decoder_widths=(8, 16, 16), disc_width=8),
                 wide=dict(codes=512, latent=8, widths=(16, 32, 64), depths=(1, 1, 1), disc_width=16, disc_layers=3))
@@ -51,22 +48,11 @@ def made(setting, seed, dtype):
     mine = ours.VQGAN(c).to(dtype)
     with torch.no_grad():
         for p in mine.parameters(): p.add_(.02 * torch.randn_like(p))
-        seeds = core.child(torch.arange(c.batch) + 1000 * seed, 'fidelity')
-        frames = world.batch(seeds, kind='scene', level=2, size=(64, 64), frames=1, truth=False)['frames']
-        views = ours.Views(c)(dict(frames=frames, seed=seeds))
-        views = {k: v.to(dtype) if v.is_floating_point() else v for k, v in views.items()}
+        views = cast(ours.Views(c)(pictures(c.batch, seed, 64)), dtype)
         rows = mine.squeeze(views['x'][:, 0] * 2 - 1)[0].permute(0, 2, 3, 1).flatten(0, 2)
         mine.codebook.codes.copy_(rows[torch.randperm(len(rows))[torch.arange(c.codes) % len(rows)]] + .05 * rows.std() * torch.randn(c.codes, c.latent).to(dtype))
     mine.before_step(0.)
     return mine, views
-
-
-def figure(theirs, mine):
-    "What both gave, in short, and the largest difference"
-    a, b = (torch.as_tensor(x).detach().double().flatten() for x in (theirs, mine))
-    if a.shape != b.shape: raise ValueError(f'{a.shape} is not {b.shape}')
-    show = lambda x: float(x) if x.numel() == 1 else dict(mean=float(x.mean()), norm=float(x.norm()), n=x.numel())
-    return dict(theirs=show(a), ours=show(b), largest=float(a.abs().max()), max_difference=float((a - b).abs().max()))
 
 
 # The quantisers
@@ -171,51 +157,14 @@ def case(pub, setting, seed, dtype):
 NOT_HELD = ('float32 discriminator: gradients', 'float32 painter: gradients', 'float32 painter: loss', 'float32 adaptive weight')
 
 
-def worst(cases):
-    "The largest difference of each figure over all cases, by precision; where values exceed 1, as a part of the largest"
-    table = {}
-    for c in cases:
-        row = table.setdefault(c['dtype'], {})
-        for name, f in c['figures'].items(): row[name] = max(row.get(name, 0.), f['max_difference'] / max(1., f['largest']))
-    return table
-
-
-def git(path, *words):
-    "What git says of a checkout, or None"
-    done = subprocess.run(['git', '-C', str(path), *words], capture_output=True, text=True)
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
-def report(args, cases):
-    "All that was measured, with where and how"
-    held = {f'{d} {n}': v for d, row in worst(cases).items() for n, v in row.items() if f'{d} {n}' not in NOT_HELD}
-    upstream = [dict(repository=f'https://github.com/{name}', commit=git(path, 'rev-parse', 'HEAD')) for name, path in
-                (('Araachie/river', args.public), ('CompVis/taming-transformers', args.taming))]
-    return dict(what="VQGAN: ours beside RIVER's and the VQGAN authors' public code, shared weights and inputs", tolerance=TOLERANCE, held_to_tolerance=sorted(held),
-                largest=max(held.values()), largest_is=max(held, key=held.get), upstream=upstream, commit=git('.', 'rev-parse', 'HEAD'),
-                changed=bool(git('.', 'status', '--porcelain', 'ssl_workbench/classics/vqgan.py')), command='python -m benchmarks.fidelity.vqgan --public PATH --taming TAMING',
-                device='cpu', versions=dict(torch=torch.__version__), largest_differences=worst(cases), known_differences=DIFFERENCES, cases=cases)
-
-
 def main():
     "Compare, print, write; exit code 1 where a held figure differs"
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument('--public', type=Path, required=True, help="checkout of RIVER's code")
-    arguments.add_argument('--taming', type=Path, required=True, help="checkout of the VQGAN authors' code")
-    arguments.add_argument('--out', type=Path, default=RESULT, help='JSON to write')
-    args = arguments.parse_args()
-    if not (args.public/'model/vqgan').is_dir(): sys.exit(f'{args.public} is not a checkout of RIVER: model/vqgan is missing')
-    if not (args.taming/'taming/modules').is_dir(): sys.exit(f'{args.taming} is not a checkout of taming-transformers: taming/modules is missing')
-    pub, cases = public(args.public, args.taming), []
-    for c in CASES:
-        cases.append(case(pub, **c))
-        print(c, f"{max(f['max_difference'] for f in cases[-1]['figures'].values()):.1e}", flush=True)
-    found = report(args, cases)
-    for name, value in found['largest_differences'].items(): print(name, {k: f'{v:.1e}' for k, v in value.items()})
-    print('largest held difference', found['largest_is'], found['largest'])
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(found, indent=1) + '\n')
-    sys.exit(int(not found['largest'] <= TOLERANCE))
+    args = machine.arguments('vqgan', __doc__, 'model/vqgan', 'RIVER', code=('classics/vqgan',), taming=dict(type=Path, required=True, help="checkout of the VQGAN authors' code"))
+    machine.checkout(args.taming, 'taming/modules', 'taming-transformers')
+    cases = machine.measured(case, CASES, public(args.public, args.taming))
+    sources = [machine.upstream(args.public, 'Araachie/river'), machine.upstream(args.taming, 'CompVis/taming-transformers')]
+    machine.finish(args, machine.report(args, "VQGAN: ours beside RIVER's and the VQGAN authors' public code, shared weights and inputs", sources, cases, {}, DIFFERENCES, machine.versions(),
+                                        NOT_HELD, ' --taming TAMING', TOLERANCE))
 
 
 if __name__ == '__main__': main()
