@@ -152,14 +152,14 @@ def test_balls_keep_their_energy_and_their_momentum():
     v = -.1 * (.5 + u[..., 2]) * at * np.exp(.4j * (u[..., 3] - .5))
     moment, energy = (lambda v: (r**2 * v).sum(1)), (lambda v: (r**2 * np.abs(v)**2).sum(1))
     first, last = (lambda path: path[..., 1] - path[..., 0]), (lambda path: path[..., -1] - path[..., -2])
-    path = world._balls(at, v, r, 60, (99, 99))
+    path = world.bounced(at, v, r, 60, (99, 99))
     assert (np.abs(first(path) - v) < 1e-9).all() and (np.abs(last(path) - v).max(1) > .02).all()
     assert np.allclose(moment(last(path)), moment(v)) and np.allclose(energy(last(path)), energy(v))
-    path = world._balls(at, v, r, 120, (1.2, 1.2))                # now with walls
+    path = world.bounced(at, v, r, 120, (1.2, 1.2))                # now with walls
     gone = last(path)
     calm = np.abs(gone - (path[..., -2] - path[..., -3])).max(1) < 1e-9           # nothing met in the last two frames
     assert calm.sum() > 2 and np.allclose(energy(gone)[calm], energy(v)[calm]) and not np.allclose(moment(gone), moment(v), atol=1e-4)
-    alone = world._balls(at[:, :1], v[:, :1], r[:, :1], 9, (99, 99), chance=np.stack([0 * u[:, :8, :1], u[:, :8, 1:2]], -1))
+    alone = world.bounced(at[:, :1], v[:, :1], r[:, :1], 9, (99, 99), chance=np.stack([0 * u[:, :8, :1], u[:, :8, 1:2]], -1))
     ways = np.diff(alone)[:, 0]
     assert np.allclose(np.abs(ways), np.abs(v[:, :1])) and (np.abs(np.diff(ways)) > 1e-6).all()     # kicked in every frame
 
