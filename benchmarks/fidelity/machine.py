@@ -69,7 +69,7 @@ def first_gradients(model):
 
 def doubles(x):
     "Numbers or a tensor, flat"
-    return torch.as_tensor(np.asarray(x) if isinstance(x, list) else x).detach().double().flatten()
+    return torch.as_tensor(x if isinstance(x, torch.Tensor) else np.asarray(x)).detach().double().flatten()
 
 
 def unscaled(theirs, mine):
