@@ -397,13 +397,12 @@ class Run:
         self.learner = Learner(self.method, home.Views(self.config), data, total, lr=self.config.lr, batch=batch,
                                warmup=self.config.warmup, seed=seed, device='cpu', progress=False)
 
-    def breaking(self, how:str) -> None:
-        "From the next step on, train as `BREAKS[how]` says"
-        self.method.config = shelf.revise(self.config, BREAKS[how])
+    def resume(self, how:str) -> None:
+        "Takes a stop back; from the next step on, trains as `BREAKS[how]` says"
+        self.method.config, self.stopped = shelf.revise(self.config, BREAKS[how]), False
 
     def steps(self):
         "The learner's steps, noted, until somebody stops them"
-        self.stopped = False
         for step in self.learner.steps():
             self.records.append(record(step))
             yield step
@@ -735,13 +734,13 @@ def frames_of(
     try:
         for _, sheet in sheet_panel.stream(paced(run.steps(), seconds), run.method, six_pictures(), every=1, detail=12):
             yield to_image(sheet), curves_of(run.records), run.said
+        if run.stopped: yield gr.skip(), gr.skip(), run.said  # the stop may have come after the last picture
     except Diverged as e: yield gr.skip(), curves_of(run.records), f'Stopped: {e}'
 
 def watch(how:str, request:gr.Request):
     "Starts or resumes this visitor's run"
     run = _runs.of(request.session_hash)
-    run.breaking(how)
-    run.stopped = False
+    run.resume(how)
     yield gr.skip(), gr.skip(), run.said
     yield from frames_of(run)
 

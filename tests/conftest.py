@@ -1,4 +1,8 @@
-"""One thread in the checks, here and in what they start: sums of floats depend on how many there are. One worker a file, notebooks apart."""
+"""One thread in the checks, here and in what they start: sums of floats depend on how many there are. One worker a file, notebooks apart.
+
+Loader processes are forked from a server that has done nothing else: a process that drove a browser or ran threads is not safe to fork.
+"""
+import multiprocessing
 import os
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')
@@ -7,6 +11,8 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 
 torch.set_num_threads(int(os.environ['OMP_NUM_THREADS']))
+multiprocessing.set_forkserver_preload(['ssl_workbench.data'])
+multiprocessing.set_start_method('forkserver', force=True)
 
 
 def pytest_collection_modifyitems(items):
