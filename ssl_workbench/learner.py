@@ -8,6 +8,7 @@ __all__ = ['HEALTHY', 'Method', 'draw_indices', 'draw_seeds', 'collate', 'effect
            'tensorboard', 'read_log']
 
 # %% ../nbs/08_learner.ipynb #6adf5ec4
+import contextlib
 import json
 import math
 import os
@@ -25,6 +26,7 @@ import torch.nn as nn
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState, PartialState
 from safetensors.torch import load_file, save_file
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
@@ -170,9 +172,10 @@ def decayed_apart(
 
 # %% ../nbs/08_learner.ipynb #1772557b
 def _accelerator(device, precision:str) -> Accelerator:
-    "An accelerator on the wanted device; a process may ask again for another one"
+    "An accelerator on the wanted device, of the wanted precision; a process may ask again for another one"
     cpu = core.device(device).type == 'cpu'
     if PartialState._shared_state and (PartialState().device.type == 'cpu') != cpu: AcceleratorState._reset_state(True)
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision: AcceleratorState._reset_state()
     handlers = [DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)]
     return Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=handlers)
 
@@ -221,7 +224,7 @@ class Learner:
         self._check()
         groups = [dict(g, lr_scale=g.get('lr_scale', 1.), wd=g.get('weight_decay', 0.), weight_decay=0., clip=g.get('clip')) for g in method.param_groups()]
         self.optimiser = torch.optim.AdamW(groups, lr=lr, betas=betas, foreach=True)
-        self.model = self.accelerator.prepare_model(method)
+        self.model = self.accelerator.prepare_model(method)  # from here on its forward pass is in the wanted precision
 
     def _check(self) -> None:
         "One sentence for what cannot be trained"
@@ -264,6 +267,10 @@ class Learner:
             batch['seed'] = draw_seeds(self.seed, draws).to(self.device)
             yield batch
 
+    def _attention(self):
+        "Torch's fused attention, but plain products on a processor in bf16: there the fused one is slow backwards"
+        return sdpa_kernel(SDPBackend.MATH) if (self.precision, self.device.type) == ('bf16', 'cpu') else contextlib.nullcontext()
+
     def _backward(self, batches) -> tuple:
         "Gradients of one step: views, out, terms (summed over processes), seconds waited"
         waited, sums = 0., {}
@@ -271,7 +278,7 @@ class Learner:
             start = time.perf_counter(); batch = next(batches); waited += time.perf_counter() - start
             with self.accelerator.no_sync(self.model) if k < self.accumulate - 1 else torch.enable_grad():
                 with torch.no_grad(): views = self.views(batch)
-                with self.accelerator.autocast(): out = self.model(views)
+                with self._attention(): out = self.model(views)
                 terms = self.method.loss(out)
                 self.accelerator.backward(sum(terms.values()) / self.accumulate)
             for name, v in terms.items(): sums[name] = sums.get(name, 0) + core.all_sum(v.detach()) / core.world_size() / self.accumulate

@@ -8,7 +8,7 @@ import torch.nn as nn
 
 from ssl_workbench import core
 from ssl_workbench.classics import vqgan
-from ssl_workbench.learner import draw_seeds
+from ssl_workbench.learner import Learner, draw_seeds
 from ssl_workbench.losses import flow_matching_pair
 from ssl_workbench.methods.river import RIVER, SOLVERS, Blank, Plan, Rollout, Views, alphas, cpu, recall, some_cells, time_token
 
@@ -338,6 +338,23 @@ def test_gradients(case):
     assert [n for n, p in model.regressor.named_parameters() if p.grad is None or not p.grad.abs().max() > 0] == []
     assert all(p.grad is None and not p.requires_grad for p in model.autoencoder.parameters())
     assert {id(p) for g in model.param_groups() for p in g['params']} == {id(p) for p in model.regressor.parameters()}
+
+
+@pytest.mark.parametrize('case', ['cpu', 'sparse', 'ddpm'])
+def test_bf16(case):
+    "Half the bits in the network's products, none lost in the latents: nearly the same steps"
+    films, seen = clips(24), {}
+    class Data:
+        def __len__(self): return 24
+        def batch(self, indices, device='cpu'): return {k: v[indices] for k, v in films.items()}
+    for precision in ('no', 'bf16'):
+        model = made(**CASES[case], precision=precision)
+        assert model.config.precision == precision
+        steps = Learner(model, Views(model.config), Data(), 4, batch=24, precision=precision, device='cpu', progress=False).steps()
+        seen[precision] = [(s.terms['field'], s.out['target'].clone(), s.out['said'].clone()) for s in steps]
+    for (loss, target, said), (loss16, target16, said16) in zip(seen['no'], seen['bf16'], strict=True):
+        assert torch.allclose(target, target16, atol=1e-6) and not said.equal(said16)
+        assert abs(loss16 - loss) < .02 * loss and (said - said16).abs().max() < .05 * said.abs().max()
 
 
 class Shrunk(nn.Module):

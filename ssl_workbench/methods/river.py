@@ -60,6 +60,7 @@ class Config:
     lr_end:float = 0.             # at the end
     warmup:float = .05            # part of the run
     weight_decay:float = 5e-6     # of everything
+    precision:str = 'no'          # or 'bf16': the network's products in half the bits
     pictures:int = 2048           # drawn clips it trains on by default
     kind:str = 'bounce'           # of world it trains on by default
     level:int = 1                 # likewise
@@ -88,9 +89,9 @@ class Config:
 
 # %% ../../nbs/methods/27_river.ipynb #7fdf90d2
 cpu = Config()
-gpu = replace(cpu, dim=384, depth=4, middle=5, heads=8, steps=40000, batch=128, lr=3e-4, pictures=65536)
+gpu = replace(cpu, dim=384, depth=4, middle=5, heads=8, steps=40000, batch=128, lr=3e-4, precision='bf16', pictures=65536)
 paper = replace(gpu, size=64, frames=16, dim=768, depth=4, middle=5, heads=8, dropout=.05,   # section 5.2.4, figure 5.4; the code's BAIR settings
-                steps=300000, batch=64, lr=1e-4, warmup=5 / 300, predicted=100)              # the code's; batch: 16 on each of four GPUs
+                steps=300000, batch=64, lr=1e-4, warmup=5 / 300, precision='no', predicted=100)              # the code's; batch: 16 on each of four GPUs
 presets = dict(cpu=cpu, gpu=gpu, paper=paper)
 
 # %% ../../nbs/methods/27_river.ipynb #bb53f01b
@@ -507,8 +508,8 @@ class RIVER(nn.Module):
     def encode(self,
         frames:torch.Tensor,      # (B,T,3,H,W) float 0–1
     ) -> torch.Tensor:            # (B,T,c,h,w)
-        "Latents before quantisation"
-        return self.autoencoder.encode(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+        "Latents before quantisation, whatever the precision of the run"
+        with torch.autocast(frames.device.type, enabled=False): return self.autoencoder.encode(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
 
     @torch.no_grad()
     def decode(self,
