@@ -1,8 +1,9 @@
-"""What a predicted frame costs: `python -m benchmarks.prediction`. The result goes to benchmarks/results/prediction.json.
+"""What a predicted frame and a training step cost: `python -m benchmarks.prediction`. The result goes to benchmarks/results/prediction.json.
 
 Wall seconds of one 64×64 frame at 10 network calls with the bundled RIVER (the cpu preset as drawn where none is bundled; decoding
 is counted, the median of several tries). Then the same frame after pasts of up to 1,000 frames: seconds to draw its latents, a line
-through them, and the last over the first. Peak memory of a process that does both.
+through them, and the last over the first. Peak memory of a process that does both. Last, a training step of the same network in float32
+and in bf16: views, latents and gradients, waiting for data left out.
 """
 import argparse
 import os
@@ -10,6 +11,7 @@ import resource
 import shlex
 import sys
 import time
+from dataclasses import replace
 from statistics import median
 
 import torch
@@ -17,6 +19,7 @@ import torch
 from benchmarks.claims.machine import RESULTS, commit, machine_words, natural, versions, write
 from ssl_workbench import catalog, core
 from ssl_workbench.methods.river import Rollout
+from ssl_workbench.world import World
 
 LENGTHS = (2, 10, 30, 100, 300, 1000)
 CALLS = 10
@@ -71,6 +74,14 @@ def slope(cost):
     return ((x - x.mean()) * (y - y.mean())).sum().item() / (x - x.mean()).square().sum().item() * 1000
 
 
+def step_seconds(config, precision, tries):
+    "One training step in that precision"
+    data = World(config.kind, config.level, (config.canvas,) * 2, config.frames, config.batch, truth=False)
+    learner = catalog.learner_of('river', replace(config, precision=precision, steps=tries + 3), data, device='cpu')
+    learner.progress = False
+    return median([s.seconds - s.waited for s in learner.steps()][3:])
+
+
 def main(argv=None):
     "Measure, print, write"
     argv = sys.argv[1:] if argv is None else argv
@@ -84,9 +95,11 @@ def main(argv=None):
     found = dict(kind='speed', what='a predicted frame of 64×64 at 10 network calls; its cost after a longer and longer past', weights=weights,
                  calls=CALLS, frame_seconds=seconds, past_seconds=cost, slope_seconds_per_1000_frames=slope(cost), last_over_first=cost[LENGTHS[-1]] / cost[LENGTHS[0]],
                  memory_gb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, tries=args.tries)
+    found['step_seconds'] = {name: step_seconds(method.config, precision, args.tries) for name, precision in (('float32', 'no'), ('bf16', 'bf16'))}
     print(f"one frame, {CALLS} network calls: {seconds:.3f} s with {args.threads} threads of {os.cpu_count()}, {machine_words('cpu')}; peak memory {found['memory_gb']:.2f} GB")
     for n, s in cost.items(): print(f'  after {n:5} frames: {s:.3f} s')
     print(f"  {1000 * found['slope_seconds_per_1000_frames']:+.1f} ms a thousand frames; last over first {found['last_over_first']:.2f}")
+    print(f'a training step of {method.config.batch}:', ', '.join(f'{s:.3f} s in {name}' for name, s in found['step_seconds'].items()))
     write(RESULTS/'prediction.json', found | dict(threads=args.threads, device=machine_words('cpu'), versions=versions(), commit=commit(),
                                                   command=shlex.join(['python', '-m', 'benchmarks.prediction', *argv])))
     return 0

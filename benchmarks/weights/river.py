@@ -8,7 +8,7 @@ from benchmarks.weights.scores import SEEDS, row
 from ssl_workbench import catalog, probes
 from ssl_workbench.world import World
 
-BIG = dict(dim=128, depth=2, middle=2, window=3, steps=11000, batch=32, blank=.05, plan=.15, pictures=4096)   # recent contexts: in a world that bounces the last frames say most
+BIG = dict(dim=128, depth=2, middle=2, window=3, steps=40000, batch=32, precision='bf16', blank=.05, plan=.15, pictures=4096)   # recent contexts: in a world that bounces the last frames say most
 recipes = {'river': Recipe('river', 'world:bounce:1', changes=BIG, seed=0)}
 N, SIDE, GIVEN, NEXT = 64, 64, 2, 14     # clips in a set, pixels a side, frames given, frames to come
 ENCODER = 'mcjepa'                 # of Fréchet's distance: its features tell the order of frames
@@ -29,6 +29,13 @@ def foretold(method, seed, n=NEXT):
     "The first n frames to come"
     place, seen = next(method.parameters()).device, films(seed)[0]
     return torch.cat([method.predict(x.to(place), n, seed=1000 * seed + i).cpu() for i, x in enumerate(seen.split(32))])
+
+
+def one_at_a_time(method, seed):
+    "The frames to come, each made from the true ones before it"
+    seen, truth, _ = films(seed)
+    film = torch.cat([seen, truth], 1).to(next(method.parameters()).device)
+    return torch.cat([torch.cat([method.predict(x, 1, seed=1000 * seed + i).cpu() for i, x in enumerate(film[:, :k].split(32))]) for k in range(GIVEN, GIVEN + NEXT)], 1)
 
 
 @torch.no_grad()
@@ -60,6 +67,11 @@ def each_horizon(made, truth, moving):
     return probes.moving_psnr(made, truth, moving, most=MOST)
 
 
+def right(seen, made):
+    "Share of frames that show exactly the given bodies"
+    return (sum(probes.body_changes(seen, made).values()) == 0).double().mean().item()
+
+
 def one_set(method, seed):
     "metric → name → figure on one set of clips"
     seen, truth, moving = films(seed)
@@ -70,6 +82,7 @@ def one_set(method, seed):
     return dict(moving={n: c.nanmean().item() for n, c in curve.items()}, above=over,
                 gain={n: (c - curve['last frame kept'])[:4].mean().item() for n, c in curve.items()},
                 kept={n: probes.bodies_kept(seen, x) for n, x in made.items()} | {'true films': probes.bodies_kept(seen, truth)},
+                right={n: right(seen, x) for n, x in made.items()} | {'each from the true past': right(seen, one_at_a_time(method, seed)), 'true films': right(seen, truth)},
                 psnr={n: probes.psnr(x, truth, most=MOST).mean().item() for n, x in made.items()}, ssim={n: probes.ssim(x, truth).mean().item() for n, x in made.items()},
                 fvd={n: probes.frechet_video(encode, truth, x, encoder=ENCODER).value for n, x in made.items()},
                 **{f'at {k + 1}': {n: c[k].item() for n, c in curve.items()} for k in (0, 3, 6, 13)})
@@ -87,6 +100,7 @@ WORDS = dict(
     above=('horizons above both', f'of {NEXT}: PSNR on moving pixels above the last frame kept and above pixels extrapolated (each of the two: above the other)'),
     gain=('gain over the last frame kept, first four frames', 'dB on moving pixels, mean of the differences'),
     kept=('bodies kept', 'share of rollouts that show exactly the given bodies, by their colours, in the last frame and in 9 of 10 frames'),
+    right=('frames with the right bodies', 'share of all frames that show exactly the given bodies, by their colours; "each from the true past": the same network, given all true frames before'),
     psnr=('PSNR', 'dB of whole frames, mean over frames and clips'), ssim=('SSIM', '11×11 Gaussian window, sigma 1.5, mean over channels, frames and clips'),
     fvd=(f'Fréchet video distance, {ENCODER}', f"squared, between features of true and made clips: the bundled {ENCODER}'s pooled features, mean over time and mean change; "
          'not I3D; lower is better')) | {f'at {k}': (f'PSNR on moving pixels, frame {k}', f'dB, {k} frames after the last one given') for k in (1, 4, 7, 14)}
