@@ -1,6 +1,6 @@
 """What a predicted frame and a training step cost: `python -m benchmarks.prediction`. The result goes to benchmarks/results/prediction.json.
 
-Wall seconds of one 64×64 frame at 10 network calls with the bundled RIVER (the cpu preset as drawn where none is bundled; decoding
+Wall seconds of one 64×64 frame at 10 network calls (half as many steps with guidance) with the bundled RIVER (the cpu preset as drawn where none is bundled; decoding
 is counted, the median of several tries). Then the same frame after pasts of up to 1,000 frames: seconds to draw its latents, a line
 through them, and the last over the first. Peak memory of a process that does both. Last, a training step of the same network in float32
 and in bf16: views, latents and gradients, waiting for data left out.
@@ -32,6 +32,11 @@ def model():
     return catalog.build('river', 'cpu').eval(), 'cpu preset as drawn'
 
 
+def steps_of(method):
+    "That take so many calls"
+    return CALLS // (2 if method.config.guidance > 1 else 1)
+
+
 def past(method, length):
     "Latents (1,length,c,h,w) of a film: noise, since what they hold costs nothing"
     return torch.randn(1, length, *method.config.shape, generator=torch.Generator().manual_seed(0))
@@ -51,7 +56,7 @@ def timed(f, tries):
 def frame_seconds(method, tries):
     "One frame after two, from pixels to pixels"
     frames = torch.rand(1, 2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    seconds = timed(lambda: method.predict(frames, 1, steps=CALLS), tries)
+    seconds = timed(lambda: method.predict(frames, 1, steps=steps_of(method)), tries)
     if method.calls != CALLS: raise RuntimeError(f'{method.calls} network calls, not {CALLS}')
     return seconds
 
@@ -63,7 +68,7 @@ def lengths_seconds(method, tries):
     for _ in range(tries + 1):
         for n, z in pasts.items():
             start = time.perf_counter()
-            for _ in Rollout(method, z, 1, 0, 'euler', CALLS).frames(): pass
+            for _ in Rollout(method, z, 1, 0, 'euler', steps_of(method)).frames(): pass
             times[n].append(time.perf_counter() - start)
     return {n: median(t[1:]) for n, t in times.items()}
 

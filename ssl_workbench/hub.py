@@ -1915,10 +1915,10 @@ def seeds_from(
     return torch.arange(int(futures)) + int(seed)
 
 def options_of(
-    futures, seed, steps, solver, warm, context,  # the knobs' values
+    futures, seed, steps, solver, warm, context, guidance=None,  # the knobs' values
 ) -> dict:                        # as `river.Rollout` takes them
     "The knobs by their names"
-    return dict(seed=seeds_from(seed, futures), steps=int(steps), solver=solver, warm_start=float(warm), context=int(context) or None)
+    return dict(seed=seeds_from(seed, futures), steps=int(steps), solver=solver, warm_start=float(warm), context=int(context) or None, guidance=guidance or None)
 
 def _latents(method, frames:torch.Tensor, videos:int) -> torch.Tensor:
     "Frames (t,3,S,S) as latents (videos,t,c,h,w)"
@@ -1952,7 +1952,7 @@ def blank_rolls(
     "The rollout of a first frame out of nothing, then that of what comes next"
     if not method.config.blank: raise ValueError(CANNOT['blank'])
     nothing = next(method.regressor.parameters()).new_zeros(len(options['seed']), 0, *method.config.shape)
-    first = Blank(method, nothing, 1, **{k: v for k, v in options.items() if k not in ('warm_start', 'context')})
+    first = Blank(method, nothing, 1, **options)
     yield first
     if frames > 1: yield Rollout(method, first.held.expand(-1, 2, -1, -1, -1), int(frames) - 1, **options)
 
@@ -2124,16 +2124,17 @@ def out_of_noise(
     return grid(list(((1 - part) * frames.float() / 255 + part * noise)), 4, pad=4)
 
 # %% ../nbs/32_hub.ipynb #5ec0f0af
-def river_knobs() -> list:        # components: futures, seed, steps, solver, warm start, context
+def river_knobs() -> list:        # components: futures, seed, steps, solver, warm start, context, guidance
     "How a frame is integrated"
     futures = gr.Slider(1, 4, 3, step=1, label='Futures', info='How many at once, each with a seed of its own.')
     steps = gr.Slider(1, 50, 10, step=1, label='Steps', info='From noise to picture: fewer are faster, more are finer.')
-    with gr.Accordion('Solver, warm start, context, seed', open=False):
+    with gr.Accordion('Solver, warm start, context, guidance, seed', open=False):
         solver = gr.Radio([(f'{name}, {n} call{"s" if n > 1 else ""} a step', name) for name, n in SOLVERS.items()], value='euler', label='Solver')
         warm = gr.Slider(0, .9, 0, step=.05, label='Warm start', info='Part of the way that is skipped: begin from the frame before, that much of it kept in the noise, rather than from noise alone.')
         context = gr.Slider(0, MOST_AHEAD, 0, step=1, label='Context window', info='How many frames back a look into the past may go; 0: as in training.')
+        guidance = gr.Radio([('as set', 0), ('none', 1), ('1.3', 1.3), ('2', 2.), ('3', 3.)], value=0, label='Guidance', info='Beyond what the network says of this past, away from what it says of none; twice the calls. As set: as the weights have it.')
         seed = gr.Number(0, label='Seed', precision=0, minimum=0, maximum=999_999, info='Of the first future; the others count on.')
-    return [futures, seed, steps, solver, warm, context]
+    return [futures, seed, steps, solver, warm, context, guidance]
 
 def river_outs(
     key:str,                      # part of the elements' names

@@ -152,6 +152,37 @@ def test_warm_start(warm):
     assert [t for t, _ in path] == pytest.approx([warm, (1 + warm) / 2, 1])
 
 
+@pytest.mark.parametrize('weight', [1., 1.5, 3.])
+def test_guidance(weight):
+    "What is said of the past and, where it is asked for, beyond it: away from what is said of noise; one call or two"
+    model, asked = made(blank=.5), []
+    def network(z, conditions, offset, t, memory):
+        asked.append((conditions, offset))
+        return 10. ** len(asked) + z, None
+    roll = Rollout(model, numbered(2, 5), 1, guidance=weight)
+    model.regressor.forward = network
+    said = roll.field(torch.tensor(.5), torch.zeros(2, *TINY.shape))
+    assert roll.calls == len(asked) == 1 + (weight > 1)
+    assert torch.allclose(said, torch.tensor(10. if weight == 1 else 100 + weight * (10 - 100)).expand_as(said))
+    assert (asked[0][0][:, 0] == 4).all(), 'the frame before'
+    if weight == 1: return
+    assert abs(asked[1][0].std() - 1) < .2 and abs(asked[1][0].mean()) < .2 and torch.equal(asked[0][1], asked[1][1]), 'noise, told the same distances'
+
+
+def test_guided_films():
+    "The config's guidance by default; 1 is none; a first frame has nothing to be led away from"
+    frames, guided = clips(2)['frames'], made(blank=.5, guidance=2.)
+    plain = made(blank=.5)
+    film = guided.predict(frames, 2)
+    assert guided.calls == 2 * 2 * TINY.predicted and torch.equal(film, guided.predict(frames, 2)) and torch.equal(film, plain.predict(frames, 2, guidance=2))
+    assert torch.equal(guided.predict(frames, 2, guidance=1), plain.predict(frames, 2)) and plain.calls == 2 * TINY.predicted
+    assert (film - plain.predict(frames, 2)).abs().max() > .01
+    assert torch.equal(guided.generate(2, 1), plain.generate(2, 1)) and guided.calls == TINY.predicted
+    guided.generate(2, 3)
+    assert guided.calls == TINY.predicted * (1 + 2 + 2)
+    with pytest.raises(ValueError, match='blank above 0'): replace(TINY, guidance=2.)
+
+
 def test_one_frame_is_doubled():
     "One seen frame is taken for two, and does not come out again"
     model, frames = made(), clips(2)['frames']
@@ -175,7 +206,7 @@ def test_same_seed_same_video(change):
 
 
 BAD = {'(B,T,3,H,W)': dict(frames=torch.zeros(2, 3, 32, 32)), 'multiples of 8': dict(frames=torch.zeros(2, 3, 3, 32, 30)), 'at least one frame': dict(frames=torch.zeros(2, 0, 3, 32, 32)),
-       "no solver 'heun'": dict(solver='heun'), 'below 1': dict(warm_start=1.), 'context is at least 1': dict(context=0), 'steps is at least 1': dict(steps=0)}
+       "no solver 'heun'": dict(solver='heun'), 'below 1': dict(warm_start=1.), 'context is at least 1': dict(context=0), 'guidance is at least 1': dict(guidance=.5), 'nothing to be guided away from': dict(guidance=2), 'steps is at least 1': dict(steps=0)}
 
 
 @pytest.mark.parametrize('words', BAD)

@@ -25,10 +25,10 @@ def films(seed):
     return x[:, :GIVEN], x[:, GIVEN:], probes.moving_pixels(made['instances'], GIVEN)
 
 
-def foretold(method, seed, n=NEXT):
+def foretold(method, seed, n=NEXT, **how):
     "The first n frames to come"
     place, seen = next(method.parameters()).device, films(seed)[0]
-    return torch.cat([method.predict(x.to(place), n, seed=1000 * seed + i).cpu() for i, x in enumerate(seen.split(32))])
+    return torch.cat([method.predict(x.to(place), n, seed=1000 * seed + i, **how).cpu() for i, x in enumerate(seen.split(32))])
 
 
 def one_at_a_time(method, seed):
@@ -53,7 +53,8 @@ def untrained(method, seed):
 def rivals(method, seed):
     "name → frames to come"
     seen, truth, _ = films(seed)
-    return {'ours': foretold(method, seed), 'last frame kept': probes.copy_last(seen, NEXT), 'pixels extrapolated': probes.extrapolated(seen, NEXT),
+    plain = {'without guidance': foretold(method, seed, guidance=1)} if method.config.guidance > 1 else {}
+    return {'ours': foretold(method, seed), **plain, 'last frame kept': probes.copy_last(seen, NEXT), 'pixels extrapolated': probes.extrapolated(seen, NEXT),
             'random init': foretold(untrained(method, seed), seed), 'autoencoder': squeezed(method, truth)}
 
 
@@ -92,7 +93,13 @@ def said(method):
     "The protocol of all figures"
     past = f'the last frame and the {method.config.window} before it' if method.config.window else 'the whole past'
     return (f'{GIVEN} frames of level-1 bounce given, {NEXT} to come; given frames left out; {SIDE}×{SIDE}, pixels 0-1; three sets of {N} unseen clips, each with '
-            f'seeds of its own, one rollout a clip; Euler, {method.config.predicted} network calls a frame, no warm start, looks at {past}')
+            f'seeds of its own, one rollout a clip; Euler, {method.config.predicted} steps{guided(method.config)} network calls a frame, no warm start, looks at {past}')
+
+
+def guided(config):
+    "How many calls a frame costs, in words that go on"
+    if config.guidance == 1: return f', {config.predicted}'
+    return f', guidance {config.guidance}, {2 * config.predicted}'
 
 
 WORDS = dict(

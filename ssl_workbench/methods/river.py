@@ -54,6 +54,7 @@ class Config:
     sparse:bool = False           # past frames enter as tokens of their own, not as channels
     colour:float = 0.             # strength of colour jitter, one draw a clip; 1 = the paper's
     predicted:int = 10            # steps of the solver that `predict` takes by default
+    guidance:float = 1.           # how far predictions go from what is said without conditions to what is said with them; 1: not beyond
     steps:int = 400               # of a run
     batch:int = 32                # clips a step
     lr:float = 1e-3               # peak learning rate
@@ -73,6 +74,7 @@ class Config:
         if (self.contexts > 1 or self.seen < 1 or self.denoised < 1) and not self.sparse:
             raise ValueError('several contexts, or parts of frames, are for sparse=True')
         if self.sparse and (self.blank or self.plan): raise ValueError('sparse looks into the past go with neither blank nor plan')
+        if self.guidance != 1 and not self.blank: raise ValueError('guidance compares with conditions that are noise: it needs blank above 0')
         if self.plan and not self.reference: raise ValueError('plan needs two conditions: leave reference as it is')
         if self.path == 'ddpm' and self.levels < 20: raise ValueError(f'ddpm wants 20 levels or more, not {self.levels}')
         if self.size % self.latents.factor: raise ValueError(f'size {self.size} is no multiple of {self.latents.factor}')
@@ -340,12 +342,16 @@ class Rollout:
         steps=None,               # of the solver for one frame; None: the config's
         warm_start:float=0.,      # part of the path that is jumped, from the frame before
         context=None,             # how many frames before the reference a look may go; None: as in training, `window`
+        guidance=None,            # 1: none; above: away from what the network says of blank conditions; None: the config's
     ):
         if solver not in SOLVERS: raise ValueError(f"no solver '{solver}': choose one of {', '.join(SOLVERS)}")
         if model.config.path == 'ddpm' and (solver, float(warm_start)) != ('euler', 0.):
             raise ValueError('ddpm steps from level to level: it has no solver to choose and no warm start')
         if not 0 <= warm_start < 1: raise ValueError(f'warm_start is at least 0 and below 1, not {warm_start}')
         if context is not None and context < 1: raise ValueError(f'context is at least 1 frame, not {context}')
+        self.guidance = model.config.guidance if guidance is None else float(guidance)
+        if self.guidance < 1: raise ValueError(f'guidance is at least 1, not {guidance}')
+        if self.guidance > 1 and not model.config.blank: raise ValueError('this RIVER was trained without blank: there is nothing to be guided away from')
         self.model, self.solver, self.warm, self.context = model, solver, float(warm_start), context
         self.steps = model.config.predicted if steps is None else int(steps)
         if self.steps < 1: raise ValueError(f'steps is at least 1, not {steps}')
@@ -387,11 +393,22 @@ class Rollout:
         t:torch.Tensor,           # scalar
         z:torch.Tensor,           # (B,c,h,w)
     ) -> torch.Tensor:            # (B,c,h,w)
-        "The network at one place of the path"
-        conditions, offset = self.looks()
+        "The network at one place of the path; with guidance (Ho and Salimans, 2022, equation 6) asked a second time, of nothing"
+        looks = self.looks()
+        said = self.asked(t, z, *looks)
+        if self.guidance == 1: return said
+        blank = self.asked(t, z, self.nothing(), looks[1])
+        return blank + self.guidance * (said - blank)
+
+    def asked(self, t:torch.Tensor, z:torch.Tensor, conditions:torch.Tensor, offset:torch.Tensor) -> torch.Tensor:
+        "One network call"
         said = self.model.regressor(z, self.model.shown(conditions), offset, t.to(z).expand(len(z)), self.memory())[0]
         self.calls += 1
         return said
+
+    def nothing(self) -> torch.Tensor:  # (B,2,c,h,w)
+        "Noise in place of both conditions, as in training"
+        return torch.stack([self.noise(f'look{k}/{self.known}/{self.calls}') for k in range(2)], 1)
 
     def start(self) -> torch.Tensor:  # (B,c,h,w)
         "Noise, or with a warm start the noisy frame before (section 5.2.3)"
@@ -450,10 +467,18 @@ class Plan(Rollout):
 
 class Blank(Rollout):
     "A first frame out of nothing: the conditions are noise"
+    def __init__(self,
+        model,                    # trained with `blank`
+        z:torch.Tensor,           # (B,0,c,h,w): nothing is known
+        n:int,                    # frames
+        seed=0, solver:str='euler', steps=None,  # as for Rollout
+        **others,                 # warm start, context and guidance have no meaning here
+    ):
+        super().__init__(model, z, n, seed, solver, steps, guidance=1.)
+
     def looks(self) -> tuple:
-        "Noise in place of both conditions, as in training"
-        noise = torch.stack([self.noise(f'look{k}/{self.known}/{self.calls}') for k in range(2)], 1)
-        return noise, torch.tensor([[-1, -2]], device=noise.device).expand(len(noise), -1)
+        "Noise in place of both conditions"
+        return self.nothing(), torch.tensor([[-1, -2]], device=self.held.device).expand(len(self.held), -1)
 
 # %% ../../nbs/methods/27_river.ipynb #19ad5685
 BUILD = ('widths', 'depths', 'decoder_widths', 'decoder_depths', 'linear', 'attention', 'latent', 'codes', 'unit')  # settings of VQGAN that change its tensors
@@ -611,13 +636,14 @@ class RIVER(nn.Module):
         warm_start:float=0.,      # part of the path that is jumped, from the frame before (section 5.2.3)
         seed=0,                   # int, or one a sample: same seed, same video
         context=None,             # how many frames before the reference a look may go (table 5.4); None: as in training
+        guidance=None,            # above 1: away from what is said of blank conditions, with twice the calls; None: the config's
         refiner=None,             # a trained Refiner; each frame then passes through it, beside the refined one before
     ) -> torch.Tensor:            # (B,n,3,H,W) float 0–1
         "The frames to come; `calls` holds how often the network was asked"
         frames = self.sized(frames)
         z, self.calls = self.encode(frames), 0
         if z.shape[1] == 1: z = z.expand(-1, 2, -1, -1, -1)                                # one frame alone is doubled, as in the code
-        made = self.decode(self.ran(Rollout(self, z, n, seed, solver, steps, warm_start, context))[:, z.shape[1]:])
+        made = self.decode(self.ran(Rollout(self, z, n, seed, solver, steps, warm_start, context, guidance))[:, z.shape[1]:])
         return made if refiner is None else refiner.refine(frames[:, -1], made)
 
     @torch.no_grad()
@@ -643,7 +669,7 @@ class RIVER(nn.Module):
         "Whole videos (section 5.3.3): the first frame out of noise, the others predicted"
         if not self.config.blank: raise ValueError('this RIVER was trained without blank: it cannot begin from nothing')
         nothing, self.calls = next(self.regressor.parameters()).new_zeros(videos, 0, *self.config.shape), 0
-        first = self.ran(Blank(self, nothing, 1, seed, **{k: v for k, v in options.items() if k not in ('warm_start', 'context')}))
+        first = self.ran(Blank(self, nothing, 1, seed, **options))
         return self.decode(self.ran(Rollout(self, first.expand(-1, 2, -1, -1, -1), n - 1, seed, **options))[:, 1:])
 
     def inference_state(self) -> dict:
