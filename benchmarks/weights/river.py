@@ -8,7 +8,7 @@ from benchmarks.weights.scores import SEEDS, row
 from ssl_workbench import catalog, probes
 from ssl_workbench.world import World
 
-BIG = dict(dim=128, depth=2, middle=2, window=3, steps=40000, batch=32, precision='bf16', blank=.05, plan=.15, pictures=4096)   # recent contexts: in a world that bounces the last frames say most
+BIG = dict(dim=128, depth=2, middle=2, window=3, steps=40000, batch=32, precision='bf16', blank=.05, guidance=1.3, plan=.15, pictures=4096)   # recent contexts: in a world that bounces the last frames say most
 recipes = {'river': Recipe('river', 'world:bounce:1', changes=BIG, seed=0)}
 N, SIDE, GIVEN, NEXT = 64, 64, 2, 14     # clips in a set, pixels a side, frames given, frames to come
 ENCODER = 'mcjepa'                 # of Fréchet's distance: its features tell the order of frames
