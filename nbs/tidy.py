@@ -39,14 +39,14 @@ def timeless(words):
 
 
 def small(picture):
-    "A stored PNG with 256 colours, a fifth of the bytes; those that are small or have a palette stay as they are"
+    "A stored PNG with 128 colours, a sixth of the bytes; those that are small or have a palette stay as they are"
     if len(picture) < 20_000: return picture
     from PIL import Image
     try: image = Image.open(io.BytesIO(base64.b64decode(picture)))
     except OSError: return picture
     if image.mode == 'P': return picture
     file = io.BytesIO()
-    image.convert('RGB').quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE).save(file, 'PNG', optimize=True)
+    image.convert('RGB').quantize(128, Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE).save(file, 'PNG', optimize=True)
     return base64.b64encode(file.getvalue()).decode()
 
 
