@@ -181,6 +181,7 @@ def test_guided_films():
     guided.generate(2, 3)
     assert guided.calls == TINY.predicted * (1 + 2 + 2)
     with pytest.raises(ValueError, match='blank above 0'): replace(TINY, guidance=2.)
+    with pytest.raises(ValueError, match='at least 1'): replace(TINY, blank=.5, guidance=.5)
 
 
 def test_one_frame_is_doubled():

@@ -74,6 +74,7 @@ class Config:
         if (self.contexts > 1 or self.seen < 1 or self.denoised < 1) and not self.sparse:
             raise ValueError('several contexts, or parts of frames, are for sparse=True')
         if self.sparse and (self.blank or self.plan): raise ValueError('sparse looks into the past go with neither blank nor plan')
+        if self.guidance < 1: raise ValueError(f'guidance is at least 1, not {self.guidance}')
         if self.guidance != 1 and not self.blank: raise ValueError('guidance compares with conditions that are noise: it needs blank above 0')
         if self.plan and not self.reference: raise ValueError('plan needs two conditions: leave reference as it is')
         if self.path == 'ddpm' and self.levels < 20: raise ValueError(f'ddpm wants 20 levels or more, not {self.levels}')
