@@ -28,7 +28,7 @@ STEPS = {                          # what is measured → method, preset, change
 
 def learner(name, preset, changes, seed=0):
     "A learner on the world that the preset names"
-    config = catalog.revise(core.pick(catalog.module(name).presets, preset), changes)
+    config = catalog.replace_config(core.pick(catalog.module(name).presets, preset), changes)
     data = catalog.training_data(f'world:{config.kind}:{config.level}', catalog.find(name), config)
     return catalog.learner_of(name, config, data, seed, device='cpu')
 

@@ -33,7 +33,7 @@ def training(config, device, steps):
 @torch.no_grad()
 def looking(config, device, repeats):
     "Images a second of the teacher's features"
-    method = catalog.made('slotmim', config).eval().to(device)
+    method = catalog.build('slotmim', config).eval().to(device)
     x = torch.rand(config.batch, 3, config.size, config.size, device=device)
     def once():
         start = time.perf_counter()

@@ -33,7 +33,7 @@ def queries(n, tries, batch, device):
     "Milliseconds an image of one LOCA step with n queries, at the paper's proportions: 14 × 14 patches of reference, 6 × 6 of a small query"
     config = replace(loca.cpu, size=112, small=48, canvas=112, queries=n, batch=batch)
     core.seed_everything(0)
-    method = catalog.made('loca', config).to(device).train()
+    method = catalog.build('loca', config).to(device).train()
     frames = world.batch(torch.arange(batch), kind='scene', level=0, size=(112, 112), frames=1, truth=False)['frames']
     views = {k: v.to(device) for k, v in loca.Views(config)(dict(frames=frames, seed=torch.arange(batch))).items()}
     return 1e3 / batch * min(clocked(method, views, device) for _ in range(tries))

@@ -63,10 +63,10 @@ from .methods.loca import SEEN, locate_panel
 from .methods.river import SOLVERS, Blank, Plan, Rollout
 from .methods.poodle import numbered, subcrop_panel
 from .nets import timm_vit
-from .panels import (CLIP_FRAMES, Memory, asked, attention_panel, cell, clip_panel, digest, displayed, likeness_panel,
-                                  picture_input, picture_output, read_input, refused, retrieved, sheet_panel, slot_panel, spotlit, wire)
+from .panels import (CLIP_FRAMES, LRUCache, patch_input, attention_panel, cell, clip_panel, digest, fit_display, similarity_panel,
+                                  picture_input, picture_output, read_input, refused, retrieve, gallery_panel, slot_panel, spotlight, wire)
 from .probes import class_fractions, confusion, copy_last, epe, feature_maps, iou_scores, photometric, psnr, random_init, softmax_regression
-from .show import (arrows, boxes_on, colours, curves_plotly, error_map, flow_colours, flow_wheel, grid, heat, moved, overlay, paint, pixels, save_film, side_by_side,
+from .show import (arrows, boxes_on, colours, curves_plotly, error_map, flow_colours, flow_wheel, grid, heat, forward_warp, overlay, paint, pixels, save_film, side_by_side,
                                 to_image, upscale)
 from .world import COLOURS, DISC, GROUNDS, LEVELS, World, bounced, batch as world_batch, classes as world_classes
 
@@ -197,7 +197,7 @@ def example_clip() -> str:
     return str(write_video(clip, Path(example_files()[0]).parent/'world.mp4'))
 
 # %% ../nbs/32_hub.ipynb #b5a37011
-_scores = Memory(512)
+_scores = LRUCache(512)
 
 def scores_of(
     method,                       # with scores, patch
@@ -206,7 +206,7 @@ def scores_of(
 ) -> torch.Tensor:                # (K,h,w)
     "The scores of a gallery picture, remembered"
     def made():
-        with torch.no_grad(): return method.scores(asked(method, image, detail))[0].float().cpu()
+        with torch.no_grad(): return method.scores(patch_input(method, image, detail))[0].float().cpu()
     return _scores.get(digest([method, image, detail]), made, keep=method)
 
 def also_wins(
@@ -220,8 +220,8 @@ def also_wins(
     "The pictures that the prototype wins best, spotlit, with their mean score"
     labels = slot_panel.tensors(method, image, detail=detail)['scores'].argmax(0)
     slot = int(labels[cell(labels.shape, place)])
-    found = retrieved([scores_of(method, g, detail) for g in gallery], slot, top)
-    return [(spotlit(displayed(gallery[n], 320), mask), f'mean score {score:.2f}') for n, score, mask in found]
+    found = retrieve([scores_of(method, g, detail) for g in gallery], slot, top)
+    return [(spotlight(fit_display(gallery[n], 320), mask), f'mean score {score:.2f}') for n, score, mask in found]
 
 # %% ../nbs/32_hub.ipynb #3ace05dd
 def most_suspected(
@@ -399,7 +399,7 @@ class Run:
 
     def resume(self, how:str) -> None:
         "Takes a stop back; from the next step on, trains as `BREAKS[how]` says"
-        self.method.config, self.stopped = shelf.revise(self.config, BREAKS[how]), False
+        self.method.config, self.stopped = shelf.replace_config(self.config, BREAKS[how]), False
 
     def steps(self):
         "The learner's steps, noted, until somebody stops them"
@@ -613,7 +613,7 @@ def learns_from(
 ) -> str:
     "What a method eats, in words"
     words = dict(image='images', pair='pairs of frames', clip='clips', caption='captions')
-    return ' and '.join(words[x] for x in e.eats)
+    return ' and '.join(words[x] for x in e.inputs)
 
 def method_cards() -> str:        # HTML
     "The catalog as cards"
@@ -663,12 +663,12 @@ def card_picture(
         return arrows(flow_colours(pair['truth']), pair['truth'], 16, width=1.8, enlarge=2)
     if tab == 'poodle':
         maps = pairs_panel.tensors(k=4, seed=3)
-        return numbered(displayed(maps['frames'][0], 560), maps['box'][0])
+        return numbered(fit_display(maps['frames'][0], 560), maps['box'][0])
     if tab == 'river': return out_of_noise(world_film('bounce', 2, 8, 96))
-    dim = pixels(displayed(scene).float() / 255 * .35)
+    dim = pixels(fit_display(scene).float() / 255 * .35)
     h, w = dim.shape[1:]
     x1, y1, x2, y2 = (round(p * n) for p, n in zip(piece((.5, .48), .38), (w, h, w, h)))
-    dim[:, y1:y2, x1:x2] = displayed(scene)[:, y1:y2, x1:x2]
+    dim[:, y1:y2, x1:x2] = fit_display(scene)[:, y1:y2, x1:x2]
     return boxes_on(dim, [[x1, y1, x2, y2]], 4, torch.full((1, 3), 255, dtype=torch.uint8))
 
 def app_card(
@@ -732,7 +732,7 @@ def frames_of(
 ):                                # yields (PIL image, plotly figure, line)
     "The run as pictures, curves and words; a loss that explodes ends it with a sentence"
     try:
-        for _, sheet in sheet_panel.stream(paced(run.steps(), seconds), run.method, six_pictures(), every=1, detail=12):
+        for _, sheet in gallery_panel.stream(paced(run.steps(), seconds), run.method, six_pictures(), every=1, detail=12):
             yield to_image(sheet), curves_of(run.records), run.said
         if run.stopped: yield gr.skip(), gr.skip(), run.said  # the stop may have come after the last picture
     except Diverged as e: yield gr.skip(), curves_of(run.records), f'Stopped: {e}'
@@ -750,7 +750,7 @@ def halt(request:gr.Request) -> None:
 
 def unlearnt():
     "The sheet of a network that has not learnt yet"
-    return to_image(sheet_panel.figure(model('slotmim' + RANDOM), six_pictures(), detail=12))
+    return to_image(gallery_panel.figure(model('slotmim' + RANDOM), six_pictures(), detail=12))
 
 def shown_of(request:gr.Request):
     "What stands on the train tab when it is opened: this visitor's run, or nothing learnt yet"
@@ -836,7 +836,7 @@ def _read(kind:str, first:str, path):
 @lru_cache(maxsize=64)
 def _thumbnail(path:str) -> torch.Tensor:
     "A dropped picture at gallery size"
-    return displayed(read_input('image', path), 320)
+    return fit_display(read_input('image', path), 320)
 
 def wire_wins(
     parts:dict,                   # the picture's components by name
@@ -864,7 +864,7 @@ def attention_tab(
     read = partial(_read, 'image', example_files()[0])
     looks = attention_panel.app(examples=example_files(), sources=dict(method=(pick, encoder), image=(partial(picture_input, label='Drop your picture here', height=240, elem_id='look'), read)))
     gr.HTML('<div class="page"><h2>What does it find alike?</h2><p>Click a patch of the picture.</p></div>', padding=False)
-    alike = likeness_panel.app(sources=dict(method=(pick, encoder), image=(looks['inputs'][1], read)))
+    alike = similarity_panel.app(sources=dict(method=(pick, encoder), image=(looks['inputs'][1], read)))
     for part in (looks, alike): first_picture(opened, part)
 
 METERS = ('Above, the loss and its terms. Below, what would show a collapse; green is healthy: how many directions the embeddings use (**rank**), '
@@ -1153,7 +1153,7 @@ def fitted(
     "The picture, shrunk where it is large; ValueError where it is too small to move in"
     h, w = image.shape[1:]
     if min(h, w) < 16: raise ValueError(f'A frame of {w} × {h} pixels is too small: flow needs 16 a side.')
-    return pixels(image) if max(h, w) <= LONGEST else displayed(image, LONGEST)
+    return pixels(image) if max(h, w) <= LONGEST else fit_display(image, LONGEST)
 
 def paired(
     a:torch.Tensor,               # uint8 (3,H,W)
@@ -1242,7 +1242,7 @@ def raft_here():                  # a flow source
     except ValueError as e: raise ValueError(f'RAFT is left out: {e}.') from None
 
 _raft = Once(raft_here, 'RAFT is left out for now: its weights are still on their way.')
-_flows = Memory(64)
+_flows = LRUCache(64)
 
 def flow_by(
     name:str,                     # 'dis', 'raft', 'still', or weights with a flow
@@ -1474,7 +1474,7 @@ def pushed(
     s:float,                      # 0-1
 ):                                # a PIL image
     "A on its way to B"
-    return to_image(moved(*pair['frames'], flow, s))
+    return to_image(forward_warp(*pair['frames'], flow, s))
 
 def flow_said(
     pair:dict,                    # as for `flows_of`
@@ -1544,15 +1544,15 @@ def draw_pairs(
 ) -> torch.Tensor:                # uint8 (3,H,W)
     "Frame under frame with their boxes, then the subcrops, pair under pair: as readable on a phone as on a desk"
     frames, boxes, k = tensors['frames'], tensors['box'], tensors['box'].shape[1]
-    top = [numbered(displayed(f, 720), b) for f, b in zip(frames, boxes)]
+    top = [numbered(fit_display(f, 720), b) for f, b in zip(frames, boxes)]
     side = min(140, 720 // k - 6)
-    rim = lambda x, n: boxes_on(displayed(x, side), [[0, 0, side, side]], max(3, side // 24), colours(k)[n:n + 1])
+    rim = lambda x, n: boxes_on(fit_display(x, side), [[0, 0, side, side]], max(3, side // 24), colours(k)[n:n + 1])
     thumbs = grid([rim(x, n) for row in tensors['thumbs'] for n, x in enumerate(row)], k, pad=6)
     spare = 720 - thumbs.shape[2]
     return grid([*top, F.pad(thumbs, (spare // 2, spare - spare // 2), value=255)], 1, pad=8)
 
 FIRST = dict(seed=5, area=.08)  # shown at first
-pairs_panel = replace(subcrop_panel, draw=draw_pairs, memory=Memory(), knobs=tuple(replace(k, value=FIRST.get(k.name, k.value)) for k in subcrop_panel.knobs))
+pairs_panel = replace(subcrop_panel, draw=draw_pairs, memory=LRUCache(), knobs=tuple(replace(k, value=FIRST.get(k.name, k.value)) for k in subcrop_panel.knobs))
 
 # %% ../nbs/32_hub.ipynb #9e30782d
 ROAD = (128, 256)                 # of the drawn road
@@ -1602,10 +1602,10 @@ def dense_features(
     method = dense_net(name)
     def made():
         maps = feature_maps(method)
-        return torch.cat([maps(asked(method, f, longer // method.patch)) for f in frames]).movedim(1, -1)
+        return torch.cat([maps(patch_input(method, f, longer // method.patch)) for f in frames]).movedim(1, -1)
     return _dense.get(digest([name, frames, longer]), made, keep=method)
 
-_dense = Memory(8)
+_dense = LRUCache(8)
 
 @lru_cache(maxsize=1)
 def labelled_roads() -> tuple:    # uint8 (N,3,H,W), (N,H,W)
@@ -1725,7 +1725,7 @@ def features_tab(
     def run(name, path, moment, number):
         frames = dense_clip(path, number)['frames']
         parts = [at(three_colours(dense_features(n, frames)), moment) for n in (name, name + BESIDE)]
-        shown = [displayed(at(frames, moment), 512), *(smooth(x, frames.shape[-2:], 512) for x in parts)]
+        shown = [fit_display(at(frames, moment), 512), *(smooth(x, frames.shape[-2:], 512) for x in parts)]
         return [*map(to_image, shown), '**The frame** as the network gets it', f'**{name}**', '**A random network** of its kind']
     wire_dense(run, [pick, clip, moment, number], [*figures, *captions], opened)
 
@@ -1735,7 +1735,7 @@ def smooth(
     longer:int,                   # pixels of the longer side
 ) -> torch.Tensor:                # uint8 (3,H',W')
     "A small map of colours at a picture's shape, patch by patch"
-    return displayed(F.interpolate(colour[None], tuple(n * 4 for n in size), mode='nearest-exact')[0], longer)
+    return fit_display(F.interpolate(colour[None], tuple(n * 4 for n in size), mode='nearest-exact')[0], longer)
 
 def classes_tab(
     page,                         # the Blocks
@@ -1754,7 +1754,7 @@ def classes_tab(
         frames, truth = seen['frames'], seen['classes']
         said = [read_classes(n, frames) for n in (name, name + BESIDE)]
         last = at(frames, moment) if truth is None else painted(frames, truth, moment)
-        return [*(to_image(painted(frames, s, moment)) for s in said), to_image(displayed(last, 512)), *(f'**{n}**{agreement(s, truth)}' for n, s in zip((name, 'A random network of its kind'), said)),
+        return [*(to_image(painted(frames, s, moment)) for s in said), to_image(fit_display(last, 512)), *(f'**{n}**{agreement(s, truth)}' for n, s in zip((name, 'A random network of its kind'), said)),
                 '**The truth**' if truth is not None else '**The frame**: of your clip the truth is not known, and its world is not the drawn one']
     wire_dense(run, [pick, clip, moment, number], [*figures, *captions], opened)
 
@@ -1764,7 +1764,7 @@ def painted(
     moment:float,                 # 0-1
 ) -> torch.Tensor:                # uint8 (3,H',W')
     "The frame of that moment under its classes, background bare"
-    return overlay(displayed(at(frames, moment), 512), at(classes, moment) - 1, .65)
+    return overlay(fit_display(at(frames, moment), 512), at(classes, moment) - 1, .65)
 
 # %% ../nbs/32_hub.ipynb #aee3736e
 PASTS = ('The drawn world', 'Balls of yours', 'A clip')

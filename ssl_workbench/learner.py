@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['HEALTHY', 'Method', 'draw_indices', 'draw_seeds', 'collate', 'effective_rank', 'Meter', 'Step', 'Diverged',
-           'clip_gradients', 'decayed_apart', 'Learner', 'checkpoints', 'newest_checkpoint', 'record', 'every',
-           'tensorboard', 'read_log']
+           'clip_gradients', 'param_groups_weight_decay', 'Learner', 'checkpoints', 'newest_checkpoint', 'record',
+           'every', 'tensorboard', 'read_log']
 
 # %% ../nbs/08_learner.ipynb #6adf5ec4
 import contextlib
@@ -62,7 +62,7 @@ def draw_seeds(
     draws,                        # iterable of draw numbers
 ) -> torch.Tensor:                # (B,) int64
     "One seed a draw, for everything random about it"
-    return core.child(core.child([seed], 'run') + torch.tensor(list(draws), dtype=torch.int64), 'sample')
+    return core.fold_in(core.fold_in([seed], 'run') + torch.tensor(list(draws), dtype=torch.int64), 'sample')
 
 # %% ../nbs/08_learner.ipynb #743c9ec8
 def collate(
@@ -157,7 +157,7 @@ def clip_gradients(
         units = [[p] for p in params] if kind == 'parameter' else [params]
         for unit in units: torch.nn.utils.clip_grad_norm_(unit, norm)
 
-def decayed_apart(
+def param_groups_weight_decay(
     module:nn.Module,             # with parameters of which some are trained
     weight_decay,                 # a number, or (start, end) of a cosine
     clip:float=0.,                # norm of each parameter's gradient; 0: no clipping

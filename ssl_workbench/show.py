@@ -6,7 +6,7 @@
 __all__ = ['EYES', 'LMS', 'LAB', 'OKABE_ITO', 'MAPS', 'PAPER', 'INK', 'MARK', 'UNKNOWN', 'pixels', 'to_image', 'png', 'upscale',
            'oklab', 'colours', 'fit', 'edges', 'overlay', 'outline', 'soft_overlay', 'paint', 'scaled', 'heat',
            'boxes_on', 'grid', 'figure_png', 'strip', 'film', 'side_by_side', 'save_film', 'film_bytes', 'flow_colours',
-           'flow_wheel', 'arrows', 'moved', 'error_map', 'error_key', 'series', 'curves', 'curves_plotly']
+           'flow_wheel', 'arrows', 'forward_warp', 'error_map', 'error_key', 'series', 'curves', 'curves_plotly']
 
 # %% ../nbs/10_show.ipynb #98e9ea14
 import colorsys
@@ -502,7 +502,7 @@ def _splat(
             out.index_add_(1, place, (values * share)[:, keep])
     return out.view_as(values)
 
-def moved(
+def forward_warp(
     a,                            # frame A, anything `pixels` takes, (3,H,W)
     b,                            # frame B, tells who is in front; None: all alike
     flow:torch.Tensor,            # (2,H,W) from A to B in pixels; NaN does not move

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .core import child, uniform
+from .core import fold_in, uniform
 
 # %% ../nbs/01_world.ipynb #b6a8a0d9
 kinds = ('iconic', 'scene', 'drive', 'motion', 'bounce', 'walker', 'arm')
@@ -642,7 +642,7 @@ def _chance(
     "Numbers that chance draws for each frame; before frame `first` the same in every future"
     draw = lambda s: uniform(s, stream, frames * n).numpy().reshape(-1, frames, n)
     table = draw(seeds)
-    if future: table[:, first:] = draw(child(seeds, f'world.future.{future}'))[:, first:]
+    if future: table[:, first:] = draw(fold_in(seeds, f'world.future.{future}'))[:, first:]
     return table
 
 KICKS = .07                       # bounce: probability that a ball is kicked from one frame to the next
@@ -1585,7 +1585,7 @@ class World:
         new = [i for i in dict.fromkeys(indices) if (device, i) not in pool]
         fresh = {}
         if new:
-            out = batch(child(new, f'world.item.{self.seed}'), device, **self.look)
+            out = batch(fold_in(new, f'world.item.{self.seed}'), device, **self.look)
             fresh = {i: _one(out, k) for k, i in enumerate(new)}
             self._keep(fresh, device)
         return [fresh[i] if i in fresh else pool[device, i] for i in indices]

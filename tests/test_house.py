@@ -247,7 +247,7 @@ def test_readme_lists_the_catalog():
     "README's table of methods is the catalog, row by row"
     from ssl_workbench.catalog import catalog
     rows = table((ROOT/'README.md').read_text(), '## The nine methods')
-    assert rows == [[e.title, f'{e.authors}, {e.venue}', ' + '.join(e.eats), e.state, f'`{e.name}`'] for e in catalog]
+    assert rows == [[e.title, f'{e.authors}, {e.venue}', ' + '.join(e.inputs), e.state, f'`{e.name}`'] for e in catalog]
 
 
 def test_catalog_matches_the_stair():

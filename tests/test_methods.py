@@ -21,7 +21,7 @@ def batch(n=4, size=64, seed=0, frames=2):
 
 def eaten(name, seed=0):
     "A batch of what a method learns from: pairs of frames with their flow, or clips"
-    return batch(seed=seed, frames=8 if 'clip' in house.find(name).eats else 2)
+    return batch(seed=seed, frames=8 if 'clip' in house.find(name).inputs else 2)
 
 
 def made(name, seed=0):

@@ -54,8 +54,8 @@ class Noted:
 
 def eaten(name):
     "What a method learns from here: pairs of a drive with their flow, clips, or pictures"
-    if 'clip' in catalog.find(name.split()[0]).eats: return World('bounce', 1, (32, 32), 5, 24, truth=False)
-    if 'pair' in catalog.find(name.split()[0]).eats: return World('drive', 1, (48, 48), 2, 24)
+    if 'clip' in catalog.find(name.split()[0]).inputs: return World('bounce', 1, (32, 32), 5, 24, truth=False)
+    if 'pair' in catalog.find(name.split()[0]).inputs: return World('drive', 1, (48, 48), 2, 24)
     return World('scene', 1, (32, 32), 1, 24, truth=False)
 
 
@@ -107,7 +107,7 @@ def classic(name):
     home, cpu = name.split()[0], catalog.module(name.split()[0]).cpu
     config = replace(cpu, **{k: v for k, v in SMALL.items() if hasattr(cpu, k)}, **CLASSICS[name])  # ResNets have no patches
     core.seed_everything(0)
-    method = catalog.made(home, config).double()
+    method = catalog.build(home, config).double()
     with torch.no_grad():
         for p in method.parameters(): p.add_(.1 * torch.randn_like(p))
     made = catalog.module(home).Views(config)

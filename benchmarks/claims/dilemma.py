@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from benchmarks.claims.machine import Claim, above
 from benchmarks.claims.pictures import Pool, in_parts, pictures, pixels
 from ssl_workbench import core, probes
-from ssl_workbench.catalog import learner_of, made
+from ssl_workbench.catalog import build, learner_of
 from ssl_workbench.methods.dilemma import DILEMMA, Views, auroc, misplaced, on
 from ssl_workbench.views import keep_tokens
 
@@ -46,7 +46,7 @@ def classified(pooled, config, protocol, device, mixed):
 def detection(method, config, protocol, device):
     "Accuracy and area under ROC of wrong places in unseen pictures: everything shown, and as sparse as the sparsest training"
     images = F.interpolate(pixels(pictures('scenes', config, protocol, device, 'iconic')), (config.size,) * 2, mode='bilinear', antialias=True)
-    seeds, found = core.child(torch.arange(len(images)), 'judged'), {}
+    seeds, found = core.fold_in(torch.arange(len(images)), 'judged'), {}
     for name, ratio in (('', 0.), ('_sparse', max(config.ratios) or .55)):
         keep, dropped = keep_tokens(seeds, 'judged', config.cells, config.kept(ratio))
         told, wrong = misplaced(keep, dropped, config.wrong(keep.shape[1]), seeds)
@@ -110,11 +110,11 @@ def weighed(method, views):
 def cost(config, protocol, seed, device):
     "Milliseconds and kept megabytes an image, at the ratios as scheduled: all steps together over all images together"
     core.seed_everything(seed)
-    method = made('dilemma', config).to(device).train()
+    method = build('dilemma', config).to(device).train()
     pool, seconds, mega, images = Pool(pictures('pool', config, protocol, device, 'iconic')), 0., 0., 0
     for ratio, growth in zip(config.ratios, config.growth):
         n = growth * config.batch
-        batch = pool.batch(torch.arange(n) % len(pool), device) | dict(seed=core.child(torch.arange(n), str(seed)).to(device), ratio=ratio)
+        batch = pool.batch(torch.arange(n) % len(pool), device) | dict(seed=core.fold_in(torch.arange(n), str(seed)).to(device), ratio=ratio)
         views = Views(config)(batch)
         seconds, mega, images = seconds + min(clocked(method, views, device) for _ in range(config.steps)), mega + weighed(method, views), images + n
     return dict(time=1e3 * seconds / images, memory=mega / images)

@@ -36,7 +36,7 @@ protocols = dict(cpu=Protocol(), gpu=replace(Protocol(), pool=50_000, knn_train=
 def posed(config, protocol, device):
     "Views of the judged scenes, in parts, as in training but for the seeds"
     frames = pictures('scenes', config, protocol, device)['frames']
-    seeds = core.child(torch.arange(len(frames)), 'posed').to(frames.device)
+    seeds = core.fold_in(torch.arange(len(frames)), 'posed').to(frames.device)
     return [Views(config)(dict(frames=f, seed=s)) for f, s in zip(frames.split(50), seeds.split(50))]
 
 

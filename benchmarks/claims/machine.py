@@ -129,7 +129,7 @@ def revised(config, protocol, changes):
     "(config, protocol) with changes of either"
     ours = {f.name for f in fields(protocol)}
     of_config, of_protocol = ({k: v for k, v in changes.items() if (k in ours) == own} for own in (False, True))
-    return catalog.revise(config, of_config), catalog.revise(protocol, of_protocol)
+    return catalog.replace_config(config, of_config), catalog.replace_config(protocol, of_protocol)
 
 
 def setting(home, method, claim, preset, texts):

@@ -36,7 +36,7 @@ def alone():
 
 def pictures(n, seed, side=96, kind='scene', level=2, frames=1):
     "World pictures and their seeds, as our views take them"
-    seeds = core.child(torch.arange(n) + 1000 * seed, 'fidelity')
+    seeds = core.fold_in(torch.arange(n) + 1000 * seed, 'fidelity')
     return dict(frames=world.batch(seeds, kind=kind, level=level, size=(side, side), frames=frames, truth=False)['frames'], seed=seeds)
 
 

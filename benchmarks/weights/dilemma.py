@@ -18,7 +18,7 @@ recipes = {
 
 def lied_to(config, n, ratio, seed):
     "keep, told (n,m) int64 and wrong (n,m) bool: with nothing dropped, patches swap places"
-    seeds = core.child(torch.arange(n), f'judged{seed}')
+    seeds = core.fold_in(torch.arange(n), f'judged{seed}')
     keep, dropped = keep_tokens(seeds, 'judged', config.cells, config.kept(ratio))
     return keep, *misplaced(keep, dropped, config.wrong(keep.shape[1]), seeds)
 

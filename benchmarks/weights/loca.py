@@ -20,7 +20,7 @@ def posed(config, seed):
     "Views of unseen scenes of level 3 with a mask of the visible cells, and the cells of every small query (B,V,Nq)"
     frames = torch.cat([batch(range(s, s + 50), kind='scene', level=3, size=(config.canvas,) * 2, frames=1, truth=False)['frames']
                         for s in range(720_000 + 1000 * seed, 720_000 + 1000 * seed + PICTURES, 50)])
-    views = Views(config)(dict(frames=frames, seed=core.child(torch.arange(PICTURES), f'posed{seed}')))
+    views = Views(config)(dict(frames=frames, seed=core.fold_in(torch.arange(PICTURES), f'posed{seed}')))
     seen = torch.zeros(PICTURES, config.cells, dtype=torch.bool).scatter(1, views['visible'], True)
     goal = views['target'][:, views['keep'].shape[1]:].view(PICTURES, config.queries - 1, -1)
     return views | dict(seen=seen), goal

@@ -57,7 +57,7 @@ def recipe_of(name:str):
 
 def trained(recipe, out, device):
     "The learner at the end of its run, resumed where a run was begun"
-    config = catalog.revise(core.pick(catalog.module(recipe.method).presets, recipe.preset), recipe.changes)
+    config = catalog.replace_config(core.pick(catalog.module(recipe.method).presets, recipe.preset), recipe.changes)
     data = catalog.training_data(recipe.data, catalog.find(recipe.method), config)
     learner = catalog.learner_of(recipe.method, config, data, recipe.seed, out, device)
     learner.save_every = 500

@@ -15,10 +15,10 @@ from torch.nn.functional import normalize
 from .. import core
 from .vicreg import two_views
 from ..heads import BatchNorm, BatchNorm2d, ema_update, frozen_copy, mlp
-from ..learner import decayed_apart
+from ..learner import param_groups_weight_decay
 from ..losses import cosine_regression
 from ..nets import ResNet
-from ..panels import likeness_panel
+from ..panels import similarity_panel
 
 # %% ../../nbs/classics/18_byol.ipynb #33e7ad4d
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class BYOL(nn.Module):
 
     def param_groups(self) -> list:
         "Biases and norms are not decayed (section 3.3)"
-        return decayed_apart(self, self.config.weight_decay)
+        return param_groups_weight_decay(self, self.config.weight_decay)
 
     def features(self,
         x:torch.Tensor,           # (B,3,H,W) float 0–1, any size
@@ -159,4 +159,4 @@ class BYOL(nn.Module):
         self.teacher_encoder.load_state_dict(self.encoder.state_dict())
         return self
 
-panels = dict(likeness=likeness_panel)
+panels = dict(likeness=similarity_panel)

@@ -14,10 +14,10 @@ import torch.nn as nn
 
 from .. import core
 from ..heads import Prototypes, ema_update, frozen_copy, hard_assign, mlp
-from ..learner import decayed_apart
+from ..learner import param_groups_weight_decay
 from ..losses import centred
 from ..nets import vit
-from ..panels import attention_panel, likeness_panel
+from ..panels import attention_panel, similarity_panel
 from ..views import Photometric, crops
 
 # %% ../../nbs/classics/14_dino.ipynb #f995997d
@@ -236,7 +236,7 @@ class DINO(nn.Module):
 
     def param_groups(self) -> list:
         "What is decayed, and how gradients are clipped"
-        return decayed_apart(self, self.config.weight_decay, self.config.clip)
+        return param_groups_weight_decay(self, self.config.weight_decay, self.config.clip)
 
     def features(self,
         x:torch.Tensor,           # (B,3,H,W) float 0–1
@@ -275,4 +275,4 @@ def shown(
     return tuple(views[k].flatten(0, 1) if k in views else None for k in ('keep', 'told'))
 
 # %% ../../nbs/classics/14_dino.ipynb #6d643bfb
-panels = dict(attention=attention_panel, likeness=likeness_panel)
+panels = dict(attention=attention_panel, likeness=similarity_panel)

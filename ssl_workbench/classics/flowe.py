@@ -18,9 +18,9 @@ from .. import core
 from ..core import seeds_of
 from ..geometry import in_frame, resample, resize_flow, visible, warp
 from ..heads import BatchNorm2d, ema_update, frozen_copy
-from ..learner import decayed_apart
+from ..learner import param_groups_weight_decay
 from ..nets import ResNet
-from ..panels import likeness_panel
+from ..panels import similarity_panel
 from ..views import Photometric, affines, inside_affine, pair_crops, undo_affine
 
 # %% ../../nbs/classics/19_flowe.ipynb #bfd0a295
@@ -260,7 +260,7 @@ class FlowE(nn.Module):
 
     def param_groups(self) -> list:
         "Biases and norms are not decayed"
-        return decayed_apart(self, self.config.weight_decay)
+        return param_groups_weight_decay(self, self.config.weight_decay)
 
     def features(self,
         x:torch.Tensor,           # (B,3,H,W) float 0–1
@@ -281,4 +281,4 @@ class FlowE(nn.Module):
         self.teacher.load_state_dict(self.student.state_dict())
         return self
 
-panels = dict(likeness=likeness_panel)
+panels = dict(likeness=similarity_panel)

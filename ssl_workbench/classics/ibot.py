@@ -13,7 +13,7 @@ import torch
 from .. import core
 from . import dino
 from .dino import DINO, crop_loss, full, shown
-from ..panels import attention_panel, likeness_panel
+from ..panels import attention_panel, similarity_panel
 from ..views import block_mask
 
 # %% ../../nbs/classics/15_ibot.ipynb #a4ffda6d
@@ -151,4 +151,4 @@ class IBOT(DINO):
         return terms
 
 # %% ../../nbs/classics/15_ibot.ipynb #4366b733
-panels = dict(attention=attention_panel, likeness=likeness_panel)
+panels = dict(attention=attention_panel, likeness=similarity_panel)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['cpu', 'gpu', 'paper', 'presets', 'fill_panel', 'panels', 'Config', 'kept', 'Views', 'patches_of', 'images_of',
-           'hidden_of', 'patch_statistics', 'patch_target', 'Decoder', 'reconstruction_error', 'MAE', 'filled',
+           'masked_of', 'patch_statistics', 'patch_target', 'Decoder', 'reconstruction_error', 'MAE', 'filled',
            'draw_filled']
 
 # %% ../../nbs/classics/16_mae.ipynb #97ac8906
@@ -17,9 +17,9 @@ from timm.models.vision_transformer import Block
 from torch.nn.functional import interpolate
 
 from .. import core
-from ..learner import decayed_apart
+from ..learner import param_groups_weight_decay
 from ..nets import sincos, vit
-from ..panels import Choice, Knob, Panel, attention_panel, displayed, likeness_panel
+from ..panels import Choice, Knob, Panel, attention_panel, fit_display, similarity_panel
 from ..show import fit, grid, pixels
 from ..views import crops, keep_tokens
 
@@ -113,7 +113,7 @@ def images_of(
     p = round((wide / 3)**.5)
     return patches.reshape(b, h, w, p, p, 3).permute(0, 5, 1, 3, 2, 4).reshape(b, 3, h * p, w * p)
 
-def hidden_of(
+def masked_of(
     keep:torch.Tensor,            # (B,n) int64, −1: nothing
     n:int,                        # N, patches there are
 ) -> torch.Tensor:                # (B,N) bool
@@ -205,7 +205,7 @@ class MAE(nn.Module):
         told = views['told'][:, 0] if 'told' in views else None
         tokens, cls = self.encoder(views.get('x_student', views['x'])[:, 0], keep=keep, told=told)
         said, target = self.decoder(tokens, cls, keep, self.encoder.grid(x)), patch_target(self.patches(x), self.config.norm_pixels)
-        hidden = hidden_of(keep, target.shape[1])
+        hidden = masked_of(keep, target.shape[1])
         return dict(embedding=cls, tokens=tokens[:, None], pixels=said, target=target, hidden=hidden, hidden_share=core.global_share(hidden.sum()))
 
     def loss(self,
@@ -218,7 +218,7 @@ class MAE(nn.Module):
 
     def param_groups(self) -> list:
         "Biases and norms are not decayed, class and mask token are (as in the authors' code)"
-        return decayed_apart(self, self.config.weight_decay)
+        return param_groups_weight_decay(self, self.config.weight_decay)
 
     def features(self,
         x:torch.Tensor,           # (B,3,H,W) float 0–1
@@ -263,7 +263,7 @@ class MAE(nn.Module):
         "Predictions as a picture, true pixels where a patch was seen; undoes the normalisation by the true means and widths"
         true = self.patches(images)
         mean, width = patch_statistics(true) if self.config.norm_pixels else (0., 1.)
-        whole = torch.where(hidden_of(keep, true.shape[1])[..., None], said.to(true.dtype) * width + mean, true)
+        whole = torch.where(masked_of(keep, true.shape[1])[..., None], said.to(true.dtype) * width + mean, true)
         return (images_of(whole, self.encoder.grid(images)) * self.encoder.std + self.encoder.mean).clamp(0, 1)
 
     def inference_state(self) -> dict:
@@ -287,14 +287,14 @@ def filled(
     whole = interpolate(pixels(image)[None].float() / 255, (side, side), mode='bilinear', antialias=True, align_corners=False).clamp(0, 1).to(place)
     keep, n = method.chosen(whole, dropped, seed), method.config.cells
     zero = method.painted(whole.new_zeros(1, n, 3 * method.patch**2), whole, keep)
-    return dict(image=displayed(image), made=method.reconstruct(whole, keep)[0].cpu(), zero=zero[0].cpu(), hidden=hidden_of(keep, n)[0].cpu().view(method.encoder.grid(whole)))
+    return dict(image=fit_display(image), made=method.reconstruct(whole, keep)[0].cpu(), zero=zero[0].cpu(), hidden=masked_of(keep, n)[0].cpu().view(method.encoder.grid(whole)))
 
 def draw_filled(
     tensors:dict,                 # of `filled`
     by:str='MAE',                 # who paints: 'MAE' or 'zero'
 ) -> torch.Tensor:                # uint8 (3,H,W)
     "What is seen, what is painted into the gaps, what is true, side by side"
-    image = displayed(tensors['image'], 320)
+    image = fit_display(tensors['image'], 320)
     size = tuple(image.shape[1:])
     seen = torch.where(fit(tensors['hidden'], size).bool(), torch.tensor(128, dtype=torch.uint8), image)
     made = interpolate(tensors['made' if by == 'MAE' else 'zero'][None], size, mode='bilinear', align_corners=False)[0]
@@ -304,4 +304,4 @@ fill_panel = Panel('Fill in', filled, draw_filled, (
     Knob('dropped', .05, .95, .05, .75, 'Part hidden'), Knob('seed', 0, 50, 1, 0, 'Other patches'),
     Choice('by', ('MAE', 'zero'), 'MAE', 'Painted by', "'zero' predicts 0 for every pixel: what one gets without a network.")),
     ('method', 'image'), 'Left what the network sees, middle what it makes of it, right the truth. If it was trained on normalised pixels, brightness and contrast of every hidden patch are taken from the truth.')
-panels = dict(fill=fill_panel, attention=attention_panel, likeness=likeness_panel)
+panels = dict(fill=fill_panel, attention=attention_panel, likeness=similarity_panel)

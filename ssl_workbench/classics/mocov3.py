@@ -17,7 +17,7 @@ from .. import core
 from ..heads import BatchNorm, ema_update, frozen_copy, mlp
 from ..losses import info_nce
 from ..nets import vit
-from ..panels import attention_panel, likeness_panel
+from ..panels import attention_panel, similarity_panel
 from ..views import Photometric, crops
 
 # %% ../../nbs/classics/13_mocov3.ipynb #1b867e22
@@ -187,4 +187,4 @@ class MoCoV3(nn.Module):
         self.teacher.load_state_dict(self.student.state_dict())
         return self
 
-panels = dict(attention=attention_panel, likeness=likeness_panel)
+panels = dict(attention=attention_panel, likeness=similarity_panel)

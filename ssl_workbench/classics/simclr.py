@@ -14,9 +14,9 @@ from torch.nn.functional import cross_entropy, normalize
 
 from .. import core
 from ..heads import BatchNorm, mlp
-from ..learner import decayed_apart
+from ..learner import param_groups_weight_decay
 from ..nets import vit
-from ..panels import attention_panel, likeness_panel
+from ..panels import attention_panel, similarity_panel
 from ..views import Photometric, crops
 
 # %% ../../nbs/classics/12_simclr.ipynb #08566c25
@@ -149,7 +149,7 @@ class SimCLR(nn.Module):
 
     def param_groups(self) -> list:
         "Biases and norms are not decayed (as in the authors' code)"
-        return decayed_apart(self, self.config.weight_decay)
+        return param_groups_weight_decay(self, self.config.weight_decay)
 
     def features(self,
         x:torch.Tensor,           # (B,3,H,W) float 0–1
@@ -174,4 +174,4 @@ class SimCLR(nn.Module):
         self.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
         return self
 
-panels = dict(attention=attention_panel, likeness=likeness_panel)
+panels = dict(attention=attention_panel, likeness=similarity_panel)

@@ -14,9 +14,9 @@ from torch.nn.functional import normalize
 
 from .. import core, losses
 from ..heads import BatchNorm, mlp
-from ..learner import decayed_apart
+from ..learner import param_groups_weight_decay
 from ..nets import Pyramid, pyramid_features
-from ..panels import likeness_panel
+from ..panels import similarity_panel
 from ..views import Photometric, crops
 
 # %% ../../nbs/classics/17_vicreg.ipynb #869f1822
@@ -141,7 +141,7 @@ class VICReg(nn.Module):
 
     def param_groups(self) -> list:
         "Biases and norms are not decayed (as in the authors' code)"
-        return decayed_apart(self, self.config.weight_decay)
+        return param_groups_weight_decay(self, self.config.weight_decay)
 
     def features(self,
         x:torch.Tensor,           # (B,3,H,W) float 0–1, any size
@@ -158,4 +158,4 @@ class VICReg(nn.Module):
         self.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
         return self
 
-panels = dict(likeness=likeness_panel)
+panels = dict(likeness=similarity_panel)

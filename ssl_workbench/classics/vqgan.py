@@ -18,7 +18,7 @@ from torch.func import functional_call
 from torch.nn.functional import avg_pool2d, interpolate, normalize, relu, scaled_dot_product_attention, silu
 
 from .. import core
-from ..panels import Knob, Panel, displayed, likeness_panel
+from ..panels import Knob, Panel, fit_display, similarity_panel
 from ..show import colours, grid, pixels
 from ..views import Photometric, crops
 
@@ -567,8 +567,8 @@ def draw_squeezed(
     image, made, numbers = tensors['image'], tensors['made'], tensors['numbers']
     painted = colours(64)[numbers % 64].permute(2, 0, 1).float() / 255
     error = ((made - image).abs() * gain).clamp(0, 1)
-    return grid([displayed(interpolate(p[None], (320, 320), mode='nearest')[0], 320) for p in (image, painted, made, error)], 4, pad=4)
+    return grid([fit_display(interpolate(p[None], (320, 320), mode='nearest')[0], 320) for p in (image, painted, made, error)], 4, pad=4)
 
 squeeze_panel = Panel('Squeeze', squeezed, draw_squeezed, (Knob('gain', 1, 16, 1, 4, 'Error, times'),), ('method', 'image'),
                       'The picture, the number of each cell\'s code as a colour, what is painted from the codes, and the error.')
-panels = dict(squeeze=squeeze_panel, likeness=likeness_panel)
+panels = dict(squeeze=squeeze_panel, likeness=similarity_panel)

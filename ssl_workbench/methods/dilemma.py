@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from .. import core
 from ..classics import dino, mae, mocov3, simclr
-from ..panels import ALPHA, Knob, Panel, Toggle, attention_panel, likeness_panel
+from ..panels import ALPHA, Knob, Panel, Toggle, attention_panel, similarity_panel
 from ..show import heat, outline, pixels
 from ..views import keep_tokens
 
@@ -185,7 +185,7 @@ class Views:
 
     def seeds(self, batch:dict, views:dict) -> torch.Tensor:
         "(B,V) one seed a view"
-        return torch.stack([core.child(batch['seed'], f'dilemma {v}') for v in range(views['x'].shape[1])], 1)
+        return torch.stack([core.fold_in(batch['seed'], f'dilemma {v}') for v in range(views['x'].shape[1])], 1)
 
     def turns(self, batch:dict) -> torch.Tensor:
         "(B,) which ratio each picture gets: by the batch's size; in mixed batches by its seed, as often as pictures get it one a step"
@@ -274,7 +274,7 @@ class DILEMMA(nn.Module):
 
     def turn(self, step:int) -> int:
         "Which ratio a step has: each equally often, by chance; the same on every process"
-        u = core.uniform(core.child(self.dice.cpu(), f'turn {step}'), 'turn', 1)
+        u = core.uniform(core.fold_in(self.dice.cpu(), f'turn {step}'), 'turn', 1)
         return int(u.item() * len(self.config.ratios))
 
     def before_step(self, t:float) -> None: self.base.before_step(t)
@@ -437,4 +437,4 @@ mismatch_panel = Panel('Find the misplaced patch', suspected, draw_suspected, (
     Knob('share', .05, .5, .05, .2, 'Moved', 'Part of the patches that changed places.'), Knob('seed', 0, 99, 1, 0, 'Which'),
     replace(ALPHA, value=.55), Toggle('answer', True, 'Outline what was moved')),
     ('method', 'image'), 'Bright patches are those that the network takes to be in a wrong place. White outlines: those that are.')
-panels = dict(mismatch=mismatch_panel, likeness=likeness_panel, attention=attention_panel)
+panels = dict(mismatch=mismatch_panel, likeness=similarity_panel, attention=attention_panel)

@@ -20,7 +20,7 @@ from ..geometry import crop_matrix, index_match, intersection, overlaps, resampl
 from ..heads import Prototypes, ema_update, frozen_copy, mlp
 from ..losses import distill, mean_entropy, sinkhorn_knopp
 from ..nets import vit
-from ..panels import ALPHA, Box, Choice, Panel, attention_panel, displayed, likeness_panel
+from ..panels import ALPHA, Box, Choice, Panel, attention_panel, fit_display, similarity_panel
 from ..show import boxes_on, fit, overlay, pixels
 from ..views import Photometric, crops, keep_tokens
 
@@ -498,7 +498,7 @@ def located(
     true = index_match(crop_matrix(torch.tensor([[0., 0., 1., 1.]])), crop_matrix(at)[:, None], c.grid, (side, side))[0, 0]
     hit = lambda cells: torch.zeros(c.cells, dtype=torch.int64).index_fill(0, cells[cells >= 0], 1).view(c.grid)
     labels = hit(true) + 2 * hit(found) - 1
-    return dict(image=displayed(image), labels=labels, visible=method.seen(SEEN[seen], 1)[0].cpu().view(c.grid), box=at[0])
+    return dict(image=fit_display(image), labels=labels, visible=method.seen(SEEN[seen], 1)[0].cpu().view(c.grid), box=at[0])
 
 def draw_located(
     tensors:dict,                 # of `located`
@@ -514,5 +514,5 @@ def draw_located(
 locate_panel = Panel('Where does this piece come from?', located, draw_located, (
     Box('box', (.3, .3, .65, .65), 'Piece'), Choice('seen', tuple(SEEN), 'a fifth', 'Visible', 'How much of the picture the network may look at.'), ALPHA),
     ('method', 'image'), 'The white box is cut out and shown to the network. Blue: where it lies. Red: where the network says it lies. Violet: both. What the network may not look at is dark.')
-panels = dict(locate=locate_panel, likeness=likeness_panel,
+panels = dict(locate=locate_panel, likeness=similarity_panel,
               attention=replace(attention_panel, help='Bright patches are what the other patches read, on average.'))

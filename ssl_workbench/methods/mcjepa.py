@@ -131,7 +131,7 @@ class Views:
         if not c.content: return out
         image = batch.get('image', dict(frames=frames[:, :1], aspect=pair['aspect'][:, None]))
         many = image['frames'].shape[1]
-        apart = torch.stack([core.child(seeds, f'content/{k}') for k in range(many)], 1).flatten()
+        apart = torch.stack([core.fold_in(seeds, f'content/{k}') for k in range(many)], 1).flatten()
         content = two_views(image['frames'].flatten(0, 1), apart, image['aspect'].flatten(), c)
         return dict(out, content=content['x'])
 

@@ -25,10 +25,10 @@ from ..classics import flowe
 from ..classics.flowe import aligned, coarser, conv_head, valid_pixels
 from ..geometry import crop_matrix, resample
 from ..heads import BatchNorm, BatchNorm2d, ema_update, frozen_copy, mlp
-from ..learner import decayed_apart
+from ..learner import param_groups_weight_decay
 from ..losses import cosine_regression
 from ..nets import ResNet, vit
-from ..panels import DETAIL, HEAT, Choice, Knob, Panel, Toggle, asked, displayed, likeness_panel
+from ..panels import DETAIL, HEAT, Choice, Knob, Panel, Toggle, patch_input, fit_display, similarity_panel
 from ..show import boxes_on, colours, figure_png, grid, heat, pixels, to_image
 from ..views import Photometric, affines, crop_boxes, pair_crops
 
@@ -288,7 +288,7 @@ def draw_subcrops(
 ) -> torch.Tensor:                # uint8 (3,H,W)
     "Two frames with their pairs of boxes; below them the subcrops, pair under pair"
     frames, boxes, k = tensors['frames'], tensors['box'], tensors['box'].shape[1]
-    top = grid([numbered(displayed(f, 480), b) for f, b in zip(frames, boxes)], 2, pad=6)
+    top = grid([numbered(fit_display(f, 480), b) for f, b in zip(frames, boxes)], 2, pad=6)
     rim = lambda x, n: boxes_on(x, [[0, 0, *x.shape[:0:-1]]], 4, colours(k)[n:n + 1])
     thumbs = grid([rim(x, n) for row in tensors['thumbs'] for n, x in enumerate(row)], k, pad=6)
     wide = max(top.shape[2], thumbs.shape[2])
@@ -494,7 +494,7 @@ class PooDLe(nn.Module):
 
     def param_groups(self) -> list:
         "Biases and norms are not decayed"
-        return decayed_apart(self, self.config.weight_decay)
+        return param_groups_weight_decay(self, self.config.weight_decay)
 
     def features(self,
         x:torch.Tensor,           # (B,3,H,W) float 0–1
@@ -569,8 +569,8 @@ def _crops_in_crops(
     aspect:float,                 # W/H of the picture
 ) -> torch.Tensor:                # (n·each,4) in 0–1 of the picture
     "Large crops of the picture's own shape, and square crops of those"
-    large = crop_boxes(core.child([seed], 'large') + torch.arange(n), 'large', scale, (aspect, aspect), aspect)
-    inner = crop_boxes(core.child([seed], 'inner') + torch.arange(n * each), 'inner', area, (3/4, 4/3), aspect)
+    large = crop_boxes(core.fold_in([seed], 'large') + torch.arange(n), 'large', scale, (aspect, aspect), aspect)
+    inner = crop_boxes(core.fold_in([seed], 'inner') + torch.arange(n * each), 'inner', area, (3/4, 4/3), aspect)
     corner, extent = (x.repeat_interleave(each, 0) for x in (large[:, :2], large[:, 2:] - large[:, :2]))
     return (corner.repeat(1, 2) + inner * extent.repeat(1, 2))
 
@@ -653,7 +653,7 @@ def norm_maps(
     detail:int=16,                # patches along the longer side
 ) -> dict:                        # image (3,H,W), norm (h,w)
     "How long the feature of every place is"
-    return dict(image=displayed(image), norm=method.norm_map(asked(method, image, detail))[0].float().cpu())
+    return dict(image=fit_display(image), norm=method.norm_map(patch_input(method, image, detail))[0].float().cpu())
 
 def draw_norm(
     tensors:dict,                 # of `norm_maps`
@@ -668,4 +668,4 @@ norm_panel = Panel('Feature norm', norm_maps, draw_norm, (Toggle('clipped', labe
                    'Bright places have long features. A few very bright ones on plain ground are the collapse that appendix G speaks of.')
 
 # %% ../../nbs/methods/23_poodle.ipynb #46a9068b
-panels = dict(subcrops=subcrop_panel, likeness=likeness_panel, norm=norm_panel, iconic=toy_panel)
+panels = dict(subcrops=subcrop_panel, likeness=similarity_panel, norm=norm_panel, iconic=toy_panel)

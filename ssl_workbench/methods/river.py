@@ -356,8 +356,8 @@ class Rollout:
         self.model, self.solver, self.warm, self.context = model, solver, float(warm_start), context
         self.steps = model.config.predicted if steps is None else int(steps)
         if self.steps < 1: raise ValueError(f'steps is at least 1, not {steps}')
-        self.seeds = core.child(torch.arange(len(z), device=z.device) * (torch.as_tensor(seed).ndim == 0), 'future')
-        self.seeds = core.child(self.seeds ^ core.seeds_of(seed, z.device), 'rollout')
+        self.seeds = core.fold_in(torch.arange(len(z), device=z.device) * (torch.as_tensor(seed).ndim == 0), 'future')
+        self.seeds = core.fold_in(self.seeds ^ core.seeds_of(seed, z.device), 'rollout')
         self.held, self.calls = torch.cat([z, z.new_zeros(len(z), n, *z.shape[2:])], 1), 0
         self.known, self.end = z.shape[1], z.shape[1] + n
 

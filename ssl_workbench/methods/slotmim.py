@@ -14,10 +14,10 @@ import torch.nn as nn
 from .. import core
 from ..geometry import intersection, match_views
 from ..heads import Prototypes, assign, ema_update, frozen_copy, hard_assign, mlp, pool, winners
-from ..learner import decayed_apart
+from ..learner import param_groups_weight_decay
 from ..losses import centred, distill, sinkhorn_knopp, slot_contrast
 from ..nets import vit
-from ..panels import attention_panel, clip_panel, likeness_panel, sheet_panel, slot_panel
+from ..panels import attention_panel, clip_panel, similarity_panel, gallery_panel, slot_panel
 from ..views import Photometric, block_mask, two_crops
 
 # %% ../../nbs/methods/22_slotmim.ipynb #2e01a408
@@ -258,7 +258,7 @@ class SlotMIM(nn.Module):
 
     def param_groups(self) -> list:
         "Biases and norms are not decayed, everything else (tokens and positions too) is; each parameter is clipped by itself"
-        return decayed_apart(self, self.config.weight_decay, self.config.clip)
+        return param_groups_weight_decay(self, self.config.weight_decay, self.config.clip)
 
     def features(self,
         x:torch.Tensor,           # (B,3,H,W) float 0–1
@@ -313,4 +313,4 @@ class SlotMIM(nn.Module):
         return self
 
 # %% ../../nbs/methods/22_slotmim.ipynb #b972871c
-panels = dict(slots=slot_panel, clip=clip_panel, sheet=sheet_panel, attention=attention_panel, likeness=likeness_panel)
+panels = dict(slots=slot_panel, clip=clip_panel, sheet=gallery_panel, attention=attention_panel, likeness=similarity_panel)
