@@ -15,10 +15,14 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from ssl_workbench import data
-from ssl_workbench.data import BadFile, read_image, read_video
+from ssl_workbench.core import data_root
+from ssl_workbench.data import BadFile, read_image, read_video, videos
 
-ROOT = data.data_root()
-needs = lambda name: pytest.mark.skipif(not ROOT or not (ROOT/name).exists(), reason=f'{name} is not in the data folder')
+ROOT = data_root()
+
+
+needs = lambda name: pytest.mark.skipif(not ROOT or not (ROOT/name).exists(),
+                                        reason=f'{name} is not in the data folder')
 
 
 def scene(h=40, w=56, t=0):
@@ -52,11 +56,11 @@ def sentence(read, path):
     return text
 
 
-def png(w, h, rows=b'', bits=8, colour=0):
+def png(w, h, paths=b'', bits=8, colour=0):
     "A PNG by hand: what its header says need not be what its body holds"
     chunk = lambda k, b: struct.pack('>I', len(b)) + k + b + struct.pack('>I', zlib.crc32(k + b))
     return (b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', w, h, bits, colour, 0, 0, 0))
-            + chunk(b'IDAT', zlib.compress(rows)) + chunk(b'IEND', b''))
+            + chunk(b'IDAT', zlib.compress(paths)) + chunk(b'IEND', b''))
 
 
 # ---- pictures that must be refused
@@ -120,7 +124,7 @@ def near(image, tolerance=4.):
 
 @pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'GIF', 'WEBP', 'BMP', 'TIFF', 'PPM', 'JPEG2000', 'AVIF'])
 def test_formats(kind):
-    if kind not in data.known_formats(): pytest.skip(f'this Pillow has no {kind}')
+    if kind not in data.supported_formats(): pytest.skip(f'this Pillow has no {kind}')
     assert near(read_image(encoded(scene(), kind)), 8.)
 
 
@@ -184,7 +188,7 @@ def test_damaged_exif_beside_good_pixels():
 def test_odd_sizes(w, h):
     image = read_image(encoded(scene().resize((w, h)), 'PNG'))
     assert image.shape == (3, h, w) and image.float().mean() > 40
-    canvas, aspect = data.fit(image, 32)
+    canvas, aspect = data.resize_image(image, 32)
     assert canvas.shape == (3, 32, 32) and canvas.dtype == torch.uint8 and aspect == w/h
 
 
@@ -199,11 +203,14 @@ def test_least_keeps_enough_detail():
     assert read_image(large).shape == (3, 800, 1200)
     small = read_image(large, least=100)
     assert min(small.shape[1:]) >= 100 and small.shape[1] < 800
-    difference = data.fit(small, 50)[0].float() - data.fit(read_image(large), 50)[0].float()
+    difference = data.resize_image(small, 50)[0].float() - data.resize_image(read_image(large), 50)[0].float()
     assert difference.abs().mean() < 2
 
 
-# ---- clips
+# ---- videos
+
+ENCODINGS = [('mp4', 'libx264'), ('mkv', 'libx264'), ('avi', 'mpeg4'), ('webm', 'libvpx-vp9')]
+
 
 def test_video_round_trip(tmp_path):
     back = read_video(film(tmp_path))
@@ -217,7 +224,7 @@ def test_video_round_trip(tmp_path):
     assert read_video(film(tmp_path), size=16).shape == (10, 3, 16, 16)
 
 
-@pytest.mark.parametrize('ending,codec', [('mp4', 'libx264'), ('mkv', 'libx264'), ('avi', 'mpeg4'), ('webm', 'libvpx-vp9')])
+@pytest.mark.parametrize('ending,codec', ENCODINGS)
 def test_any_stretch_equals_the_whole(tmp_path, ending, codec):
     path = data.write_video(clip(90), tmp_path/f'long.{ending}', fps=25, codec=codec)
     whole = read_video(path)
@@ -234,7 +241,7 @@ def test_odd_and_one_frame_videos(tmp_path, h, w, t):
     assert (back[..., :h, :w].float() - clip(t, h, w).float()).abs().mean() < 25
 
 
-@pytest.mark.parametrize('ending,codec', [('mp4', 'libx264'), ('avi', 'mpeg4'), ('mkv', 'libx264'), ('webm', 'libvpx-vp9')])
+@pytest.mark.parametrize('ending,codec', ENCODINGS)
 def test_truncated_video(tmp_path, ending, codec):
     path = data.write_video(clip(30), tmp_path/f'film.{ending}', codec=codec)
     whole, good = read_video(path), path.read_bytes()
@@ -250,7 +257,7 @@ def test_cut_with_its_index_in_front(tmp_path):
     import av
     path = tmp_path/'front.mp4'
     with av.open(str(path), 'w', options={'movflags': 'faststart'}) as box:
-        stream = data.encoder(box, 'libx264', 8, (40, 56), 18)
+        stream = data.add_video_stream(box, 'libx264', 8, (40, 56), 18)
         for a in clip(30).permute(0, 2, 3, 1).numpy():
             box.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(a), format='rgb24')))
         box.mux(stream.encode())
@@ -262,7 +269,8 @@ def test_cut_with_its_index_in_front(tmp_path):
 
 def test_bad_videos(tmp_path):
     good = film(tmp_path).read_bytes()
-    bad = {'zero.mp4': b'', 'text.mp4': b'not a film\n'*50, 'text.txt': b'hello\n'*50, 'codec.mp4': good.replace(b'avc1', b'zzzz'),
+    bad = {'zero.mp4': b'', 'text.mp4': b'not a film\n'*50, 'text.txt': b'hello\n'*50,
+           'codec.mp4': good.replace(b'avc1', b'zzzz'),
            'list.m3u8': b'#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfilm.mp4\n#EXT-X-ENDLIST\n',
            'concat.mp4': b"ffconcat version 1.0\nfile 'film.mp4'\n", 'noise.mp4': random.Random(0).randbytes(9000)}
     for name, body in bad.items():
@@ -283,10 +291,10 @@ def test_sound_only(tmp_path):
 
 
 def test_huge_frame_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, 'PIXELS', 40*56 - 1)
+    monkeypatch.setattr(videos, 'MAX_PIXELS', 40*56 - 1)
     assert '56 x 40' in sentence(read_video, film(tmp_path))
     monkeypatch.undo()
-    monkeypatch.setattr(data, 'CLIP', 4*40*56)
+    monkeypatch.setattr(videos, 'MAX_VIDEO_PIXELS', 4*40*56)
     assert 'fewer frames' in sentence(read_video, film(tmp_path))
     assert read_video(film(tmp_path), frames=4).shape[0] == 4
 
@@ -319,7 +327,8 @@ def test_animations_and_folders(tmp_path):
 
 
 def test_write_video_says_what_it_needs(tmp_path):
-    for wrong in (torch.zeros(2, 3, 4, 4), torch.zeros(3, 4, 4, dtype=torch.uint8), torch.zeros(0, 3, 4, 4, dtype=torch.uint8)):
+    pixels = torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
+    for wrong in (pixels.float(), pixels[0], pixels[:0]):
         with pytest.raises(ValueError, match='uint8'): data.write_video(wrong, tmp_path/'a.mp4')
     with pytest.raises(ValueError, match='encoder'): data.write_video(clip(2), tmp_path/'a.mp4', codec='libnothing')
     with pytest.raises(ValueError, match='b.mp4'): data.write_video(clip(2), tmp_path/'no'/'b.mp4')
@@ -371,8 +380,8 @@ def test_a_thousand_mutated_files(tmp_path):
     for k in range(1000):
         kind = kinds[k % len(kinds)]
         body = mutated(files[kind], list(files.values()), dice)
-        still = kind not in ('mp4', 'webm', 'avi')
-        if still and k % 2: result = outcome(read_image, body)
+        picture = kind not in ('mp4', 'webm', 'avi')
+        if picture and k % 2: result = outcome(read_image, body)
         else: result = outcome(lambda b: read_video(b, frames=8), body)
         used[result is not None] += 1
     assert used[True] > 100 and used[False] > 100  # the mutator neither spares nor destroys everything
@@ -408,11 +417,11 @@ def test_half_broken_folder(half_broken):
 
 
 def test_one_warning(half_broken):
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         photos = data.ImageFolder(half_broken, size=24)
         [photos[i] for i in range(16)]
-    assert len(said) == 1 and 'skipped' in str(said[0].message)
+    assert len(caught) == 1 and 'skipped' in str(caught[0].message)
 
 
 @pytest.mark.filterwarnings('ignore')
@@ -491,7 +500,7 @@ def test_video_folder(tmp_path):
     (root/'d').mkdir()
     for t in range(9): scene(t=t).save(root/'d'/f'{t}.png')
     films = data.VideoFolder(root, frames=4, stride=2, size=(20, 28))
-    whole = data.fit(read_video(root/'a.mp4'), (20, 28))[0]
+    whole = data.resize_image(read_video(root/'a.mp4'), (20, 28))[0]
     assert len(films) == 2 + 1 + 1 + 1
     assert films[1]['frames'].equal(whole[8:16:2]) and films[0]['aspect'] == 56/40
     assert films[2]['frames'].equal(films[4]['frames']) and len(films.skipped) == 2
@@ -505,13 +514,15 @@ def test_flow_files(tmp_path):
     path = data.write_flow(flow, tmp_path/'a.flo')
     assert data.read_flow(path).equal(flow) and data.read_flow(path.read_bytes()).equal(flow)
     good = path.read_bytes()
-    for k, body in enumerate([good[:-1], good[:8], b'', b'JUNK' + good[4:], good[:4] + struct.pack('<ii', -5, 7) + good[12:]]):
+    wrong_size = good[:4] + struct.pack('<ii', -5, 7) + good[12:]
+    for k, body in enumerate([good[:-1], good[:8], b'', b'JUNK' + good[4:], wrong_size]):
         bad = tmp_path/f'{k}.flo'
         bad.write_bytes(body)
         sentence(data.read_flow, bad)
 
 
-@pytest.mark.parametrize('names', [('1-img0.png', '1-img1.png', '1-gt.flo'), ('1_img1.ppm', '1_img2.ppm', '1_flow.flo')])
+@pytest.mark.parametrize('names', [('1-img0.png', '1-img1.png', '1-gt.flo'),
+                                   ('1_img1.ppm', '1_img2.ppm', '1_flow.flo')])
 def test_flow_pairs(tmp_path, names):
     for k, name in enumerate(names[:2]): scene(t=k).save(tmp_path/name)
     flow = torch.randn(2, 40, 56)
@@ -527,11 +538,11 @@ def test_torch_flow_sets(tmp_path):
     for part in ('clean', 'flow'): (root/part/'alley').mkdir(parents=True)
     for t in range(3): scene(t=t).save(root/'clean'/'alley'/f'frame_{t:04}.png')
     for t in range(2): data.write_flow(torch.full((2, 40, 56), t + 1.), root/'flow'/'alley'/f'frame_{t:04}.flo')
-    sintel = data.TorchFlow('Sintel', tmp_path, split='train')
+    sintel = data.TorchvisionFlow('Sintel', tmp_path, split='train')
     assert len(sintel) == 2 and sintel[1]['frames'].equal(clip(3)[1:]) and (sintel[1]['flow'] == 2).all()
-    with pytest.raises(BadFile): data.TorchFlow('KittiFlow', tmp_path)
+    with pytest.raises(BadFile): data.TorchvisionFlow('KittiFlow', tmp_path)
     (root/'clean'/'alley'/'frame_0000.png').write_bytes(b'no picture')
-    with pytest.warns(match='skipped'): assert (data.TorchFlow('Sintel', tmp_path)[0]['flow'] == 2).all()
+    with pytest.warns(match='skipped'): assert (data.TorchvisionFlow('Sintel', tmp_path)[0]['flow'] == 2).all()
 
 
 def test_sparse_flow(tmp_path):
@@ -541,9 +552,37 @@ def test_sparse_flow(tmp_path):
     for t in (10, 11): scene(1, 2).save(root/'image_2'/f'000000_{t}.png')
     stored = np.array([[[2**15 + 64*3, 2**15 - 32, 1], [0, 0, 0]]], '>u2')
     (root/'flow_occ'/'000000_10.png').write_bytes(png(2, 1, b'\0' + stored.tobytes(), bits=16, colour=2))
-    sample = data.TorchFlow('KittiFlow', tmp_path, split='train')[0]
+    sample = data.TorchvisionFlow('KittiFlow', tmp_path, split='train')[0]
     assert sample['flow'].shape == (1, 2, 1, 2) and sample['flow'][0, :, 0, 0].tolist() == [3., -.5]
     assert sample['valid'].shape == (1, 1, 1, 2) and sample['valid'].flatten().tolist() == [True, False]
+
+
+# ---- mixtures
+
+def world(kind, n, frames=2):
+    "A small world of n samples"
+    return data.open_data(f'world:{kind}:0', size=24, frames=frames, length=n)
+
+
+@pytest.mark.parametrize('mixture', ['Interleaved', 'Concatenated', 'Streams'])
+def test_mixtures_batch_and_travel(mixture):
+    "A batch is the samples one by one, also in a loader process; no part that makes batches, no batch"
+    more = ([2, 1],) if mixture == 'Concatenated' else ()
+    mix = lambda a, b: getattr(data, mixture)(*((a, b) if mixture == 'Streams' else ([a, b], *more)))
+    mixed, some = mix(world('scene', 2), world('drive', 3)), [2, 0, 1, 2]
+    rows = [mixed[i].get('image', mixed[i]) for i in some]
+    for dataset in (mixed, pickle.loads(pickle.dumps(mixed))):
+        batch = dataset.batch(some)
+        batch = batch.get('image', batch)
+        assert batch['frames'].equal(torch.stack([row['frames'] for row in rows])) and batch['aspect'].numel() == 4
+    assert not hasattr(mix(*[[world('scene', 2)[0]] for _ in range(2)]), 'batch')
+
+
+def test_every_name_of_a_room_is_at_the_door():
+    "The package gives what its rooms give, and nothing else"
+    rooms = [getattr(data, room) for room in ('files', 'videos', 'datasets', 'flow', 'mixtures', 'sources')]
+    assert sorted(data.__all__) == sorted(name for room in rooms for name in room.__all__)
+    assert all(getattr(data, name) is getattr(room, name) for room in rooms for name in room.__all__)
 
 
 # ---- one door
@@ -587,7 +626,7 @@ def test_camvid():
     assert set(batch['classes'].unique().tolist()) <= {*range(11), 255}
     pairs = data.CamVid(pairs=True)
     assert pairs[0]['frames'].shape == (2, 3, 180, 240)
-    assert all(a.name.split('_')[0] == b.name.split('_')[0] for a, b in pairs.rows)
+    assert all(a.name.split('_')[0] == b.name.split('_')[0] for a, b in pairs.paths)
     assert 350 < len(pairs) <= 364
 
 
@@ -600,8 +639,8 @@ def test_flying_chairs():
     y, x = torch.meshgrid(torch.arange(384.), torch.arange(512.), indexing='ij')
     at = torch.stack([(x + a['flow'][0, 0])/511, (y + a['flow'][0, 1])/383], -1)*2 - 1
     b = torch.nn.functional.grid_sample(a['frames'][1:].float(), at[None], align_corners=True)
-    still = (a['frames'][0].float() - a['frames'][1].float()).abs().mean()
-    assert (b[0] - a['frames'][0].float()).abs().median() < .25*still
+    unmoved = (a['frames'][0].float() - a['frames'][1].float()).abs().mean()
+    assert (b[0] - a['frames'][0].float()).abs().median() < .25*unmoved
 
 
 @needs('clip_alley')
