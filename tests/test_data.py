@@ -538,11 +538,11 @@ def test_torch_flow_sets(tmp_path):
     for part in ('clean', 'flow'): (root/part/'alley').mkdir(parents=True)
     for t in range(3): scene(t=t).save(root/'clean'/'alley'/f'frame_{t:04}.png')
     for t in range(2): data.write_flow(torch.full((2, 40, 56), t + 1.), root/'flow'/'alley'/f'frame_{t:04}.flo')
-    sintel = data.TorchvisionFlow('Sintel', tmp_path, split='train')
+    sintel = data.TorchFlow('Sintel', tmp_path, split='train')
     assert len(sintel) == 2 and sintel[1]['frames'].equal(clip(3)[1:]) and (sintel[1]['flow'] == 2).all()
-    with pytest.raises(BadFile): data.TorchvisionFlow('KittiFlow', tmp_path)
+    with pytest.raises(BadFile): data.TorchFlow('KittiFlow', tmp_path)
     (root/'clean'/'alley'/'frame_0000.png').write_bytes(b'no picture')
-    with pytest.warns(match='skipped'): assert (data.TorchvisionFlow('Sintel', tmp_path)[0]['flow'] == 2).all()
+    with pytest.warns(match='skipped'): assert (data.TorchFlow('Sintel', tmp_path)[0]['flow'] == 2).all()
 
 
 def test_sparse_flow(tmp_path):
@@ -552,7 +552,7 @@ def test_sparse_flow(tmp_path):
     for t in (10, 11): scene(1, 2).save(root/'image_2'/f'000000_{t}.png')
     stored = np.array([[[2**15 + 64*3, 2**15 - 32, 1], [0, 0, 0]]], '>u2')
     (root/'flow_occ'/'000000_10.png').write_bytes(png(2, 1, b'\0' + stored.tobytes(), bits=16, colour=2))
-    sample = data.TorchvisionFlow('KittiFlow', tmp_path, split='train')[0]
+    sample = data.TorchFlow('KittiFlow', tmp_path, split='train')[0]
     assert sample['flow'].shape == (1, 2, 1, 2) and sample['flow'][0, :, 0, 0].tolist() == [3., -.5]
     assert sample['valid'].shape == (1, 1, 1, 2) and sample['valid'].flatten().tolist() == [True, False]
 

@@ -12,7 +12,7 @@ __all__ = ['BadFile', 'error_line', 'error_reason', 'as_bad_file', 'display_name
            'stack_frames', 'read_video', 'pad_to_even', 'add_video_stream', 'write_video', 'SampleCache', 'FileDataset',
            'folder_classes', 'evenly_spaced', 'existing_path', 'ImageFolder', 'find_dataset', 'Cifar10',
            'CAMVID_CLASSES', 'drive_of', 'consecutive_frames', 'CamVid', 'find_videos', 'VideoFolder', 'read_flow',
-           'write_flow', 'resize_flow', 'FLOW_LAYOUTS', 'flow_sample', 'FlowPairs', 'TorchvisionFlow', 'to_uint8',
+           'write_flow', 'resize_flow', 'FLOW_LAYOUTS', 'flow_sample', 'FlowPairs', 'TorchFlow', 'to_uint8',
            'zero_flow', 'dis', 'raft', 'WithFlow', 'BATCH_KEYS', 'batch_from_parts', 'Interleaved', 'Concatenated',
            'Streams', 'DATASETS', 'open_world', 'holds_flow_files', 'open_path', 'open_data', 'open_pairs']
 
@@ -26,7 +26,7 @@ from .files import (IMAGE_EXTENSIONS, IMAGE_FORMATS, MAX_MEMBER_BYTES, MAX_PIXEL
                                       error_line, error_reason, existing_file, has_extension, height_width,
                                       image_tensor, natural_key, read_image, resize_image, resize_labels,
                                       resolve_file, scale_to_uint8, supported_formats, to_rgb)
-from .flow import (FLOW_LAYOUTS, FlowPairs, TorchvisionFlow, WithFlow, dis, flow_sample, raft,
+from .flow import (FLOW_LAYOUTS, FlowPairs, TorchFlow, WithFlow, dis, flow_sample, raft,
                                      read_flow, resize_flow, to_uint8, write_flow, zero_flow)
 from .mixtures import BATCH_KEYS, Concatenated, Interleaved, Streams, batch_from_parts
 from .sources import DATASETS, holds_flow_files, open_data, open_pairs, open_path, open_world
@@ -44,6 +44,6 @@ _all_ = [BadFile, error_line, error_reason, as_bad_file, display_name, resolve_f
          MAX_VIDEO_PIXELS, iter_frames, stack_frames, read_video, pad_to_even, add_video_stream, write_video,
          SampleCache, FileDataset, folder_classes, evenly_spaced, existing_path, ImageFolder, find_dataset, Cifar10,
          CAMVID_CLASSES, drive_of, consecutive_frames, CamVid, find_videos, VideoFolder, read_flow, write_flow,
-         resize_flow, FLOW_LAYOUTS, flow_sample, FlowPairs, TorchvisionFlow, to_uint8, zero_flow, dis, raft, WithFlow,
+         resize_flow, FLOW_LAYOUTS, flow_sample, FlowPairs, TorchFlow, to_uint8, zero_flow, dis, raft, WithFlow,
          BATCH_KEYS, batch_from_parts, Interleaved, Concatenated, Streams, DATASETS, open_world, holds_flow_files,
          open_path, open_data, open_pairs]
