@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.claims.runner import Claim, above
-from benchmarks.protocols.classification import iconic_features, knn_and_linear
+from benchmarks.protocols.classification import iconic_features, knn_and_linear, pooled
 from benchmarks.protocols.cost import cost_per_image
 from benchmarks.protocols.positions import mismatch, misplaced_patches
 from benchmarks.protocols.runs import as_drawn, train
@@ -50,20 +50,18 @@ def detection(method, config, protocol, device):
     return found
 
 
-def classification(pooled, config, protocol, device):
+def classification(features, config, protocol, device):
     "kNN and linear accuracy of the class (shape), and likewise with any texture on any shape, where only shape tells"
     found = {}
     for name, mixed in (('', False), ('shape_', True)):
-        both = knn_and_linear(*iconic_features(pooled, config, protocol, device, mixed))
+        both = knn_and_linear(*iconic_features(features, config, protocol, device, mixed))
         found |= {f'{name}knn': both['knn'], f'{name}lin': both['linear']}
     return found
 
 
 def scores(method, config, protocol, device):
     "All scores of a trained or untrained DILEMMA"
-    place = torch.device(device)
-    with torch.no_grad():
-        found = classification(lambda x: method.features(x.to(place))['pooled'].float().cpu(), config, protocol, device)
+    found = classification(pooled(method), config, protocol, device)
     return found | (detection(method, config, protocol, device) if config.task == 'mismatch' and config.weight else {})
 
 

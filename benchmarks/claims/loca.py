@@ -1,12 +1,10 @@
 """LOCA's claims: figures 4 and 5, tables 5 and 6 of Caron et al., WACV 2024, on drawn scenes."""
-from dataclasses import dataclass, replace
-
 import torch
 
 from benchmarks.claims.runner import Claim, Pair, above
-from benchmarks.protocols.classification import iconic_knn
+from benchmarks.protocols.classification import iconic_knn, pooled
 from benchmarks.protocols.positions import cell_accuracy, most_frequent, query_reference_views
-from benchmarks.protocols.runs import as_drawn, train
+from benchmarks.protocols.runs import GPU_SCENES, SceneProtocol, as_drawn, train
 from benchmarks.protocols.segmentation import patch_pixels, scene_miou
 from benchmarks.protocols.worlds import image_set, tiny_images, training_images
 from ssl_workbench import probes
@@ -18,20 +16,7 @@ from ssl_workbench.methods.loca import LOCA
 CPU = dict(level=1, steps=150)                  # changes of the cpu preset
 GPU = dict(level=3, steps=3000)                 # changes of the gpu preset
 SEEDS = 3
-
-
-@dataclass(frozen=True)
-class Protocol:
-    "What is trained on, and how a run is scored; the same for every arm"
-    pool: int = 2048              # scenes to train on
-    knn_train: int = 400          # iconic images that vote
-    knn_test: int = 400           # iconic images classified
-    seg_train: int = 100          # scenes that the linear segmentation learns from
-    scenes: int = 150             # test scenes: segmentation, position
-
-
-protocols = dict(cpu=Protocol(),
-                 gpu=replace(Protocol(), pool=50_000, knn_train=2000, knn_test=1000, seg_train=300, scenes=500))
+protocols = dict(cpu=SceneProtocol(), gpu=SceneProtocol(**GPU_SCENES))
 
 
 # ---- scores
@@ -58,10 +43,8 @@ def pretext(method, parts):
 
 def scores(method, config, protocol, device):
     "All scores of a trained or untrained LOCA"
-    place = torch.device(device)
-    with torch.no_grad():
-        knn = iconic_knn(lambda x: method.features(x.to(place))['pooled'].float().cpu(), config, protocol, device)
-    return dict(ade=scene_miou(probes.feature_maps(method), config, protocol, device), knn=knn,
+    return dict(ade=scene_miou(probes.feature_maps(method), config, protocol, device),
+                knn=iconic_knn(pooled(method), config, protocol, device),
                 **pretext(method, test_views(config, protocol, device)))
 
 
@@ -93,15 +76,13 @@ def constant(config, protocol, seed, device):
 references = {'random init': random_init, 'raw pixels, a guess': raw_pixels, 'the most frequent cell': constant}
 
 
-def describe(config, protocol):
-    "Data and scoring in words"
-    c, p = config, protocol
-    return (f'reference of {c.size} px, small queries of {c.small}, from pictures of {c.canvas}, patch {c.patch}, '
-            f'width {c.dim}, depth {c.depth}, {c.prototypes} prototypes, '
-            f'{c.queries} queries, {c.steps} steps of {c.batch} images from {p.pool} scenes of level {c.level}; '
-            f'kNN of {p.knn_test} iconic pictures by {p.knn_train} others, '
-            f'linear segmentation learnt on {p.seg_train} scenes; '
-            f'segments and positions judged on {p.scenes} unseen scenes')
+describe = """
+reference of {c.size} px, small queries of {c.small}, from pictures of {c.canvas}, patch {c.patch}, width {c.dim},
+depth {c.depth}, {c.prototypes} prototypes, {c.queries} queries,
+{c.steps} steps of {c.batch} images from {p.pool} scenes of level {c.level};
+kNN of {p.knn_test} iconic pictures by {p.knn_train} others, linear segmentation learnt on {p.seg_train} scenes;
+segments and positions judged on {p.scenes} unseen scenes
+"""
 
 
 # ---- the claims
@@ -170,14 +151,13 @@ table5 = Claim(
     pairs=(*above(EVERY, CENTRE, 'it requires to predict the spatial extent', 'ade'),
            *above(EVERY, BOX, 'classification works better than regression', 'ade')))
 
-BOTH, SK, ME, NONE = 'Sinkhorn + me-max', 'Sinkhorn', 'me-max', 'neither'
+BOTH, SK, ME, NONE = 'Sinkhorn + me-max', 'Sinkhorn', 'me-max', 'neither'  # H 8.28, 8.27, 8.14, 0 of log 4096
 
 table6a = Claim(
     id='table6a',
     sentence='Sinkhorn-Knopp and me-max both keep all prototypes in use; without either the run collapses.',
     where='Table 6 a, section 5.2',
     measured='runnable', **SHARED,
-    # H 8.28, 8.27, 8.14, 0 of log 4096
     paper={BOTH: dict(ade=46.2, use=99.5), SK: dict(ade=46.1, use=99.4), ME: dict(ade=45.7, use=97.9),
            NONE: dict(use=0.)},
     arms={BOTH: {}, SK: dict(me_max=0.), ME: dict(sinkhorn=False), NONE: dict(sinkhorn=False, me_max=0.)},

@@ -107,15 +107,13 @@ references = {'random init': random_init, 'raw pixels, zero flow': raw_pixels, '
               'DIS': search}
 
 
-def describe(config, protocol):
-    "Data and scoring in words"
-    c, p = config, protocol
-    return (f'stages {c.dims} wide and {c.depths} deep, flow at {c.levels} levels; '
-            f'{c.steps} steps of {c.batch} pairs of {c.pair_size[0]}×{c.pair_size[1]} px '
-            f'(two in three of scenes at stride 2, one of drives at stride 1; level {c.level}) '
-            f'and {c.many} images a pair; pool of {p.pool} pairs of each part; '
-            f'flow judged on {p.pairs} unseen pairs of {c.canvas} px each, '
-            f'linear segmentation learnt on {p.seg_train} drives and judged on {p.scenes}')
+describe = """
+stages {c.dims} wide and {c.depths} deep, flow at {c.levels} levels;
+{c.steps} steps of {c.batch} pairs of {c.pair_size[0]}×{c.pair_size[1]} px
+(two in three of scenes at stride 2, one of drives at stride 1; level {c.level}) and {c.many} images a pair;
+pool of {p.pool} pairs of each part; flow judged on {p.pairs} unseen pairs of {c.canvas} px each,
+linear segmentation learnt on {p.seg_train} drives and judged on {p.scenes}
+"""
 
 
 # ---- the claims

@@ -6,7 +6,7 @@ A method's claims live in `benchmarks/claims/<method>.py`, which holds
     protocols     preset → Protocol: frozen dataclass of what is trained on and how it is scored
     measure       (config, protocol, seed, device) → dict of scores; trains one arm
     references    name → (config, protocol, seed, device) → dict of scores; trains nothing
-    describe      (config, protocol) → the data and the scoring in words
+    describe      the data and the scoring in words: a text with fields of c and p, or a function of config and protocol
     missing       where there is such a thing: (config, protocol) → one sentence on what no arm can do without,
                   '' when all is there
 
@@ -146,6 +146,12 @@ def plain(x):
     return json.loads(json.dumps(x if isinstance(x, dict) else asdict(x), default=str))
 
 
+def described(home, config, protocol):
+    "A method's data and scoring in words"
+    if callable(home.describe): return home.describe(config, protocol)
+    return ' '.join(home.describe.split()).format(c=config, p=protocol)
+
+
 def key_of(method, what, config, protocol, seed, device):
     "A hash of everything that decides a run"
     about = dict(method=method, what=what, config=plain(config), protocol=plain(protocol), seed=seed, device=device)
@@ -246,7 +252,7 @@ class ClaimRun:
         result = dict(kind='claim', method=self.method, id=c.id, sentence=c.sentence, where=c.where,
                       measured=c.measured, metrics=c.metrics, paper=c.paper, pairs=[asdict(p) for p in c.pairs],
                       together=[asdict(b) for b in c.correlations],                 # the stored name stays
-                      setting=f'preset {self.preset}, ' + self.home.describe(self.config, self.protocol),
+                      setting=f'preset {self.preset}, ' + described(self.home, self.config, self.protocol),
                       command=self.command, seeds=self.seeds, complete=all(t.key in store for t in self.tasks),
                       arms=arms, references=references,
                       identity=identity(self.config, self.protocol, self.preset, self.device))

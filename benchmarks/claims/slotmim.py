@@ -1,13 +1,13 @@
 """SlotMIM's claims: tables 4 and 5 of Wen et al., CVPR 2025, on drawn scenes."""
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 
 from benchmarks.claims.runner import Claim, Correlation, above
-from benchmarks.protocols.classification import iconic_knn
+from benchmarks.protocols.classification import iconic_knn, pooled
 from benchmarks.protocols.discovery import ari_and_mbo, full_size
-from benchmarks.protocols.runs import as_drawn, train
+from benchmarks.protocols.runs import GPU_SCENES, SceneProtocol, as_drawn, train
 from benchmarks.protocols.segmentation import patch_pixels, scene_miou
 from benchmarks.protocols.worlds import float_images, image_set, in_chunks, tiny_images, training_images
 from ssl_workbench import probes
@@ -22,18 +22,12 @@ SEEDS = 3
 
 
 @dataclass(frozen=True)
-class Protocol:
-    "What is trained on, and how a run is scored; the same for every arm"
-    pool: int = 2048              # scenes to train on
-    knn_train: int = 400          # iconic images that vote
-    knn_test: int = 400           # iconic images classified
-    seg_train: int = 100          # scenes that the linear segmentation learns from
-    scenes: int = 150             # test scenes: segmentation, slots
+class Protocol(SceneProtocol):
+    "And how slots are scored"
     temperature: float = .07      # of soft slots (the authors' VOC protocol)
 
 
-protocols = dict(cpu=Protocol(),
-                 gpu=replace(Protocol(), pool=50_000, knn_train=2000, knn_test=1000, seg_train=300, scenes=500))
+protocols = dict(cpu=Protocol(), gpu=Protocol(**GPU_SCENES))
 
 
 # ---- scores
@@ -57,11 +51,11 @@ def discovery(soft, config, protocol, device):
 
 def scores(method, config, protocol, device):
     "All scores of a trained or untrained SlotMIM"
-    images, place = float_images(image_set('scenes', config, protocol, device)), torch.device(device)
+    images = float_images(image_set('scenes', config, protocol, device))
     with torch.no_grad():
-        soft = in_chunks(lambda x: method.soft_slots(x.to(place), protocol.temperature).cpu(), images)
-        knn = iconic_knn(lambda x: method.features(x.to(place))['pooled'].float().cpu(), config, protocol, device)
-    return dict(knn=knn, ade=scene_miou(probes.feature_maps(method), config, protocol, device),
+        soft = in_chunks(lambda x: method.soft_slots(x.to(device), protocol.temperature).cpu(), images)
+    return dict(knn=iconic_knn(pooled(method), config, protocol, device),
+                ade=scene_miou(probes.feature_maps(method), config, protocol, device),
                 **discovery(soft, config, protocol, device))
 
 
@@ -116,14 +110,12 @@ references = {'random init': random_init, 'raw pixels': raw_pixels, 'k-means on 
               'image-blind grid': blind_grid, 'truth in patches': truth_at_patches}
 
 
-def describe(config, protocol):
-    "Data and scoring in words"
-    c, p = config, protocol
-    return (f'views of {c.size} px from pictures of {c.canvas}, patch {c.patch}, width {c.dim}, depth {c.depth}, '
-            f'{c.prototypes} prototypes, {c.steps} steps of {c.batch} images '
-            f'from {p.pool} scenes of level {c.level}; kNN of {p.knn_test} iconic pictures by {p.knn_train} others, '
-            f'linear segmentation learnt on {p.seg_train} scenes; '
-            f'slots and segments judged on {p.scenes} unseen scenes')
+describe = """
+views of {c.size} px from pictures of {c.canvas}, patch {c.patch}, width {c.dim}, depth {c.depth},
+{c.prototypes} prototypes, {c.steps} steps of {c.batch} images from {p.pool} scenes of level {c.level};
+kNN of {p.knn_test} iconic pictures by {p.knn_train} others, linear segmentation learnt on {p.seg_train} scenes;
+slots and segments judged on {p.scenes} unseen scenes
+"""
 
 
 # ---- the claims

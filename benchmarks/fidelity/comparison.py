@@ -51,6 +51,12 @@ def standard(x):
     return (x - MEAN.to(x)) / STD.to(x)
 
 
+def rename_prefix(pairs, name):
+    "Our name of one of their tensors; pairs: (their prefix, ours), of which the first that fits counts"
+    theirs, mine = next(pair for pair in pairs if name.startswith(pair[0]))
+    return mine + name.removeprefix(theirs)
+
+
 def gradients(model, name=str):
     "Name → gradient of what is trained"
     return {name(n): p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}

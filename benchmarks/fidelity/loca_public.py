@@ -84,21 +84,36 @@ def flat(nested, prefix=''):
                          else {prefix + name: np.asarray(x)}).items()}
 
 
+def network(vit, c, d):
+    "Their network at our settings c; it keeps the tokens that d names"
+    side = c['size'] // c['patch']
+    vit.token_indexes_not_to_drop = lambda n, *_: jnp.asarray(d['visible'] if n == len(d['visible']) else d['keep'])
+    return vit.ViT4LOCA(mlp_dim=4 * c['dim'], num_layers=c['depth'], num_heads=c['heads'],
+                        patches=types.SimpleNamespace(size=(c['patch'],) * 2), hidden_size=c['dim'],
+                        n_ref_positions=side**2, apply_cluster_loss=True, head_hidden_dim=c['hidden'],
+                        head_bottleneck_dim=c['out_dim'], head_output_dim=c['prototypes'],
+                        stochastic_depth=0., posembs=(side, side), dtype=jnp.asarray(d['reference']).dtype)
+
+
+def step_config(c, d):
+    "The settings that their training step reads"
+    return types.SimpleNamespace(
+        n_ref_positions=(c['size'] // c['patch'])**2, apply_cluster_loss=True, reference_seqlen=len(d['visible']),
+        reference_seqlen_selection='consecutive', query_max_seqlen=len(d['keep']), sharpening=.05,
+        model=types.SimpleNamespace(temperature=.1),
+        dataset_configs=types.SimpleNamespace(number_of_focal_queries=c['queries'] - 1),
+        get=lambda k, default=None: 1., max_grad_norm=1.)
+
+
 def main(path, given, out):
     "Their tokens, scores, targets, loss, clipped gradient and teacher after one step, on what `given` holds"
     jax.config.update('jax_enable_x64', True)
     vit, step, loss, sinkhorn = public(Path(path))
     d = dict(np.load(given))
     of = lambda name: tree({k.removeprefix(name): v for k, v in d.items() if k.startswith(name)})
-    params, ema, c = of('student/'), of('teacher/'), {k.removeprefix('setting/'): v.item() for k, v in d.items()
-                                                      if k.startswith('setting/')}
-    side, dtype = c['size'] // c['patch'], jnp.asarray(d['reference']).dtype
-    vit.token_indexes_not_to_drop = lambda n, *_: jnp.asarray(d['visible'] if n == len(d['visible']) else d['keep'])
-    model = vit.ViT4LOCA(mlp_dim=4 * c['dim'], num_layers=c['depth'], num_heads=c['heads'],
-                         patches=types.SimpleNamespace(size=(c['patch'],) * 2), hidden_size=c['dim'],
-                         n_ref_positions=side**2, apply_cluster_loss=True, head_hidden_dim=c['hidden'],
-                         head_bottleneck_dim=c['out_dim'], head_output_dim=c['prototypes'],
-                         stochastic_depth=0., posembs=(side, side), dtype=dtype)
+    params, ema = of('student/'), of('teacher/')
+    c = {k.removeprefix('setting/'): v.item() for k, v in d.items() if k.startswith('setting/')}
+    model = network(vit, c, d)
     rngs = dict(dropout=jax.random.PRNGKey(0), droptok=jax.random.PRNGKey(1))
     apply = functools.partial(model.apply, train=True, rngs=rngs)
     _, scores, seen, _ = apply({'params': ema}, d['reference'], seqlen=len(d['visible']), drop_moment='late')
@@ -107,16 +122,10 @@ def main(path, given, out):
     found['query0_position'], found['query0_scores'], *_ = apply({'params': params}, d['query0'], inputs_kv=seen,
                                                                  seqlen=len(d['keep']))
     found['query1_position'], found['query1_scores'], *_ = apply({'params': params}, d['query1'], inputs_kv=seen)
-    config = types.SimpleNamespace(n_ref_positions=side**2, apply_cluster_loss=True, reference_seqlen=len(d['visible']),
-                                   reference_seqlen_selection='consecutive',
-                                   query_max_seqlen=len(d['keep']), sharpening=.05,
-                                   model=types.SimpleNamespace(temperature=.1),
-                                   dataset_configs=types.SimpleNamespace(number_of_focal_queries=c['queries'] - 1),
-                                   get=lambda k, default=None: 1., max_grad_norm=1.)
     state = State(jax.random.PRNGKey(2), 0, params, ema, None, optax.sgd(1.))
     state = state.replace(opt_state=state.tx.init(params))
     train = functools.partial(step, flax_model=model, momentum_parameter_scheduler=lambda _: .9, loss_fn=loss,
-                              metrics_fn=lambda *_: {}, config=config)
+                              metrics_fn=lambda *_: {}, config=step_config(c, d))
     names = [k for k in d if k in ('reference',) or k.startswith('query')]
     one = lambda x: jax.tree_util.tree_map(lambda v: jnp.asarray(v)[None], x)
     new, metrics = jax.pmap(train, axis_name='batch')(one(state), one({k: d[k] for k in names}))

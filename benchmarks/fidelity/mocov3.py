@@ -54,10 +54,7 @@ NAMES = (('base_encoder.head.', 'student.projector.'), ('momentum_encoder.head.'
          ('predictor.', 'predictor.'))
 
 
-def our_name(name):
-    "Our name of one of their tensors"
-    theirs, mine = next(pair for pair in NAMES if name.startswith(pair[0]))
-    return mine + name.removeprefix(theirs)
+our_name = partial(comparison.rename_prefix, NAMES)
 
 
 def fresh(pub, setting, seed):

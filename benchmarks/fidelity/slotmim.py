@@ -72,10 +72,7 @@ NAMES = (('encoder_q.mask_token', 'student.encoder.mask_token'), ('encoder_k.mas
          ('center', 'centre'))
 
 
-def our_name(name):
-    "Our name of one of their tensors"
-    theirs, mine = next(pair for pair in NAMES if name.startswith(pair[0]))
-    return mine + name.removeprefix(theirs)
+our_name = partial(comparison.rename_prefix, NAMES)
 
 
 def pair(pub, setting, seed, dtype, **changes):

@@ -12,17 +12,25 @@ class PixelEncoder:
     def features(self, x): return {'pooled': tiny_images(x)}
 
 
+def pooled(method):
+    "A function of images (B,3,H,W) → the method's pooled features (B,D) on the CPU"
+    device = next(method.parameters()).device
+    @torch.no_grad()
+    def features(x): return method.features(x.to(device))['pooled'].float().cpu()
+    return features
+
+
 # ---- iconic images of the claims
 
-def iconic_features(pooled, config, protocol, device, mixed=False):
-    "(features, labels) of the iconic images that vote and of those classified; pooled: (N,3,H,W) → (N,D)"
+def iconic_features(features, config, protocol, device, mixed=False):
+    "(features, labels) of the iconic images that vote and of those classified; features: (N,3,H,W) → (N,D)"
     sets = (image_set(n, config, protocol, device, 'iconic', mixed) for n in ('knn_train', 'knn_test'))
-    return [(in_chunks(pooled, float_images(s)), s['label'].cpu()) for s in sets]
+    return [(in_chunks(features, float_images(s)), s['label'].cpu()) for s in sets]
 
 
-def iconic_knn(pooled, config, protocol, device):
-    "kNN accuracy on iconic images; pooled: (N,3,H,W) → (N,D)"
-    train, test = iconic_features(pooled, config, protocol, device)
+def iconic_knn(features, config, protocol, device):
+    "kNN accuracy on iconic images; features: (N,3,H,W) → (N,D)"
+    train, test = iconic_features(features, config, protocol, device)
     return probes.knn(*train, *test)
 
 

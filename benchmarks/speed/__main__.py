@@ -3,7 +3,7 @@ import subprocess
 import sys
 
 from benchmarks.speed import step
-from benchmarks.speed.measure import parser
+from benchmarks.speed.measure import options
 
 MORE = {name: f'benchmarks.speed.{name}'
         for name in ('world', 'tokens', 'prediction', 'motion')} | {'app': 'benchmarks.app'}
@@ -11,15 +11,12 @@ MORE = {name: f'benchmarks.speed.{name}'
 
 def main(argv=None):
     "Exit code 2 for a benchmark that is not there"
-    argv = sys.argv[1:] if argv is None else argv
-    p = parser('benchmarks.speed', __doc__)
-    p.add_argument('more', nargs='*', help=f"benchmarks to run afterwards: {', '.join(MORE)}")
-    step.add_arguments(p)
-    args = p.parse_args(argv)
+    more = dict(nargs='*', help=f"benchmarks to run afterwards: {', '.join(MORE)}")
+    args = options('benchmarks.speed', __doc__, argv, more=more, **step.OPTIONS)
     if missing := [m for m in args.more if m not in MORE]:
         print(f"there is no benchmark '{missing[0]}' here: choose among {', '.join(MORE)}", file=sys.stderr)
         return 2
-    step.run(args, argv)
+    step.run(args)
     return max([subprocess.run([sys.executable, '-m', MORE[m]]).returncode for m in args.more], default=0)
 
 

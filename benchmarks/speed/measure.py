@@ -2,6 +2,7 @@
 import argparse
 import os
 import statistics
+import sys
 import time
 
 import torch
@@ -9,16 +10,13 @@ import torch
 from benchmarks.provenance import RESULTS, command, commit, device_name, positive_int, versions, write_json
 
 
-def parser(module, words, threads=None):
-    "Options of a benchmark; threads: torch's, all cores by default"
+def options(module, words, argv=None, threads=None, **more):
+    "What a benchmark is given, torch's threads set (by default to all cores); more: option → what argparse takes"
     p = argparse.ArgumentParser(prog=f'python -m {module}', description=words.splitlines()[0])
     p.add_argument('--threads', type=positive_int, default=threads or os.cpu_count(), help='of torch')
-    return p
-
-
-def parsed(p, argv):
-    "The options, torch's threads set"
+    for name, how in more.items(): p.add_argument(f'--{name}' if 'nargs' not in how else name, **how)
     args = p.parse_args(argv)
+    args.command = command(module, sys.argv[1:] if argv is None else argv)
     torch.set_num_threads(args.threads)
     return args
 
@@ -33,13 +31,12 @@ def median_seconds(f, tries):
     return statistics.median(times[1:])
 
 
-def about(args, module, argv):
+def about(args):
     "Threads, device, versions, commit and command of a measurement"
-    device = getattr(args, 'device', 'cpu')
-    return dict(threads=args.threads, device=device_name(device), versions=versions(), commit=commit(),
-                command=command(module, argv))
+    device = device_name(getattr(args, 'device', 'cpu'))
+    return dict(threads=args.threads, device=device, versions=versions(), commit=commit(), command=args.command)
 
 
-def save(name, what, found, args, module, argv):
+def save(name, what, found, args):
     "benchmarks/results/<name>.json"
-    write_json(RESULTS/f'{name}.json', dict(kind='speed', what=what) | found | about(args, module, argv))
+    write_json(RESULTS/f'{name}.json', dict(kind='speed', what=what) | found | about(args))

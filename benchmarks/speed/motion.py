@@ -13,7 +13,7 @@ import sys
 import torch
 
 from benchmarks.provenance import RESULTS, device_name, positive_int, read_json, write_json
-from benchmarks.speed.measure import about, median_seconds, parsed, parser
+from benchmarks.speed.measure import about, median_seconds, options
 from ssl_workbench import catalog, core
 from ssl_workbench.learner import Diverged
 
@@ -74,24 +74,22 @@ def finite(name, seeds, changes):
 
 def main(argv=None):
     "Measure, print, write"
-    argv = sys.argv[1:] if argv is None else argv
-    p = parser('benchmarks.speed.motion', __doc__, threads=2)
-    p.add_argument('--tries', type=int, default=5, help='of the flow, the median counts; 0: neither time nor memory')
-    p.add_argument('--seeds', type=int, default=0, help='whole runs of MC-JEPA and PooDLe; 0: none')
-    p.add_argument('--steps', type=positive_int, help="of such a run; the preset's when left out")
-    args = parsed(p, argv)
-    file, here = RESULTS/'motion.json', lambda: about(args, 'benchmarks.speed.motion', argv)
+    args = options('benchmarks.speed.motion', __doc__, argv, threads=2,
+                   tries=dict(type=int, default=5, help='of the flow, the median counts; 0: neither time nor memory'),
+                   seeds=dict(type=int, default=0, help='whole runs of MC-JEPA and PooDLe; 0: none'),
+                   steps=dict(type=positive_int, help="of such a run; the preset's when left out"))
+    file = RESULTS/'motion.json'
     found = (read_json(file) or {}) | dict(kind='speed', what='flow of a pair, memory of a step, runs that stay finite')
     if args.tries:
         memory = {what: step_memory_in_process(what, args.threads) for what in STEPS}
-        found['cost'] = dict(flow_seconds=flow_seconds(args.tries), memory_gb=memory, **here())
+        found['cost'] = dict(flow_seconds=flow_seconds(args.tries), memory_gb=memory, **about(args))
         print(f"flow of a 256×448 pair: {found['cost']['flow_seconds'] or float('nan'):.2f} s "
               f'with {args.threads} threads of {os.cpu_count()}, {device_name()}')
         for what, gb in memory.items(): print(f'  {what:40} {gb:.2f} GB')
         write_json(file, found)
     for name in ('mcjepa', 'poodle') if args.seeds else ():
         for r in finite(name, args.seeds, dict(steps=args.steps) if args.steps else {}):
-            found['finite'] = found.get('finite', {}) | {name: r | here()}
+            found['finite'] = found.get('finite', {}) | {name: r | about(args)}
             write_json(file, found)
         print(f"  {name}: {r['seeds'] - len(r['stopped'])} of {r['seeds']} runs of {r['steps']} steps stayed finite",
               *r['stopped'].values())

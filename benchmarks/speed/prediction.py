@@ -8,7 +8,6 @@ gradients, waiting for data left out. The result goes to benchmarks/results/pred
 """
 import os
 import resource
-import sys
 import time
 from dataclasses import replace
 from statistics import median
@@ -16,7 +15,7 @@ from statistics import median
 import torch
 
 from benchmarks.provenance import device_name, positive_int
-from benchmarks.speed.measure import median_seconds, parsed, parser, save
+from benchmarks.speed.measure import median_seconds, options, save
 from ssl_workbench import catalog, core
 from ssl_workbench.methods.river import Rollout
 from ssl_workbench.world import World
@@ -79,10 +78,8 @@ def step_seconds(config, precision, tries):
 
 def main(argv=None):
     "Measure, print, write"
-    argv = sys.argv[1:] if argv is None else argv
-    p = parser('benchmarks.speed.prediction', __doc__, threads=2)
-    p.add_argument('--tries', type=positive_int, default=9, help='of every time; the median counts')
-    args = parsed(p, argv)
+    tries = dict(type=positive_int, default=9, help='of every time; the median counts')
+    args = options('benchmarks.speed.prediction', __doc__, argv, threads=2, tries=tries)
     method, weights = model()
     seconds, cost = frame_seconds(method, args.tries), lengths_seconds(method, args.tries)
     found = dict(weights=weights, calls=CALLS, frame_seconds=seconds, past_seconds=cost,
@@ -98,7 +95,7 @@ def main(argv=None):
     steps = ', '.join(f'{s:.3f} s in {name}' for name, s in found['step_seconds'].items())
     print(f'a training step of {method.config.batch}: {steps}')
     what = 'a predicted frame of 64×64 at 10 network calls; its cost after a longer and longer past'
-    save('prediction', what, found, args, 'benchmarks.speed.prediction', argv)
+    save('prediction', what, found, args)
 
 
 if __name__ == '__main__': main()

@@ -30,15 +30,12 @@ def feature_rate(config, device, repeats):
     return config.batch / median_seconds(lambda: method.features(x)['pooled'].cpu(), repeats)
 
 
-def add_arguments(p):
-    "Options of this benchmark"
-    p.add_argument('--steps', type=positive_int, default=12, help='steps that are timed')
-    p.add_argument('--device', default='cpu', help='cpu, cuda, …')
+OPTIONS = dict(steps=dict(type=positive_int, default=12, help='steps that are timed'),
+               device=dict(default='cpu', help='cpu, cuda, …'))
 
 
-def run(args, argv):
+def run(args):
     "Measure, print, write"
-    torch.set_num_threads(args.threads)
     config, device = presets['cpu'], core.device(args.device)
     train, features = training_rate(config, device, args.steps), feature_rate(config, device, args.steps)
     print(f'SlotMIM, cpu preset, {config.size} px, batches of {config.batch}, '
@@ -48,4 +45,4 @@ def run(args, argv):
     print(f'  features   {features:8.0f} images/s')
     found = dict(size=config.size, batch=config.batch, steps=config.steps, training_images_per_second=round(train, 1),
                  features_images_per_second=round(features, 1))
-    save('speed', "SlotMIM's cpu preset", found, args, 'benchmarks.speed', argv)
+    save('speed', "SlotMIM's cpu preset", found, args)

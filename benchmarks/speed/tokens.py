@@ -6,7 +6,6 @@ queries against one. Times are the processor's own on a CPU, so that other work 
 of several tries. The result goes to benchmarks/results/tokens.json.
 """
 import os
-import sys
 from dataclasses import replace
 
 import torch
@@ -14,7 +13,7 @@ import torch
 from benchmarks.claims.dilemma import protocols
 from benchmarks.protocols.cost import cost_per_image, step_seconds
 from benchmarks.provenance import device_name, positive_int
-from benchmarks.speed.measure import parsed, parser, save
+from benchmarks.speed.measure import options, save
 from ssl_workbench import catalog, core, world
 from ssl_workbench.methods import dilemma, loca
 
@@ -45,12 +44,10 @@ def queries(n, tries, batch, device):
 
 def main(argv=None):
     "Measure, print, write"
-    argv = sys.argv[1:] if argv is None else argv
-    p = parser('benchmarks.speed.tokens', __doc__, threads=1)
-    p.add_argument('--tries', type=positive_int, default=4, help='of each step; the least counts')
-    p.add_argument('--batch', type=positive_int, default=16, help='images where nothing is dropped')
-    p.add_argument('--device', default='cpu', help='cpu, cuda, …')
-    args = parsed(p, argv)
+    args = options('benchmarks.speed.tokens', __doc__, argv, threads=1,
+                   tries=dict(type=positive_int, default=4, help='of each step; the least counts'),
+                   batch=dict(type=positive_int, default=16, help='images where nothing is dropped'),
+                   device=dict(default='cpu', help='cpu, cuda, …'))
     rows = {base: sparse(base, args.tries, args.batch, args.device) for base in ('mocov3', 'simclr', 'dino')}
     ten, one = (queries(n, args.tries, args.batch, args.device) for n in (10, 1))
     print(f'196 tokens, batches of {args.batch}, {device_name(args.device)}, '
@@ -60,7 +57,7 @@ def main(argv=None):
               f"time × {r['time_ratio']:.2f}, memory × {r['memory_ratio']:.2f}")
     print(f'  LOCA, ten queries {ten:6.1f} ms an image, one {one:6.1f}: × {ten / one:.2f}')
     found = dict(dilemma=rows, loca=dict(ten=ten, one=one, ratio=ten / one), batch=args.batch, tries=args.tries)
-    save('tokens', 'sparse students, many queries', found, args, 'benchmarks.speed.tokens', argv)
+    save('tokens', 'sparse students, many queries', found, args)
 
 
 if __name__ == '__main__': main()

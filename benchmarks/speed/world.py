@@ -6,12 +6,11 @@ first pass draws them, later passes find them in memory, so both are measured an
 The result goes to benchmarks/results/world.json.
 """
 import statistics
-import sys
 import time
 from dataclasses import replace
 
 from benchmarks.provenance import positive_int
-from benchmarks.speed.measure import parsed, parser, save
+from benchmarks.speed.measure import options, save
 from ssl_workbench import catalog, world
 from ssl_workbench.methods.slotmim import presets
 
@@ -72,12 +71,9 @@ def table(found, threads):
 
 def main(argv=None):
     "Measure, print, write"
-    argv = sys.argv[1:] if argv is None else argv
-    p = parser('benchmarks.speed.world', __doc__)
-    p.add_argument('--seconds', type=float, default=2., help='for each kind and level')
-    p.add_argument('--steps', type=positive_int, default=12,
-                   help='training steps with new pictures, and as many with pooled ones')
-    args = parsed(p, argv)
+    args = options('benchmarks.speed.world', __doc__, argv,
+                   seconds=dict(type=float, default=2., help='for each kind and level'),
+                   steps=dict(type=positive_int, default=12, help='with new pictures, and as many with pooled ones'))
     rates = {k: {str(level): round(frames_per_second(k, level, args.seconds), 1) for level in range(len(world.LEVELS))}
              for k in world.kinds}
     waited = waiting(max(args.steps, 2))
@@ -85,7 +81,7 @@ def main(argv=None):
                  slowest=min(r for row in rates.values() for r in row.values()),
                  waiting=waited | dict(run=share_of_run(waited)), goal=GOAL)
     print(table(found, args.threads))
-    save('world', 'the world', found, args, 'benchmarks.speed.world', argv)
+    save('world', 'the world', found, args)
 
 
 if __name__ == '__main__': main()
