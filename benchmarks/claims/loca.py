@@ -75,7 +75,6 @@ def constant(config, protocol, seed, device):
 
 references = {'random init': random_init, 'raw pixels, a guess': raw_pixels, 'the most frequent cell': constant}
 
-
 describe = """
 reference of {c.size} px, small queries of {c.small}, from pictures of {c.canvas}, patch {c.patch}, width {c.dim},
 depth {c.depth}, {c.prototypes} prototypes, {c.queries} queries,

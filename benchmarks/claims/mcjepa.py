@@ -103,9 +103,8 @@ def search(config, protocol, seed, device):
     return flow_errors(data.dis, config, protocol, device)
 
 
-references = {'random init': random_init, 'raw pixels, zero flow': raw_pixels, 'best constant flow': constant,
-              'DIS': search}
-
+references = {'random init': random_init, 'raw pixels, zero flow': raw_pixels,
+              'best constant flow': constant, 'DIS': search}
 
 describe = """
 stages {c.dims} wide and {c.depths} deep, flow at {c.levels} levels;
@@ -140,8 +139,8 @@ def figures(**arms):
     return {arm: {m: v for m, v in zip(('epe_drive', 'epe', 'seg'), row) if v is not None} for arm, row in arms.items()}
 
 
-def alone(config):
-    "What M-JEPA changes"
+def motion_alone(config):
+    "Changes that leave M-JEPA"
     other = motion_only(config)
     return {f.name: getattr(other, f.name) for f in fields(config) if getattr(other, f.name) != getattr(config, f.name)}
 
@@ -151,11 +150,11 @@ MOTION, VIEWS, BOTH = 'M-JEPA', 'VICReg', 'MC-JEPA'
 table1 = Claim(
     id='table1',
     sentence='Motion and content learnt together: features better than without motion, '
-             'flow better than without content.', where='Table 1, section 4.2',
-    measured='now', **SHARED,
+             'flow better than without content.',
+    where='Table 1, section 4.2', measured='now', **SHARED,
     paper={MOTION: dict(epe=2.98, epe_drive=3.01, seg=9.4), VIEWS: dict(epe_drive=13.5, seg=60.1, camvid=59.8),
            BOTH: dict(epe=2.81, epe_drive=2.67, seg=67.1, camvid=65.5)},
-    arms={MOTION: alone, VIEWS: dict(flow_loss=False), BOTH: {}},
+    arms={MOTION: motion_alone, VIEWS: dict(flow_loss=False), BOTH: {}},
     pairs=(*above(BOTH, VIEWS, 'flow estimation significantly helps the localisation', *CONTENT),
            *lower(BOTH, MOTION, 'content features help the flow (table)'),
            *above(BOTH, MOTION, 'flow alone gives poor content (table)', *CONTENT)))
@@ -232,8 +231,7 @@ figure5_3 = Claim(
     id='figure5-3',
     sentence='A small weight of the flow terms already helps segmentation; beyond a threshold it hurts.',
     where='Figure 5 (3), section 4.3',
-    # no numbers either
-    measured='runnable', **SHARED, paper={},
+    measured='runnable', **SHARED, paper={},                                    # no numbers either
     arms={'VICReg': dict(flow_loss=False)} | {name: dict(alpha=a) for name, a in ALPHAS.items()},
     pairs=(*(Pair('alpha 0.01', 'VICReg', m, 'a significant improvement even with a very small coefficient')
              for m in CONTENT),

@@ -77,7 +77,7 @@ def trained_for(config, protocol, seed, device):
 
 def missing(config, protocol):
     "One sentence where the weights that every arm needs are not there, else nothing"
-    for name, what in ((config.autoencoder, 'an autoencoder'), (ENCODER, "the judge's encoder")):
+    for name, what in ((config.autoencoder, 'an autoencoder'), (ENCODER, 'an encoder for the Fréchet distance')):
         try: catalog.card(name)
         except ValueError as error: return f'RIVER needs {what} that is trained: {error}'
     return ''
@@ -308,8 +308,8 @@ figure53 = Claim(
     id='figure53',
     sentence='A warm start makes sampling faster and films worse; a small one makes them better; '
              'a large one slows what moves.',
-    # the figure has no numbers
-    where='Figure 5.3, sections 5.2.3 and 5.3.4', measured='now', metrics=METRICS | COST, **SHARED, paper={},
+    where='Figure 5.3, sections 5.2.3 and 5.3.4', measured='now',
+    metrics=METRICS | COST, **SHARED, paper={},                                 # the figure has no numbers
     arms={name: start(s) if s else {} for name, s in WARM.items()},
     correlations=(Correlation('speed', 'fvd', 'higher s: faster, but worse FVD'),),
     pairs=(*above(LAST, COLD, 'higher values of s lead to faster sampling', 'speed'),
@@ -324,8 +324,7 @@ figure512 = Claim(
     id='figure512',
     sentence='With the same network, the same steps and the same calls, flow matching converges and DDPM does not.',
     where='Figure 5.12, section 5.3.4',
-    # films, no numbers
-    measured='now', metrics=METRICS, **SHARED, paper={},
+    measured='now', metrics=METRICS, **SHARED, paper={},                        # films, no numbers
     arms={FLOW: {}, NOISE: dict(path='ddpm'), SLOW: dict(path='ddpm', calls=40)},
     pairs=(*better(FLOW, NOISE, 'DDPM fails to converge with the exact same hyperparameters'),
            *better(FLOW, SLOW, 'nor is it for want of calls')))
@@ -335,9 +334,8 @@ BACK = {f'{k} frames': k for k in (2, 4, 6, 8)}
 table54 = Claim(
     id='table54', sentence='There is a best context size: more of the past helps up to a point.',
     where='Table 5.4, section 5.3.4', measured='runnable', metrics=METRICS,
-    # KTH
     **having(observed=8),
-    paper={f'{k} frames': dict(psnr=v) for k, v in zip((2, 4, 6, 8), (28.53, 29.07, 30.17, 29.40))},
+    paper={f'{k} frames': dict(psnr=v) for k, v in zip((2, 4, 6, 8), (28.53, 29.07, 30.17, 29.40))},     # KTH
     arms={name: dict(context=k) for name, k in BACK.items()},
     pairs=(*above('6 frames', '2 frames', 'having more context can be useful', *QUALITY),
            *above('6 frames', '8 frames', 'a trade-off', *QUALITY)))
@@ -347,9 +345,8 @@ PLAIN, JITTER = 'as they are', 'colour jitter'
 figure510 = Claim(
     id='figure510', sentence='Colour jitter keeps bodies from changing their colour.',
     where='Figure 5.10, section 5.3.4', measured='runnable',
-    # the autoencoder saw jitter in both
-    metrics=FATES | {k: METRICS[k] for k in ('psnr',)}, **having(ask='bodies'), paper={},
-    arms={PLAIN: {}, JITTER: dict(colour=1.)},
+    metrics=FATES | dict(psnr=METRICS['psnr']), **having(ask='bodies'), paper={},
+    arms={PLAIN: {}, JITTER: dict(colour=1.)},                                  # the autoencoder saw jitter in both
     pairs=(*lower(JITTER, PLAIN, 'without it colours tend to change', 'turned'),
            *above(JITTER, PLAIN, 'and bodies are kept', 'kept')))
 
@@ -357,9 +354,8 @@ LONG = {f'{part} of the steps': part for part in ('1/4', '1/2', '1')}
 
 table55 = Claim(
     id='table55', sentence='More training gives better films.', where='Table 5.5, figure 5.11', measured='runnable',
-    # other methods' figures
-    metrics=METRICS | dict(seconds=dict(title='training', unit='s', how='wall seconds of the training')), **SHARED,
-    paper={},
+    metrics=METRICS | dict(seconds=dict(title='training', unit='s', how='wall seconds of the training')),
+    **SHARED, paper={},                                                         # the thesis: other methods' figures
     arms={name: (lambda c, k=int(part[-1]): dict(steps=max(1, c.steps // k))) for name, part in LONG.items()},
     pairs=(*better('1/2 of the steps', '1/4 of the steps', 'more iterations lead to better results'),
            *better('1 of the steps', '1/2 of the steps', 'likewise')))
@@ -370,7 +366,8 @@ SPREAD = dict(spread=dict(title='spread', unit='%',
                               'as a part of their way from the last given frame (rms)'),
               true_spread=dict(title='true spread', unit='%', how="likewise, the world's own futures"),
               best=dict(title='best − mean', unit='dB',
-                        how='PSNR of the best future of a clip over the mean of its futures'), psnr=METRICS['psnr'])
+                        how='PSNR of the best future of a clip over the mean of its futures'),
+              psnr=METRICS['psnr'])
 
 figure518 = Claim(
     id='figure518', sentence='Where the world has several futures, so has the network.',
@@ -391,8 +388,7 @@ planning = Claim(
            *above(PLANNED, BLEND, 'in a plausible sequence, not a blend', 'middle', 'kept')))
 
 DENSE, SPARSE, EQUAL = 'one past frame', 'sparse tokens of three', 'sparse, equal time'
-# a sparse step takes this many times as long as a plain one (.285 s and .210 s on one core, 128 wide, 4 blocks)
-TIME = 1.36
+TIME = 1.36                        # of a sparse step over a plain one (.285 s, .210 s on one core, 128 wide, 4 blocks)
 
 sparse = Claim(
     id='sparse',

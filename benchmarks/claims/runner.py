@@ -288,12 +288,12 @@ def parser():
     p.add_argument('method', nargs='?', help=f"one of {', '.join(methods())}")
     p.add_argument('--claim', nargs='+', metavar='ID', help='only these; without it all that are measured now')
     p.add_argument('--preset', default='cpu', help='cpu or gpu')
-    p.add_argument('--seeds', type=positive_int, help='how many; without it what the claim says')
+    p.add_argument('--seeds', type=positive_int, help='how many; the number of the claim by default')
     p.add_argument('--set', nargs='+', default=[], metavar='KEY=VALUE',
                    help='change a setting of all arms, or of the protocol')
     p.add_argument('--jobs', type=positive_int, default=1, help='runs at a time, each in a process of its own')
     p.add_argument('--threads', type=positive_int, default=1, help='of a run, on the CPU')
-    p.add_argument('--device', help='cpu, cuda, …; without it what the preset says')
+    p.add_argument('--device', help='cpu, cuda, …; that of the preset by default')
     p.add_argument('--out', type=Path, default=RESULTS, help='folder of the result files')
     p.add_argument('--resume', action=argparse.BooleanOptionalAction, default=True,
                    help='reuse runs that are there already')

@@ -109,7 +109,6 @@ def truth_at_patches(config, protocol, seed, device):
 references = {'random init': random_init, 'raw pixels': raw_pixels, 'k-means on colour': colour_clusters,
               'image-blind grid': blind_grid, 'truth in patches': truth_at_patches}
 
-
 describe = """
 views of {c.size} px from pictures of {c.canvas}, patch {c.patch}, width {c.dim}, depth {c.depth},
 {c.prototypes} prototypes, {c.steps} steps of {c.batch} images from {p.pool} scenes of level {c.level};

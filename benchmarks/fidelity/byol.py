@@ -36,7 +36,7 @@ BATCH_NORM = dict(decay_rate=.9, eps=1e-5, create_scale=True, create_offset=True
 
 # Their code
 
-def taken(file, kinds, names, scope):
+def definitions(file, kinds, names, scope):
     "Some definitions of a script, without running the rest of it"
     body = [n for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, kinds)
             and getattr(n, 'name', None) in names]
@@ -62,7 +62,7 @@ def public(path):
                      'State', 'online_params target_params online_state target_state opt_state'),
                  optax=SimpleNamespace(apply_updates=lambda p, u: jax.tree_util.tree_map(lambda a, b: a + b, p, u)))
     file = path/'byol'/'byol_experiment.py'
-    forward, loss, update = taken(file, ast.FunctionDef, ['_forward', 'loss_fn', '_update_fn'], scope)
+    forward, loss, update = definitions(file, ast.FunctionDef, ['_forward', 'loss_fn', '_update_fn'], scope)
     return SimpleNamespace(jax=jax, hk=hk, schedules=schedules, forward=forward, loss=loss, update=update, path=path)
 
 

@@ -22,15 +22,15 @@ MEAN, STD = torch.tensor([.485, .456, .406]).view(3, 1, 1), torch.tensor([.229, 
 
 # ---- both sides
 
-def taken(file, names, **scope):
+def definitions(file, names, **scope):
     "Name → function or class of a script, without running the rest of it"
     body = [n for n in ast.parse(file.read_text()).body if getattr(n, 'name', None) in names]
     exec(compile(ast.Module(body, []), str(file), 'exec'), scope)
     return {n: scope[n] for n in names}
 
 
-def alone():
-    "A process group of one: their losses ask for one"
+def single_process():
+    "A process group of one, which their losses need"
     dist.init_process_group('gloo', store=dist.HashStore(), rank=0, world_size=1)
 
 

@@ -45,7 +45,7 @@ def public(path):
     sys.path.insert(0, str(path))
     nets, tools = importlib.import_module('vision_transformer'), importlib.import_module('utils')
     return SimpleNamespace(ViT=nets.VisionTransformer, Head=nets.DINOHead, Wrapper=tools.MultiCropWrapper, tools=tools,
-                           Loss=comparison.taken(path/'main_dino.py', ['DINOLoss'], **SCOPE)['DINOLoss'])
+                           Loss=comparison.definitions(path/'main_dino.py', ['DINOLoss'], **SCOPE)['DINOLoss'])
 
 
 def their_network(pub, c, head, **more):
@@ -261,7 +261,7 @@ def case(pub, seed, dtype, steps, **changes):
 def main(name, repository, probe, words, compare, differences):
     "Compare, print, write; exit code 1 where a held figure differs"
     args = comparison.arguments(name.lower(), words, probe)
-    comparison.alone()
+    comparison.single_process()
     cases, rules = compare(args.public)
     comparison.conclude(args, f"{name}: ours beside the authors' public code, shared weights and inputs",
                         comparison.upstream(args.public, repository),

@@ -24,7 +24,7 @@ def public(path):
     sys.path.insert(0, str(path))
     nets, head, tools = (importlib.import_module(m) for m in ('models.vision_transformer', 'models.head', 'utils'))
     return SimpleNamespace(ViT=nets.VisionTransformer, Head=head.iBOTHead, Wrapper=tools.MultiCropWrapper, tools=tools,
-                           Loss=comparison.taken(path/'main_ibot.py', ['iBOTLoss'], **shared.SCOPE)['iBOTLoss'])
+                           Loss=comparison.definitions(path/'main_ibot.py', ['iBOTLoss'], **shared.SCOPE)['iBOTLoss'])
 
 
 def their_head(pub, c):

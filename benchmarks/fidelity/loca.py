@@ -32,7 +32,7 @@ SETTINGS = dict(small=dict(size=64, small=32, patch=8, dim=48, depth=2, heads=3,
                 paper_grid=dict(size=224, small=96, patch=16, dim=96, depth=3, heads=3, hidden=128, out_dim=64,
                                 prototypes=128, queries=3))
 DIFFERENCES = ['Position embeddings of small queries: theirs are resized bilinearly, ours bicubically (timm); here '
-               'ours are told to do as theirs.',
+               'ours are resized as theirs.',
                'Kept tokens: theirs are one draw for all pictures of a device, ours one a picture; here both get the '
                'same.',
                'Stochastic depth is off in both. Colour, blur and the crops themselves are not compared.']

@@ -96,7 +96,7 @@ def inputs(c, seed, dtype):
 # Comparing
 
 def their_steps(pub, model, c, stream):
-    "Their loop over given views and numbers: loss, gradients, prediction, what is hidden"
+    "Their loop over given views and numbers: loss, gradients, prediction, mask"
     args = SimpleNamespace(lr=LR, min_lr=0., warmup_epochs=WARM, epochs=TOTAL)
     optimiser = torch.optim.AdamW(param_groups_weight_decay(model, c.weight_decay), LR, betas=c.betas)
     for i, (x, noise) in enumerate(stream):

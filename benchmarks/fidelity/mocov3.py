@@ -43,7 +43,7 @@ def public(path):
     sys.modules['timm.models.layers.helpers'] = types.SimpleNamespace(to_2tuple=to_2tuple)
     VisionTransformer.num_tokens = 1
     torch.Tensor.cuda = lambda self, *_, **__: self
-    script = comparison.taken(path/'main_moco.py', ['adjust_learning_rate', 'adjust_moco_momentum'], math=math)
+    script = comparison.definitions(path/'main_moco.py', ['adjust_learning_rate', 'adjust_moco_momentum'], math=math)
     return SimpleNamespace(MoCo=importlib.import_module('moco.builder').MoCo_ViT,
                            ViT=importlib.import_module('vits').VisionTransformerMoCo,
                            script=path/'main_moco.py', **script)
@@ -263,7 +263,7 @@ def main():
     "Compare, print, write; exit code 1 where a held figure differs"
     args = comparison.arguments('mocov3', __doc__, 'moco/builder.py', quick='the small network alone; writes nothing',
                                 long="the authors' ViT-S as well: some minutes more")
-    comparison.alone()
+    comparison.single_process()
     pub = public(args.public)
     rules = first_weights(pub) | recipes(pub) | schedules(pub)
     cases = comparison.measured(case, CASES[:2] if args.quick else CASES + LONG * args.long, pub)

@@ -1,9 +1,10 @@
 """Our PooDLe beside the authors' public code, on shared weights and inputs.
 
     git clone https://github.com/agentic-learning-ai-lab/poodle PATH
-    git -C PATH checkout 7518934e1a7824c70acf4088f2f19f89c14acb1b         (the branch `html` holds the project's page
-    alone) python -m benchmarks.fidelity.poodle --public PATH
+    git -C PATH checkout 7518934e1a7824c70acf4088f2f19f89c14acb1b
+    python -m benchmarks.fidelity.poodle --public PATH
 
+(The branch `html` holds the project's page only.)
 Their class runs as it is, its forward pass too. Stand-ins: the flow network gives the world's exact flow, kornia is not
 needed (their affine is off), and both sides have our ResNet-50 as encoder. The figures of both go to
 benchmarks/results/fidelity-poodle.json; the exit code is 1 where a held figure differs by more than 1e-5.
@@ -49,7 +50,7 @@ DIFFERENCES = [
 # Their code
 
 class Stand(nn.Module):
-    "Our encoder with the names that their class asks for"
+    "Our encoder with the names that their class uses"
     def __init__(self, encoder): super().__init__(); self.encoder = encoder
     def forward_feature_pyramid(self, x, stages): maps = self.encoder(x); return [maps[s] for s in stages]
     def forward_features(self, x, pool): return self.encoder(x)[-1].mean((2, 3), keepdim=True)

@@ -4,8 +4,8 @@
     python -m benchmarks.fidelity.river --public PATH
 
 Their model runs as it is, training step and prediction; so does their solver. Stand-ins: the autoencoder is ours on
-both sides, and what only logs, evaluates or schedules is not loaded. Whenever they ask torch for random numbers they
-are given ours, which must lie in the range they asked for. The figures of both go to
+both sides, and what only logs, evaluates or schedules is not loaded. Whenever they draw random numbers from torch
+they are given ours, which must lie in the range they request. The figures of both go to
 benchmarks/results/fidelity-river.json; the exit code is 1 where a held figure differs by more than 1e-5 (of its largest
 value, where that is above 1).
 """
@@ -123,7 +123,7 @@ def given(numbers):
     queue = deque(numbers)
     def next_of(shape, low=None, high=None):
         x = queue.popleft()
-        if tuple(x.shape) != tuple(shape): raise ValueError(f'asked for {tuple(shape)}, given {tuple(x.shape)}')
+        if tuple(x.shape) != tuple(shape): raise ValueError(f'requested {tuple(shape)}, given {tuple(x.shape)}')
         if high is not None and not (low <= x.min() and x.max() < high):
             raise ValueError(f'requested {low} … {high} - 1, given {x}')
         return x
@@ -132,7 +132,7 @@ def given(numbers):
     with ExitStack() as stack:
         for name, fake in fakes.items(): stack.enter_context(patch.object(torch, name, fake))
         yield
-    if queue: raise ValueError(f'{len(queue)} numbers were not asked for')
+    if queue: raise ValueError(f'{len(queue)} numbers were not requested')
 
 
 @contextmanager

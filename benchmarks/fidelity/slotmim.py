@@ -45,7 +45,7 @@ def public(path):
     code = {m: importlib.import_module(m)
             for m in ('models.slotmim', 'models.vision_transformer', 'data.datasets', 'data.transforms')}
     names = ['get_params_groups', 'clip_gradients', 'cancel_gradients_slots', 'cosine_scheduler']
-    script = comparison.taken(path/'main_pretrain_mim.py', names, np=np)
+    script = comparison.definitions(path/'main_pretrain_mim.py', names, np=np)
     return SimpleNamespace(SlotMIM=code['models.slotmim'].SlotMIM,
                            ViT=code['models.vision_transformer'].VisionTransformer,
                            datasets=code['data.datasets'], transforms=code['data.transforms'], **script)
@@ -240,7 +240,7 @@ def their_mask(pub, grid, ratio, tries):
 
 
 def masks(pub, n=400):
-    "Same random numbers, same masks; and each with its own numbers, the same part hidden"
+    "Same random numbers, same masks; and each with its own numbers, the same part masked"
     seeds, out = torch.arange(n), {}
     ratio = .1 + .4 * core.uniform(seeds, 'ratio', 1)[:, 0]
     for grid in ((14, 14), (8, 8), (4, 4)):
@@ -383,7 +383,7 @@ def main():
     "Compare, print, write; exit code 1 where a held figure differs"
     args = comparison.arguments('slotmim', __doc__, 'models/slotmim.py',
                                 quick='the small network alone; writes nothing')
-    comparison.alone()
+    comparison.single_process()
     pub = public(args.public)
     rest = masks(pub) | crops(pub) | pixels() | rules(pub) | schedules(pub)
     cases = comparison.measured(case, CASES[:4 if args.quick else None], pub)

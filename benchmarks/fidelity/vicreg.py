@@ -157,7 +157,7 @@ def main():
     "Compare, print, write; exit code 1 where a held figure differs"
     args = comparison.arguments('vicreg', __doc__, 'main_vicreg.py',
                                 code=('classics/vicreg', 'losses', 'nets', 'heads'))
-    comparison.alone()
+    comparison.single_process()
     pub = public(args.public)
     rules, cases = recipes(pub) | decayed(pub), comparison.measured(case, CASES, pub)
     comparison.conclude(args, "VICReg: ours beside the authors' public code, shared weights and inputs",

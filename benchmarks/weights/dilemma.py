@@ -56,7 +56,7 @@ def detection(method, what, images_of):
     return [row(f'misplaced patches, {what}', f'{protocol}; everything shown, the wrong ones swap places',
                 found['full']),
             row(f'misplaced patches, {what}, 55 % left out',
-                f'{protocol}; 55 % of the patches left out, the wrong ones are told places of those', found['sparse'])]
+                f'{protocol}; 55 % of the patches left out, the wrong ones are given places of those', found['sparse'])]
 
 
 def drawn_scenes(seed): return scenes(seed)[0]
