@@ -1,7 +1,9 @@
 """Claims: verdicts on numbers made by hand, one tiny claim from end to end, the code hash, and what is committed."""
+import importlib.util
 import json
 import math
 import re
+import shlex
 import subprocess
 import sys
 
@@ -12,7 +14,8 @@ from benchmarks.claims import runner
 from benchmarks.claims.code_hash import code_hash, modules_run
 from benchmarks.protocols import runs
 from benchmarks.provenance import ROOT, write_json
-from ssl_workbench import claims, probes
+from benchmarks.weights.recipes import recipe_of
+from ssl_workbench import catalog, claims, probes
 
 RESULTS = ROOT/'benchmarks/results'
 
@@ -313,6 +316,29 @@ def test_code_hash_of_methods(method, there, absent):
 
 COMMITTED = {p.stem: json.loads(p.read_text()) for p in sorted(RESULTS.glob('*.json'))} if RESULTS.is_dir() else {}
 CLAIMED = {n: r for n, r in COMMITTED.items() if r.get('kind') == 'claim'}
+
+
+def commands(result):
+    "Every command that a result or a part of it names"
+    parts = result.values() if isinstance(result, dict) else result if isinstance(result, list) else ()
+    own = [result['command']] if isinstance(result, dict) and 'command' in result else []
+    return own + [c for part in parts for c in commands(part)]
+
+
+@pytest.mark.parametrize('name', COMMITTED)
+def test_committed_commands_run(name):
+    "What a result names as its command is there: python -m, then a module of ours"
+    for words in map(str.split, commands(COMMITTED[name])):
+        assert words[:2] == ['python', '-m'] and words[2].startswith('benchmarks.')
+        assert importlib.util.find_spec(words[2]), words[2]
+
+
+@pytest.mark.parametrize('name', catalog.cards())
+def test_recipes_of_cards(name):
+    "The command on a card names a recipe of the card's method"
+    card = catalog.card(name)
+    *module, recipe = shlex.split(card['command'])
+    assert module == ['python', '-m', 'benchmarks.weights'] and recipe_of(recipe)[0].method == card['method']
 
 
 @pytest.mark.parametrize('name', CLAIMED)
