@@ -1,7 +1,7 @@
 """`python -m benchmarks.claims`"""
 import sys
 
-from benchmarks.claims.machine import main
+from benchmarks.claims.runner import main
 
 if __name__ == '__main__':
     sys.exit(main())

@@ -1,22 +1,23 @@
 """DILEMMA's claims: tables 3.8 and 3.10 to 3.14 of the thesis' chapter 3, on drawn iconic pictures."""
-import time
 from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 
-from benchmarks.claims.machine import Claim, above
-from benchmarks.claims.pictures import Pool, in_parts, pictures, pixels
-from ssl_workbench import core, probes
-from ssl_workbench.catalog import build, learner_of
-from ssl_workbench.methods.dilemma import DILEMMA, Views, auroc, misplaced, on
-from ssl_workbench.views import keep_tokens
+from benchmarks.claims.runner import Claim, above
+from benchmarks.protocols.classification import iconic_features, knn_and_linear, pooled
+from benchmarks.protocols.cost import cost_per_image
+from benchmarks.protocols.positions import mismatch, misplaced_patches
+from benchmarks.protocols.runs import as_drawn, train
+from benchmarks.protocols.worlds import float_images, image_set, tiny_images, training_images
+from ssl_workbench.methods.dilemma import DILEMMA, auroc, on
 
 # ---- the setting: what the arms share, the smallest in which the sentences make sense
 
 QUICK = dict(pos_base=10., momentum=(.98, 1.))  # a short run on a small grid
-CPU = dict(kind='iconic', level=1, steps=120, batch=16, lr=2e-3, scale=(.3, 1.), weight=10., given=QUICK)  # changes of the cpu preset
-GPU = dict(kind='iconic', level=3, steps=3000, given=QUICK)                 # changes of the gpu preset
+# of the cpu preset
+CPU = dict(kind='iconic', level=1, steps=120, batch=16, lr=2e-3, scale=(.3, 1.), weight=10., given=QUICK)
+GPU = dict(kind='iconic', level=3, steps=3000, given=QUICK)                 # of the gpu preset
 SEEDS = 3
 TIMED = 4                                       # a run of so few steps learns nothing: it is timed
 
@@ -24,10 +25,10 @@ TIMED = 4                                       # a run of so few steps learns n
 @dataclass(frozen=True)
 class Protocol:
     "What is trained on, and how a run is scored; the same for every arm"
-    pool: int = 2048              # iconic pictures to train on
-    knn_train: int = 600          # iconic pictures that vote and teach the linear probe
-    knn_test: int = 400           # iconic pictures judged
-    scenes: int = 200             # iconic pictures in which patches are moved
+    pool: int = 2048              # iconic images to train on
+    knn_train: int = 600          # iconic images that vote and teach the linear probe
+    knn_test: int = 400           # iconic images classified
+    scenes: int = 200             # iconic images in which patches are misplaced
 
 
 protocols = dict(cpu=Protocol(), gpu=replace(Protocol(), pool=50_000, knn_train=3000, knn_test=1500, scenes=500))
@@ -35,112 +36,52 @@ protocols = dict(cpu=Protocol(), gpu=replace(Protocol(), pool=50_000, knn_train=
 
 # ---- scores
 
-def classified(pooled, config, protocol, device, mixed):
-    "kNN and linear accuracy of the class (shape); mixed: any texture on any shape, so that only shape tells; pooled: (N,3,H,W) → (N,D)"
-    a, b = (pictures(n, config, protocol, device, 'iconic', mixed) for n in ('knn_train', 'knn_test'))
-    parts = in_parts(pooled, pixels(a)), a['label'].cpu(), in_parts(pooled, pixels(b)), b['label'].cpu()
-    return probes.knn(*parts), probes.linear(*parts)
-
-
 @torch.no_grad()
 def detection(method, config, protocol, device):
-    "Accuracy and area under ROC of wrong places in unseen pictures: everything shown, and as sparse as the sparsest training"
-    images = F.interpolate(pixels(pictures('scenes', config, protocol, device, 'iconic')), (config.size,) * 2, mode='bilinear', antialias=True)
-    seeds, found = core.fold_in(torch.arange(len(images)), 'judged'), {}
+    "Accuracy and AUROC of misplaced patches in unseen images: everything shown, and as sparse as the sparsest training"
+    images = float_images(image_set('scenes', config, protocol, device, 'iconic'))
+    images = F.interpolate(images, (config.size,) * 2, mode='bilinear', antialias=True)
+    found = {}
     for name, ratio in (('', 0.), ('_sparse', max(config.ratios) or .55)):
-        keep, dropped = keep_tokens(seeds, 'judged', config.cells, config.kept(ratio))
-        told, wrong = misplaced(keep, dropped, config.wrong(keep.shape[1]), seeds)
-        place = torch.device(device)
-        said = torch.cat([method.mismatch(x.to(place), t.to(place), k.to(place)).cpu() for x, t, k in zip(images.split(100), told.split(100), keep.split(100))])
-        found |= {f'md{name}': float(((said > .5) == wrong).float().mean()), f'auroc{name}': auroc(said.flatten(), wrong.flatten())}
+        keep, given, wrong = misplaced_patches(config, len(images), ratio, 'judged')
+        predicted = mismatch(method, images, keep, given)
+        found[f'md{name}'] = float(((predicted > .5) == wrong).float().mean())
+        found[f'auroc{name}'] = auroc(predicted.flatten(), wrong.flatten())
     return found
 
 
-def read(pooled, config, protocol, device):
-    "What pooled features know"
-    knn, lin = classified(pooled, config, protocol, device, False)
-    shape_knn, shape_lin = classified(pooled, config, protocol, device, True)
-    return dict(knn=knn, lin=lin, shape_knn=shape_knn, shape_lin=shape_lin)
+def classification(features, config, protocol, device):
+    "kNN and linear accuracy of the class (shape), and likewise with any texture on any shape, where only shape tells"
+    found = {}
+    for name, mixed in (('', False), ('shape_', True)):
+        both = knn_and_linear(*iconic_features(features, config, protocol, device, mixed))
+        found |= {f'{name}knn': both['knn'], f'{name}lin': both['linear']}
+    return found
 
 
 def scores(method, config, protocol, device):
     "All scores of a trained or untrained DILEMMA"
-    place = torch.device(device)
-    method.eval()
-    with torch.no_grad(): found = read(lambda x: method.features(x.to(place))['pooled'].float().cpu(), config, protocol, device)
+    found = classification(pooled(method), config, protocol, device)
     return found | (detection(method, config, protocol, device) if config.task == 'mismatch' and config.weight else {})
-
-
-# ---- time and memory
-
-class Kept:
-    "Bytes that autograd keeps for the backward pass, each tensor once, weights left out"
-    def __init__(self, module): self.bytes, self.known = 0, {p.data_ptr() for p in module.parameters()}
-
-    def pack(self, x):
-        if x.data_ptr() not in self.known:
-            self.known.add(x.data_ptr())
-            self.bytes += x.numel() * x.element_size()
-        return x
-
-    def hooks(self): return torch.autograd.graph.saved_tensors_hooks(self.pack, lambda x: x)
-
-
-def now(device):
-    "The processor's own time on a CPU, the wall's once a GPU is done"
-    if torch.device(device).type == 'cpu': return time.process_time()
-    torch.cuda.synchronize()
-    return time.perf_counter()
-
-
-def clocked(method, views, device):
-    "Seconds of a forward and a backward pass"
-    start = now(device)
-    sum(method.loss(method(views)).values()).backward()
-    return now(device) - start
-
-
-def weighed(method, views):
-    "Megabytes that autograd keeps for the backward pass"
-    kept = Kept(method)
-    with kept.hooks(): method(views)
-    return kept.bytes / 1e6
-
-
-def cost(config, protocol, seed, device):
-    "Milliseconds and kept megabytes an image, at the ratios as scheduled: all steps together over all images together"
-    core.seed_everything(seed)
-    method = build('dilemma', config).to(device).train()
-    pool, seconds, mega, images = Pool(pictures('pool', config, protocol, device, 'iconic')), 0., 0., 0
-    for ratio, growth in zip(config.ratios, config.growth):
-        n = growth * config.batch
-        batch = pool.batch(torch.arange(n) % len(pool), device) | dict(seed=core.fold_in(torch.arange(n), str(seed)).to(device), ratio=ratio)
-        views = Views(config)(batch)
-        seconds, mega, images = seconds + min(clocked(method, views, device) for _ in range(config.steps)), mega + weighed(method, views), images + n
-    return dict(time=1e3 * seconds / images, memory=mega / images)
 
 
 def measure(config, protocol, seed, device):
     "Scores of one arm with one seed: train from scratch, then probe; a run of a few steps is timed and not probed"
-    if config.steps <= TIMED: return cost(config, protocol, seed, device)
-    learner = learner_of('dilemma', config, Pool(pictures('pool', config, protocol, device, 'iconic')), seed, device=device)
-    learner.progress = False
-    for _ in learner.steps(): pass
-    return scores(learner.method, config, protocol, device)
+    if config.steps <= TIMED: return cost_per_image(config, protocol, seed, device)
+    method = train('dilemma', config, training_images(config, protocol, device, 'iconic'), seed, device)
+    return scores(method, config, protocol, device)
 
 
 # ---- what needs no training
 
 def random_init(config, protocol, seed, device):
     "The same network, its weights as drawn"
-    if config.steps <= TIMED: return {}
-    core.seed_everything(seed)
-    return scores(DILEMMA(config).to(device).eval(), config, protocol, device)
+    return {} if config.steps <= TIMED else scores(as_drawn(DILEMMA, config, seed, device), config, protocol, device)
 
 
 def raw_pixels(config, protocol, seed, device):
-    "Small pictures"
-    return {} if config.steps <= TIMED else read(lambda x: F.adaptive_avg_pool2d(x, 16).flatten(1), config, protocol, device)
+    "Small images"
+    return {} if config.steps <= TIMED else classification(tiny_images, config, protocol, device)
 
 
 references = {'random init': random_init, 'raw pixels': raw_pixels}
@@ -149,33 +90,44 @@ references = {'random init': random_init, 'raw pixels': raw_pixels}
 def describe(config, protocol):
     "Data and scoring in words"
     c, p = config, protocol
-    shared = f'views of {c.size} px from iconic pictures of {c.canvas} px, level {c.level}, patch {c.patch}, width {c.dim}, depth {c.depth}'
+    shared = (f'views of {c.size} px from iconic pictures of {c.canvas} px, level {c.level}, '
+              f'patch {c.patch}, width {c.dim}, depth {c.depth}')
     if c.steps <= TIMED:
-        return f'{shared}; forward and backward pass, teacher included, views left out, best of {c.steps} steps a ratio, batches of {c.batch} times the growth'
-    return (f'{shared}; {c.steps} steps of {c.batch} images times the growth, other arms as many images in all, from {p.pool} pictures; '
-            f'{p.knn_test} pictures judged by {p.knn_train} others; wrong places in {p.scenes} unseen pictures')
+        return (f'{shared}; forward and backward pass, teacher included, views left out, '
+                f'best of {c.steps} steps a ratio, batches of {c.batch} times the growth')
+    return (f'{shared}; {c.steps} steps of {c.batch} images times the growth, other arms as many images in all, '
+            f'from {p.pool} pictures; {p.knn_test} pictures judged by {p.knn_train} others; '
+            f'wrong places in {p.scenes} unseen pictures')
 
 
 # ---- the claims
 
 METRICS = dict(
-    knn=dict(title='kNN', unit='%', how='class of iconic pictures by kNN (k=20, T=.07); the thesis: IN-1K, table 3.8 also IN-100'),
+    knn=dict(title='kNN', unit='%',
+             how='class of iconic pictures by kNN (k=20, T=.07); the thesis: IN-1K, table 3.8 also IN-100'),
     lin=dict(title='linear', unit='%', how='likewise, logistic regression on frozen pooled features'),
-    shape_knn=dict(title='shape kNN', unit='%', how='likewise where any texture and colour is on any shape: only shape tells; the thesis: Yoga82'),
+    shape_knn=dict(title='shape kNN', unit='%',
+                   how='likewise where any texture and colour is on any shape: only shape tells; the thesis: Yoga82'),
     shape_lin=dict(title='shape linear', unit='%', how='likewise, logistic regression'),
-    md=dict(title='MD acc.', unit='%', how='accuracy of the mismatch detection in unseen pictures, everything shown; always "right place" gives 1 - θ = 80'),
-    md_sparse=dict(title='MD acc., sparse', unit='%', how='likewise with the most patches left out that a step of the training has'),
+    md=dict(title='MD acc.', unit='%',
+            how='accuracy of the mismatch detection in unseen pictures, everything shown; '
+                'always "right place" gives 1 - θ = 80'),
+    md_sparse=dict(title='MD acc., sparse', unit='%',
+                   how='likewise with the most patches left out that a step of the training has'),
     auroc=dict(title='AUROC', unit='%', how='likewise, area under ROC, everything shown'),
     auroc_sparse=dict(title='AUROC, sparse', unit='%', how='likewise, sparse'))
 COSTS = dict(
-    time=dict(title='time', unit='ms', how='forward and backward pass an image: total time over total images; the thesis: epoch time, relative'),
-    memory=dict(title='memory', unit='MB', how='what autograd keeps for the backward pass, an image; the thesis: most memory at a batch that fills the card'))
+    time=dict(title='time', unit='ms',
+              how='forward and backward pass an image: total time over total images; the thesis: epoch time, relative'),
+    memory=dict(title='memory', unit='MB',
+                how='what autograd keeps for the backward pass, an image; '
+                    'the thesis: most memory at a batch that fills the card'))
 SHARED = dict(metrics=METRICS, seeds=SEEDS, setting=dict(cpu=CPU, gpu=GPU))
 ALONE = dict(task='none')
 
 
 def as_many(images, **changes):
-    "Changes of an arm that sees as many images in its run as the default: `images` a step, in units of `batch`, instead of 2.5"
+    "Changes of an arm that sees as many images in its run as the default: `images` batches a step instead of 2.5"
     return lambda c: dict(changes, steps=round(c.steps * sum(c.growth) / len(c.growth) / images))
 
 
@@ -190,21 +142,30 @@ def rows(names, **arms):
 DENSE, CONSTANT, RANDOM = 'dense', '75 %', 'random ratio'
 
 table38 = Claim(
-    id='table38', sentence='A random dropping ratio is better than a constant one.', where='Thesis, table 3.8, section 3.3.3', measured='now', **SHARED,
+    id='table38', sentence='A random dropping ratio is better than a constant one.',
+    where='Thesis, table 3.8, section 3.3.3', measured='now', **SHARED,
     paper=rows(('knn', 'lin'), **{DENSE: (53.27, 58.20), CONSTANT: (52.99, 57.90), RANDOM: (55.71, 59.55)}),
-    arms={DENSE: as_many(1, **ALONE, **EVERYTHING), CONSTANT: as_many(4, **ALONE, ratios=(.75,), growth=(4,)), RANDOM: ALONE},
+    arms={DENSE: as_many(1, **ALONE, **EVERYTHING), CONSTANT: as_many(4, **ALONE, ratios=(.75,), growth=(4,)),
+          RANDOM: ALONE},
     pairs=(*above(RANDOM, CONSTANT, 'randomised performs better than constant', 'knn', 'lin'),
-           *above(RANDOM, DENSE, 'only random sparsity outperforms the dense model', 'knn', 'lin'), *above(DENSE, CONSTANT, 'constant sparsity is worse than dense', 'knn', 'lin')))
+           *above(RANDOM, DENSE, 'only random sparsity outperforms the dense model', 'knn', 'lin'),
+           *above(DENSE, CONSTANT, 'constant sparsity is worse than dense', 'knn', 'lin')))
 
 PLAIN, MD, SPARSE, BOTH = 'MoCo v3', '+ MD', '+ sparsity', '+ both'
 
 table310 = Claim(
-    id='table310', sentence='Detecting misplaced patches is easy where everything is shown, and still improves shape tasks; with sparsity the more.',
+    id='table310',
+    sentence='Detecting misplaced patches is easy where everything is shown, and still improves shape tasks; '
+             'with sparsity the more.',
     where='Thesis, table 3.10, section 3.3.3', measured='now', **SHARED,
-    paper=rows(('knn', 'lin', 'shape_knn', 'shape_lin', 'md'), **{PLAIN: (53.27, 58.20, 31.60, 51.27, None), MD: (54.18, 58.78, 35.78, 54.53, 100.),
-                                                                SPARSE: (55.71, 59.55, 32.73, 50.90, None)}) | {BOTH: dict(knn=55.63, lin=59.84, shape_knn=35.94, shape_lin=57.26, md_sparse=96.2)},
-    arms={PLAIN: as_many(1, **ALONE, **EVERYTHING), MD: as_many(1, dense_task=True, **EVERYTHING), SPARSE: ALONE, BOTH: {}},
-    pairs=(*above(MD, PLAIN, 'detection improves shape tasks, dense', 'shape_knn', 'shape_lin'), *above(BOTH, SPARSE, 'and sparse', 'shape_knn', 'shape_lin'),
+    paper=rows(('knn', 'lin', 'shape_knn', 'shape_lin', 'md'),
+               **{PLAIN: (53.27, 58.20, 31.60, 51.27, None), MD: (54.18, 58.78, 35.78, 54.53, 100.),
+                  SPARSE: (55.71, 59.55, 32.73, 50.90, None)})
+    | {BOTH: dict(knn=55.63, lin=59.84, shape_knn=35.94, shape_lin=57.26, md_sparse=96.2)},
+    arms={PLAIN: as_many(1, **ALONE, **EVERYTHING), MD: as_many(1, dense_task=True, **EVERYTHING), SPARSE: ALONE,
+          BOTH: {}},
+    pairs=(*above(MD, PLAIN, 'detection improves shape tasks, dense', 'shape_knn', 'shape_lin'),
+           *above(BOTH, SPARSE, 'and sparse', 'shape_knn', 'shape_lin'),
            *above(BOTH, PLAIN, 'DILEMMA above its base', 'knn', 'lin', 'shape_knn', 'shape_lin')))
 
 
@@ -212,7 +173,8 @@ def cheap(base):
     "Changes that time a classic with 196 tokens, its views twice as wide as those of the cpu preset"
     def change(config, **more):
         own = on(base)
-        return dict(base=base, given=own.given, steps=TIMED, size=112, canvas=128, ratios=own.ratios, growth=own.growth, batch=16) | more
+        return dict(base=base, given=own.given, steps=TIMED, size=112, canvas=128, ratios=own.ratios, growth=own.growth,
+                    batch=16) | more
     return change
 
 
@@ -220,30 +182,43 @@ def timing(base, **more): return lambda config: cheap(base)(config, **more)
 
 
 DENSELY = dict(ALONE, **EVERYTHING)
-ARMS312 = {'SimCLR': timing('simclr', **DENSELY), 'SimCLR + DILEMMA': timing('simclr'), 'MoCo v3': timing('mocov3', **DENSELY), 'MoCo v3 + DILEMMA': timing('mocov3'),
+ARMS312 = {'SimCLR': timing('simclr', **DENSELY), 'SimCLR + DILEMMA': timing('simclr'),
+           'MoCo v3': timing('mocov3', **DENSELY), 'MoCo v3 + DILEMMA': timing('mocov3'),
            'DINO (MC)': timing('dino', **DENSELY), 'DINO (MC) + DILEMMA': timing('dino')}
 
 table312 = Claim(
-    id='table312', sentence='Sparse students cost less time and memory.', where='Thesis, table 3.12, section 3.3.3', measured='now', metrics=COSTS, seeds=SEEDS,
-    setting=dict(cpu=dict(steps=TIMED, size=112, canvas=128, batch=16), gpu=dict(steps=TIMED, size=112, canvas=128, batch=64)),
-    paper={}, arms=ARMS312,     # the thesis: 0.85, 0.65 and 0.72 of the dense epoch time with SimCLR, MoCo v3, DINO with small crops; memory of a full card
-    pairs=tuple(p for base in ('SimCLR', 'MoCo v3', 'DINO (MC)') for p in above(base, f'{base} + DILEMMA', 'sparse is cheaper an image', 'time', 'memory')))
+    id='table312', sentence='Sparse students cost less time and memory.', where='Thesis, table 3.12, section 3.3.3',
+    measured='now', metrics=COSTS, seeds=SEEDS,
+    setting=dict(cpu=dict(steps=TIMED, size=112, canvas=128, batch=16),
+                 gpu=dict(steps=TIMED, size=112, canvas=128, batch=64)),
+    # the thesis: 0.85, 0.65 and 0.72 of the dense epoch time with SimCLR, MoCo v3, DINO with small crops;
+    # memory of a full card
+    paper={}, arms=ARMS312,
+    pairs=tuple(p for base in ('SimCLR', 'MoCo v3', 'DINO (MC)')
+                for p in above(base, f'{base} + DILEMMA', 'sparse is cheaper an image', 'time', 'memory')))
 
-VARIANTS = {'none': 'none', 'position correction': 'position', 'partial jigsaw': 'jigsaw', 'flip detection': 'flip', 'DILEMMA': 'mismatch'}
+VARIANTS = {'none': 'none', 'position correction': 'position', 'partial jigsaw': 'jigsaw', 'flip detection': 'flip',
+            'DILEMMA': 'mismatch'}
 
 table311 = Claim(
-    id='table311', sentence='All variants of the loss help, detecting misplaced patches most.', where='Thesis, table 3.11, section 3.3.3', measured='runnable', **SHARED,
+    id='table311', sentence='All variants of the loss help, detecting misplaced patches most.',
+    where='Thesis, table 3.11, section 3.3.3', measured='runnable', **SHARED,
     paper=rows(('knn', 'lin', 'shape_knn', 'shape_lin'), **{
-        'none': (53.27, 58.20, 31.60, 51.27), 'position correction': (54.77, 58.95, 35.74, 56.15), 'partial jigsaw': (55.72, 59.19, 34.77, 56.79),
+        'none': (53.27, 58.20, 31.60, 51.27), 'position correction': (54.77, 58.95, 35.74, 56.15),
+        'partial jigsaw': (55.72, 59.19, 34.77, 56.79),
         'flip detection': (55.69, 59.59, 35.09, 55.00), 'DILEMMA': (55.63, 59.84, 35.94, 57.26)}),
-    arms={name: as_many(1, **ALONE, **EVERYTHING) if task == 'none' else dict(task=task) for name, task in VARIANTS.items()},
-    pairs=(*(p for v in VARIANTS if v != 'none' for p in above(v, 'none', 'all variants help shape discrimination', 'shape_knn', 'shape_lin')),
-           *(p for v in list(VARIANTS)[1:-1] for p in above('DILEMMA', v, 'DILEMMA is best on both', 'lin', 'shape_lin'))))
+    arms={name: as_many(1, **ALONE, **EVERYTHING) if task == 'none' else dict(task=task)
+          for name, task in VARIANTS.items()},
+    pairs=(*(p for v in VARIANTS if v != 'none'
+             for p in above(v, 'none', 'all variants help shape discrimination', 'shape_knn', 'shape_lin')),
+           *(p for v in list(VARIANTS)[1:-1]
+             for p in above('DILEMMA', v, 'DILEMMA is best on both', 'lin', 'shape_lin'))))
 
 IMPORTANT, CHANCE = 'importance', 'random'
 
 table313 = Claim(
-    id='table313', sentence='Dropping by chance is better than dropping what the teacher looks at least.', where='Thesis, table 3.13, section 3.3.3', measured='runnable', **SHARED,
+    id='table313', sentence='Dropping by chance is better than dropping what the teacher looks at least.',
+    where='Thesis, table 3.13, section 3.3.3', measured='runnable', **SHARED,
     paper=rows(('knn', 'lin'), **{IMPORTANT: (71.88, 76.76), CHANCE: (73.98, 77.78)}),
     arms={name: as_many(4, **ALONE, ratios=(.75,), growth=(4,), policy=name) for name in (IMPORTANT, CHANCE)},
     pairs=above(CHANCE, IMPORTANT, 'no need for extra complexity', 'knn', 'lin'))
@@ -255,22 +230,27 @@ def with_mae(config, **more):
 
 
 table314 = Claim(
-    id='table314', sentence='Detecting wrong positions in the encoder improves MAE.', where='Thesis, table 3.14, section 3.3.3', measured='runnable', **SHARED,
+    id='table314', sentence='Detecting wrong positions in the encoder improves MAE.',
+    where='Thesis, table 3.14, section 3.3.3', measured='runnable', **SHARED,
     paper=rows(('lin',), **{'MAE': (37.30,), 'MAE + DILEMMA': (39.06,)}),
-    arms={'MAE': lambda c: with_mae(c, task='none'), 'MAE + DILEMMA': with_mae}, pairs=above('MAE + DILEMMA', 'MAE', 'outperforms MAE', 'lin', 'shape_lin'))
+    arms={'MAE': lambda c: with_mae(c, task='none'), 'MAE + DILEMMA': with_mae},
+    pairs=above('MAE + DILEMMA', 'MAE', 'outperforms MAE', 'lin', 'shape_lin'))
 
 WEAK = dict(QUICK, colour=0., grey=0., blur=(0., 0.), solarise=(0., 0.))
 
 weaker = Claim(
-    id='weaker-augmentations', sentence='With random resized crops alone DILEMMA keeps what MoCo v3 loses.', where='Thesis, section 3.3.3, "Weaker Data Augmentations"',
+    id='weaker-augmentations', sentence='With random resized crops alone DILEMMA keeps what MoCo v3 loses.',
+    where='Thesis, section 3.3.3, "Weaker Data Augmentations"',
     measured='runnable', **SHARED, paper=rows(('lin',), **{'MoCo v3': (29.65,), 'MoCo v3 + DILEMMA': (44.48,)}),
-    arms={'MoCo v3': as_many(1, **ALONE, **EVERYTHING, given=WEAK, flip=0.), 'MoCo v3 + DILEMMA': dict(given=WEAK, flip=0.)},
+    arms={'MoCo v3': as_many(1, **ALONE, **EVERYTHING, given=WEAK, flip=0.),
+          'MoCo v3 + DILEMMA': dict(given=WEAK, flip=0.)},
     pairs=above('MoCo v3 + DILEMMA', 'MoCo v3', 'a huge gap', 'lin', 'shape_lin'))
 
 ONE, MIXED = 'one ratio a step', 'all ratios in a batch'
 
 mixed = Claim(
-    id='mixed', sentence='Several ratios within one batch could help further.', where='Thesis, section 8 (future work): "multiple sparsity rates within the same minibatch, similar to NaViT"',
+    id='mixed', sentence='Several ratios within one batch could help further.',
+    where='Thesis, section 8 (future work): "multiple sparsity rates within the same minibatch, similar to NaViT"',
     measured='now', **SHARED, paper={}, arms={ONE: {}, MIXED: dict(mixed=True)},
     pairs=above(MIXED, ONE, 'could further enhance the performance', 'knn', 'lin', 'shape_knn', 'shape_lin'))
 

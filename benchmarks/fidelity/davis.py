@@ -3,8 +3,9 @@
     git clone https://github.com/davisvideochallenge/davis2017-evaluation PATH
     python -m benchmarks.fidelity.davis --public PATH
 
-It runs the authors' functions beside ours on random masks (blobs, outlines at the picture's edge, single pixels, empty and full ones, odd sizes) and writes
-benchmarks/results/fidelity-davis.json: seeds, both figures, the upstream commit; never their code. Their code needs opencv, scikit-image and scipy.
+It runs the authors' functions beside ours on random masks (blobs, outlines at the picture's edge, single pixels, empty
+and full ones, odd sizes) and writes benchmarks/results/fidelity-davis.json: seeds, both figures, the upstream commit;
+never their code. Their code needs opencv, scikit-image and scipy.
 """
 import sys
 
@@ -12,8 +13,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from benchmarks.claims.machine import write
-from benchmarks.fidelity import machine
+from benchmarks.fidelity import comparison
+from benchmarks.provenance import versions, write_json
 from ssl_workbench import probes
 
 TOLERANCE = 1e-6
@@ -63,14 +64,17 @@ def case(evaluate, kind, seed, size):
 
 def main():
     "Compare, print, write; exit code 1 where a figure differs"
-    args = machine.arguments('davis', __doc__, 'davis2017/metrics.py', seeds=dict(type=int, default=3))
+    args = comparison.arguments('davis', __doc__, 'davis2017/metrics.py', seeds=dict(type=int, default=3))
     evaluate = public(args.public)
     cases = [case(evaluate, kind, seed, size) for kind in KINDS for size in SIZES for seed in range(args.seeds)]
     largest = max(c['difference'] for c in cases)
     print(f'{len(cases)} cases, largest difference {largest:.1e}')
-    write(args.out, dict(what='DAVIS J and F: ours beside davis2017-evaluation on the same masks', tolerance=TOLERANCE, largest=largest,
-                         upstream=machine.upstream(args.public, 'davisvideochallenge/davis2017-evaluation'), **machine.about(args, f' --seeds {args.seeds}'), versions=machine.versions(np),
-                         known_differences=['Void pixels are not handled: their semi-supervised evaluation passes none either.'], cases=cases))
+    write_json(args.out, dict(
+        what='DAVIS J and F: ours beside davis2017-evaluation on the same masks', tolerance=TOLERANCE, largest=largest,
+        upstream=comparison.upstream(args.public, 'davisvideochallenge/davis2017-evaluation'),
+        **comparison.about(args, f' --seeds {args.seeds}'), versions=versions(np),
+        known_differences=['Void pixels are not handled: their semi-supervised evaluation passes none either.'],
+        cases=cases))
     sys.exit(int(not largest <= TOLERANCE))
 
 

@@ -1,6 +1,7 @@
-"""The authors' LOCA (scenic, JAX) on given weights and views: the other half of `benchmarks.fidelity.loca`, which starts it.
+"""The authors' LOCA (scenic, JAX) on given weights and views: the other half of `benchmarks.fidelity.loca`.
 
-Needs jax, flax and optax, no torch. Of scenic, what LOCA computes with is imported as it is; TensorFlow, data sets and checkpoints are left out.
+Needs jax, flax and optax, no torch. Of scenic, what LOCA computes with is imported as it is; TensorFlow, data sets and
+checkpoints are left out.
 """
 import ast
 import functools
@@ -38,16 +39,20 @@ def public(path):
     left_out('ml_collections', ConfigDict=dict)
     tensorflow = left_out('tensorflow', io=types.SimpleNamespace(gfile=None))
     sys.modules['tensorflow.io'] = tensorflow.io
-    for part, thing in (('base_model', dict(BaseModel=empty)), ('classification_model', {}), ('multilabel_classification_model', dict(MultiLabelClassificationModel=empty))):
+    for part, thing in (('base_model', dict(BaseModel=empty)), ('classification_model', {}),
+                        ('multilabel_classification_model', dict(MultiLabelClassificationModel=empty))):
         left_out(f'scenic.model_lib.base_models.{part}', **thing)
     from scenic.model_lib.base_models import model_utils
-    sys.modules['scenic.model_lib.base_models'].base_model = sys.modules['scenic.model_lib.base_models.base_model']
-    sys.modules['scenic.model_lib.base_models'].classification_model = sys.modules['scenic.model_lib.base_models.classification_model']
+    home = 'scenic.model_lib.base_models'
+    for part in ('base_model', 'classification_model'): setattr(sys.modules[home], part, sys.modules[f'{home}.{part}'])
     from scenic.projects.loca import vit
     home = path/'scenic/projects/loca'
     shared = dict(jax=jax, jnp=jnp, Dict=Dict, Any=Any, Tuple=Tuple, Callable=Callable)
-    tools = types.SimpleNamespace(TrainState=None, **functions(home/'utils.py', ['prepare_input', 'sinkhorn'], **shared, ml_collections=sys.modules['ml_collections']))
-    step = functions(home/'trainer.py', ['loca_train_step'], **shared, Batch=dict, utils=tools, nn=nn, optax=optax, optimizers=optimizers, ml_collections=sys.modules['ml_collections'],
+    tools = types.SimpleNamespace(TrainState=None,
+                                  **functions(home/'utils.py', ['prepare_input', 'sinkhorn'], **shared,
+                                              ml_collections=sys.modules['ml_collections']))
+    step = functions(home/'trainer.py', ['loca_train_step'], **shared, Batch=dict, utils=tools, nn=nn, optax=optax,
+                     optimizers=optimizers, ml_collections=sys.modules['ml_collections'],
                      train_utils=types.SimpleNamespace(bind_rng_to_host_device=lambda rng, **_: rng))['loca_train_step']
     return vit, step, model_utils.weighted_softmax_cross_entropy, tools.sinkhorn
 
@@ -74,7 +79,30 @@ def tree(flat):
 
 def flat(nested, prefix=''):
     "Nested dicts as {'a/b': x}"
-    return {k: v for name, x in nested.items() for k, v in (flat(x, f'{prefix}{name}/') if isinstance(x, dict) else {prefix + name: np.asarray(x)}).items()}
+    return {k: v for name, x in nested.items()
+            for k, v in (flat(x, f'{prefix}{name}/') if isinstance(x, dict)
+                         else {prefix + name: np.asarray(x)}).items()}
+
+
+def network(vit, c, d):
+    "Their network at our settings c; it keeps the tokens that d names"
+    side = c['size'] // c['patch']
+    vit.token_indexes_not_to_drop = lambda n, *_: jnp.asarray(d['visible'] if n == len(d['visible']) else d['keep'])
+    return vit.ViT4LOCA(mlp_dim=4 * c['dim'], num_layers=c['depth'], num_heads=c['heads'],
+                        patches=types.SimpleNamespace(size=(c['patch'],) * 2), hidden_size=c['dim'],
+                        n_ref_positions=side**2, apply_cluster_loss=True, head_hidden_dim=c['hidden'],
+                        head_bottleneck_dim=c['out_dim'], head_output_dim=c['prototypes'],
+                        stochastic_depth=0., posembs=(side, side), dtype=jnp.asarray(d['reference']).dtype)
+
+
+def step_config(c, d):
+    "The settings that their training step reads"
+    return types.SimpleNamespace(
+        n_ref_positions=(c['size'] // c['patch'])**2, apply_cluster_loss=True, reference_seqlen=len(d['visible']),
+        reference_seqlen_selection='consecutive', query_max_seqlen=len(d['keep']), sharpening=.05,
+        model=types.SimpleNamespace(temperature=.1),
+        dataset_configs=types.SimpleNamespace(number_of_focal_queries=c['queries'] - 1),
+        get=lambda k, default=None: 1., max_grad_norm=1.)
 
 
 def main(path, given, out):
@@ -83,24 +111,21 @@ def main(path, given, out):
     vit, step, loss, sinkhorn = public(Path(path))
     d = dict(np.load(given))
     of = lambda name: tree({k.removeprefix(name): v for k, v in d.items() if k.startswith(name)})
-    params, ema, c = of('student/'), of('teacher/'), {k.removeprefix('setting/'): v.item() for k, v in d.items() if k.startswith('setting/')}
-    side, dtype = c['size'] // c['patch'], jnp.asarray(d['reference']).dtype
-    vit.token_indexes_not_to_drop = lambda n, *_: jnp.asarray(d['visible'] if n == len(d['visible']) else d['keep'])
-    model = vit.ViT4LOCA(mlp_dim=4 * c['dim'], num_layers=c['depth'], num_heads=c['heads'], patches=types.SimpleNamespace(size=(c['patch'],) * 2), hidden_size=c['dim'],
-                         n_ref_positions=side**2, apply_cluster_loss=True, head_hidden_dim=c['hidden'], head_bottleneck_dim=c['out_dim'], head_output_dim=c['prototypes'],
-                         stochastic_depth=0., posembs=(side, side), dtype=dtype)
+    params, ema = of('student/'), of('teacher/')
+    c = {k.removeprefix('setting/'): v.item() for k, v in d.items() if k.startswith('setting/')}
+    model = network(vit, c, d)
     rngs = dict(dropout=jax.random.PRNGKey(0), droptok=jax.random.PRNGKey(1))
     apply = functools.partial(model.apply, train=True, rngs=rngs)
     _, scores, seen, _ = apply({'params': ema}, d['reference'], seqlen=len(d['visible']), drop_moment='late')
-    found = dict(reference_tokens=seen, teacher_scores=scores, targets=sinkhorn(jax.nn.softmax(scores / .05, -1), distributed=False))
-    found['query0_position'], found['query0_scores'], *_ = apply({'params': params}, d['query0'], inputs_kv=seen, seqlen=len(d['keep']))
+    found = dict(reference_tokens=seen, teacher_scores=scores,
+                 targets=sinkhorn(jax.nn.softmax(scores / .05, -1), distributed=False))
+    found['query0_position'], found['query0_scores'], *_ = apply({'params': params}, d['query0'], inputs_kv=seen,
+                                                                 seqlen=len(d['keep']))
     found['query1_position'], found['query1_scores'], *_ = apply({'params': params}, d['query1'], inputs_kv=seen)
-    config = types.SimpleNamespace(n_ref_positions=side**2, apply_cluster_loss=True, reference_seqlen=len(d['visible']), reference_seqlen_selection='consecutive',
-                                   query_max_seqlen=len(d['keep']), sharpening=.05, model=types.SimpleNamespace(temperature=.1),
-                                   dataset_configs=types.SimpleNamespace(number_of_focal_queries=c['queries'] - 1), get=lambda k, default=None: 1., max_grad_norm=1.)
     state = State(jax.random.PRNGKey(2), 0, params, ema, None, optax.sgd(1.))
     state = state.replace(opt_state=state.tx.init(params))
-    train = functools.partial(step, flax_model=model, momentum_parameter_scheduler=lambda _: .9, loss_fn=loss, metrics_fn=lambda *_: {}, config=config)
+    train = functools.partial(step, flax_model=model, momentum_parameter_scheduler=lambda _: .9, loss_fn=loss,
+                              metrics_fn=lambda *_: {}, config=step_config(c, d))
     names = [k for k in d if k in ('reference',) or k.startswith('query')]
     one = lambda x: jax.tree_util.tree_map(lambda v: jnp.asarray(v)[None], x)
     new, metrics = jax.pmap(train, axis_name='batch')(one(state), one({k: d[k] for k in names}))
@@ -108,7 +133,8 @@ def main(path, given, out):
     found |= dict(total=metrics['total_loss'][0][0], features=metrics['feature_loss'][0][0])
     moved = jax.tree_util.tree_map(lambda a, b: a - b, params, first(new.params))
     np.savez(out, jax=jax.__version__, flax=flax.__version__, **{k: np.asarray(v) for k, v in found.items()},
-             **{f'gradient/{k}': v for k, v in flat(moved).items()}, **{f'teacher/{k}': v for k, v in flat(first(new.ema_params)).items()})
+             **{f'gradient/{k}': v for k, v in flat(moved).items()},
+             **{f'teacher/{k}': v for k, v in flat(first(new.ema_params)).items()})
 
 
 if __name__ == '__main__': main(*sys.argv[1:])

@@ -3,10 +3,10 @@
     git clone https://github.com/facebookresearch/mae PATH
     python -m benchmarks.fidelity.mae --public PATH
 
-Their code is imported from PATH as it is. From outside two things are put back that newer libraries have dropped (`numpy.float`,
-the argument `qk_scale` of timm's Block), and the random numbers by which they hide patches are given.
-The figures of both go to benchmarks/results/fidelity-mae.json; the exit code is 1 where a held figure differs by more than 1e-5
-(of its largest value, where that is above 1).
+Their code is imported from PATH as it is. From outside two things are put back that newer libraries have dropped
+(`numpy.float`, the argument `qk_scale` of timm's Block), and the random numbers by which they hide patches are given.
+The figures of both go to benchmarks/results/fidelity-mae.json; the exit code is 1 where a held figure differs by more
+than 1e-5 (of its largest value, where that is above 1).
 """
 import ast
 import importlib
@@ -22,18 +22,24 @@ import torch
 from timm.models import vision_transformer
 from timm.optim import param_groups_weight_decay
 
-from benchmarks.fidelity import machine
-from benchmarks.fidelity.machine import compared, figure, gradients, pictures, standard
+from benchmarks.fidelity import comparison
+from benchmarks.fidelity.comparison import compared, figure, gradients, pictures, standard
+from benchmarks.provenance import versions
 from ssl_workbench import core, learner
 from ssl_workbench.classics import mae as ours
 
 TOTAL, WARM, LR = 8, 2, 1e-3
-SETTINGS = dict(small=(dict(size=64, patch=8, dim=96, depth=3, heads=3, decoder_dim=64, decoder_depth=2, decoder_heads=4), 6),
-                tiny224=(dict(size=224, patch=16, dim=192, depth=6, heads=3, decoder_dim=128, decoder_depth=2, decoder_heads=4), 3),
-                base224=(dict(size=224, patch=16, dim=768, depth=12, heads=12, decoder_dim=512, decoder_depth=8, decoder_heads=16), 2))
-NAMES = dict(decoder_embed='decoder.embed', mask_token='decoder.mask_token', decoder_blocks='decoder.blocks', decoder_norm='decoder.norm',
+SETTINGS = dict(small=(dict(size=64, patch=8, dim=96, depth=3, heads=3, decoder_dim=64, decoder_depth=2,
+                            decoder_heads=4), 6),
+                tiny224=(dict(size=224, patch=16, dim=192, depth=6, heads=3, decoder_dim=128, decoder_depth=2,
+                              decoder_heads=4), 3),
+                base224=(dict(size=224, patch=16, dim=768, depth=12, heads=12, decoder_dim=512, decoder_depth=8,
+                              decoder_heads=16), 2))
+NAMES = dict(decoder_embed='decoder.embed', mask_token='decoder.mask_token', decoder_blocks='decoder.blocks',
+             decoder_norm='decoder.norm',
              decoder_pred='decoder.pixels')
-HIDES = ('decoder_pos_embed', 'encoder.mask_token')  # theirs: a parameter, ours a buffer; ours: an unused token that is never trained
+# theirs: a parameter, ours a buffer; ours: an unused token that is never trained
+HIDES = ('decoder_pos_embed', 'encoder.mask_token')
 
 
 # Their code
@@ -45,7 +51,8 @@ def public(path):
     block = vision_transformer.Block
     with patch.object(vision_transformer, 'Block', lambda *args, qk_scale=None, **rest: block(*args, **rest)):
         models = importlib.import_module('models_mae')
-    return SimpleNamespace(models=models, adjust=importlib.import_module('util.lr_sched').adjust_learning_rate, path=path)
+    return SimpleNamespace(models=models, adjust=importlib.import_module('util.lr_sched').adjust_learning_rate,
+                           path=path)
 
 
 def our_name(name):
@@ -57,8 +64,10 @@ def our_name(name):
 def built(pub, c):
     "Their network at our settings"
     norm = partial(torch.nn.LayerNorm, eps=1e-6)
-    return pub.models.MaskedAutoencoderViT(img_size=c.size, patch_size=c.patch, embed_dim=c.dim, depth=c.depth, num_heads=c.heads, decoder_embed_dim=c.decoder_dim,
-                                           decoder_depth=c.decoder_depth, decoder_num_heads=c.decoder_heads, norm_layer=norm, norm_pix_loss=c.norm_pixels)
+    return pub.models.MaskedAutoencoderViT(img_size=c.size, patch_size=c.patch, embed_dim=c.dim, depth=c.depth,
+                                           num_heads=c.heads, decoder_embed_dim=c.decoder_dim,
+                                           decoder_depth=c.decoder_depth, decoder_num_heads=c.decoder_heads,
+                                           norm_layer=norm, norm_pix_loss=c.norm_pixels)
 
 
 def state_of(model):
@@ -87,15 +96,16 @@ def inputs(c, seed, dtype):
 # Comparing
 
 def their_steps(pub, model, c, stream):
-    "Their loop over given views and numbers: loss, gradients, prediction, what is hidden"
+    "Their loop over given views and numbers: loss, gradients, prediction, mask"
     args = SimpleNamespace(lr=LR, min_lr=0., warmup_epochs=WARM, epochs=TOTAL)
     optimiser = torch.optim.AdamW(param_groups_weight_decay(model, c.weight_decay), LR, betas=c.betas)
     for i, (x, noise) in enumerate(stream):
         pub.adjust(optimiser, i + 1, args)
-        with patch.object(torch, 'rand', lambda *_, **__: noise): loss, said, mask = model(standard(x[:, 0]), mask_ratio=c.dropped)
+        with patch.object(torch, 'rand', lambda *_, noise=noise, **__: noise):
+            loss, prediction, mask = model(standard(x[:, 0]), mask_ratio=c.dropped)
         optimiser.zero_grad()
         loss.backward()
-        yield loss.item(), gradients(model, our_name), said, mask
+        yield loss.item(), gradients(model, our_name), prediction, mask
         optimiser.step()
 
 
@@ -124,9 +134,13 @@ def case(pub, setting, seed, dtype, steps, normed=True, dropped=.75):
         if i: continue
         rows |= {'step 0 prediction': figure(a[2], b[2]), 'step 0 hidden patches': figure(a[3], b[3])}
         for part in ('encoder', 'decoder'):
-            rows[f'step 0 gradients of the {part}'] = compared(*({k: v for k, v in g.items() if k.startswith(part + '.')} for g in (a[1], b[1])))
-    if steps > 1: rows['weights after'] = compared(state_of(theirs), {k: v for k, v in mine.state_dict().items() if k not in HIDES})
-    return dict(setting=setting, seed=seed, dtype=dtype, normed=normed, dropped=dropped, batch=batch, steps=steps, figures=rows)
+            rows[f'step 0 gradients of the {part}'] = compared(*({k: v for k, v in g.items()
+                                                                  if k.startswith(part + '.')} for g in (a[1], b[1])))
+    if steps > 1:
+        rows['weights after'] = compared(state_of(theirs),
+                                         {k: v for k, v in mine.state_dict().items() if k not in HIDES})
+    return dict(setting=setting, seed=seed, dtype=dtype, normed=normed, dropped=dropped, batch=batch, steps=steps,
+                figures=rows)
 
 
 # Positions, shapes, groups, recipe, schedule
@@ -136,23 +150,30 @@ def shapes(pub):
     c = ours.paper
     with torch.device('meta'): mine, theirs = ours.MAE(c), pub.models.mae_vit_large_patch16(norm_pix_loss=True)
     a, b = ({k: tuple(v.shape) for k, v in d.items() if k not in HIDES} for d in (state_of(theirs), mine.state_dict()))
-    decayed = lambda groups, model, name: sorted(name(n) for n, p in model.named_parameters() for g in groups if g['weight_decay'] and any(p is q for q in g['params']))
+    decayed = lambda groups, model, name: sorted(name(n) for n, p in model.named_parameters() for g in groups
+                                                 if g['weight_decay'] and any(p is q for q in g['params']))
+    same = (decayed(param_groups_weight_decay(theirs, .05), theirs, our_name)
+            == decayed(mine.param_groups(), mine, str))
     small = ours.Config(**SETTINGS['tiny224'][0])
     one, two = built(pub, small), ours.MAE(small)
     return {'paper preset: names and shapes': figure(True, a == b),
-            'which weights are decayed': figure(True, decayed(param_groups_weight_decay(theirs, .05), theirs, our_name) == decayed(mine.param_groups(), mine, str)),
-            'positions of the encoder': figure(one.pos_embed, two.encoder.net.pos_embed), 'positions of the decoder': figure(one.decoder_pos_embed, two.decoder.positions)}
+            'which weights are decayed': figure(True, same),
+            'positions of the encoder': figure(one.pos_embed, two.encoder.net.pos_embed),
+            'positions of the decoder': figure(one.decoder_pos_embed, two.decoder.positions)}
 
 
 def recipe(pub):
     "The numbers of their command and script, and of our paper preset"
     c, page = ours.paper, (pub.path/'PRETRAIN.md').read_text()
-    said = {k: float(v) for k, v in re.findall(r'--(nodes|batch_size|mask_ratio|epochs|warmup_epochs|blr|weight_decay) ([\d.e-]+)', page.split('```')[1])}
+    options = r'--(nodes|batch_size|mask_ratio|epochs|warmup_epochs|blr|weight_decay) ([\d.e-]+)'
+    numbers = {k: float(v) for k, v in re.findall(options, page.split('```')[1])}
     calls = [n for n in ast.walk(ast.parse((pub.path/'main_pretrain.py').read_text())) if isinstance(n, ast.Call)]
-    number = lambda word, key: ast.literal_eval(next(k.value for n in calls if ast.unparse(n.func).endswith(word) for k in n.keywords if k.arg == key))
-    batch = said['batch_size'] * said['nodes'] * 8
-    theirs = [said['mask_ratio'], batch, said['warmup_epochs'] / said['epochs'], said['blr'] * batch / 256, said['weight_decay'],
-              said['epochs'] * (1281167 // batch), *number('RandomResizedCrop', 'scale'), *number('AdamW', 'betas')]
+    number = lambda word, key: ast.literal_eval(next(k.value for n in calls if ast.unparse(n.func).endswith(word)
+                                                     for k in n.keywords if k.arg == key))
+    batch = numbers['batch_size'] * numbers['nodes'] * 8
+    theirs = [numbers['mask_ratio'], batch, numbers['warmup_epochs'] / numbers['epochs'], numbers['blr'] * batch / 256,
+              numbers['weight_decay'],
+              numbers['epochs'] * (1281167 // batch), *number('RandomResizedCrop', 'scale'), *number('AdamW', 'betas')]
     return {'recipe': figure(theirs, [c.dropped, c.batch, c.warmup, c.lr, c.weight_decay, c.steps, *c.scale, *c.betas])}
 
 
@@ -162,31 +183,37 @@ def schedule(pub, epochs=800, warm=40):
     tiny = ours.MAE(ours.Config(dim=16, depth=1, heads=1, decoder_dim=16, decoder_depth=1, decoder_heads=1))
     run = learner.Learner(tiny, None, range(1), epochs, LR, 1, warmup=warm / epochs, device='cpu')
     theirs = [pub.adjust(opt, i, args) for i in range(epochs)]
-    return {'learning rate after the warm-up': figure(theirs[warm:], [run._schedule(i / epochs) for i in range(warm, epochs)])}
+    return {'learning rate after the warm-up': figure(theirs[warm:],
+                                                      [run._schedule(i / epochs) for i in range(warm, epochs)])}
 
 
 # All of it
 
 CASES = [*(dict(setting='small', seed=s, dtype=d, steps=3) for s in (0, 1, 2) for d in ('float64', 'float32')),
-         dict(setting='small', seed=3, dtype='float64', steps=3, normed=False), dict(setting='small', seed=4, dtype='float64', steps=3, dropped=.5),
-         dict(setting='tiny224', seed=0, dtype='float64', steps=1), dict(setting='tiny224', seed=1, dtype='float32', steps=1)]
+         dict(setting='small', seed=3, dtype='float64', steps=3, normed=False),
+         dict(setting='small', seed=4, dtype='float64', steps=3, dropped=.5),
+         dict(setting='tiny224', seed=0, dtype='float64', steps=1),
+         dict(setting='tiny224', seed=1, dtype='float32', steps=1)]
 LONG = [dict(setting='base224', seed=0, dtype='float32', steps=1)]
-NOT_HELD = ('float32 weights after',)
 DIFFERENCES = [
     'Learning rate: theirs is 0 at the first step; ours is one step ahead during the warm-up.',
-    'Weights after some steps are held in float64 only: Adam turns a gradient that is all rounding (key biases) into a step of its own size.',
+    'Weights after some steps are held in float64 only: Adam turns a gradient that is all rounding (key biases) into a '
+    'step of its own size.',
     'First weights: their bias of the patch embedding starts as a convolution of torch does, ours at 0.',
     'Both run timm\'s present Block; theirs was written for timm 0.3.2.']
+NOT_HELD = ('float32 weights after',)
 
 
 def main():
     "Compare, print, write; exit code 1 where a held figure differs"
-    args = machine.arguments('mae', __doc__, 'models_mae.py', quick='two small cases alone; writes nothing', long='ViT-B with the whole decoder as well')
+    args = comparison.arguments('mae', __doc__, 'models_mae.py', quick='two small cases alone; writes nothing',
+                                long='ViT-B with the whole decoder as well')
     pub = public(args.public)
     rules = shapes(pub) | recipe(pub) | schedule(pub)
-    cases = machine.measured(case, CASES[:2] if args.quick else CASES + LONG * args.long, pub)
-    machine.finish(args, machine.report(args, 'MAE: ours beside the authors\' public code, shared weights, inputs and masks', machine.upstream(args.public, 'facebookresearch/mae'),
-                                        cases, rules, DIFFERENCES, machine.versions(timm), NOT_HELD))
+    cases = comparison.measured(case, CASES[:2] if args.quick else CASES + LONG * args.long, pub)
+    comparison.conclude(args, "MAE: ours beside the authors' public code, shared weights, inputs and masks",
+                        comparison.upstream(args.public, 'facebookresearch/mae'),
+                        cases, rules, DIFFERENCES, versions(timm), NOT_HELD)
 
 
 if __name__ == '__main__': main()

@@ -4,7 +4,8 @@
     python -m benchmarks.fidelity.slotmim --public PATH
 
 Their code is imported from PATH as it is, given random weights (ours are the same ones, renamed) and the same views.
-The figures of both go to benchmarks/results/fidelity-slotmim.json; the exit code is 1 where a held figure differs by more than 1e-5.
+The figures of both go to benchmarks/results/fidelity-slotmim.json; the exit code is 1 where a held figure differs by
+more than 1e-5.
 """
 import importlib
 import math
@@ -21,8 +22,10 @@ import torch.nn as nn
 import torchvision
 import torchvision.transforms.functional as TF
 
-from benchmarks.fidelity import machine
-from benchmarks.fidelity.machine import cast, first_gradients, gradients, pictures, standard, unscaled as figure
+from benchmarks.fidelity import comparison
+from benchmarks.fidelity.comparison import cast, first_gradients, gradients, pictures, standard
+from benchmarks.fidelity.comparison import unscaled as figure
+from benchmarks.provenance import versions
 from ssl_workbench import core, geometry, heads, learner, losses, views, world
 from ssl_workbench.methods import slotmim as ours
 
@@ -39,47 +42,56 @@ SETTINGS = dict(
 def public(path):
     "What is needed of the public code"
     sys.path.insert(0, str(path))
-    code = {m: importlib.import_module(m) for m in ('models.slotmim', 'models.vision_transformer', 'data.datasets', 'data.transforms')}
-    script = machine.taken(path/'main_pretrain_mim.py', ['get_params_groups', 'clip_gradients', 'cancel_gradients_slots', 'cosine_scheduler'], np=np)
-    return SimpleNamespace(SlotMIM=code['models.slotmim'].SlotMIM, ViT=code['models.vision_transformer'].VisionTransformer,
+    code = {m: importlib.import_module(m)
+            for m in ('models.slotmim', 'models.vision_transformer', 'data.datasets', 'data.transforms')}
+    names = ['get_params_groups', 'clip_gradients', 'cancel_gradients_slots', 'cosine_scheduler']
+    script = comparison.definitions(path/'main_pretrain_mim.py', names, np=np)
+    return SimpleNamespace(SlotMIM=code['models.slotmim'].SlotMIM,
+                           ViT=code['models.vision_transformer'].VisionTransformer,
                            datasets=code['data.datasets'], transforms=code['data.transforms'], **script)
 
 
 def their_arguments(c, batch):
     "Arguments of their network; an epoch is one step, so that epochs count our steps"
     return SimpleNamespace(
-        arch='vit', dim_hidden=c.hidden, dim_hidden_slot=c.hidden, dim_out=c.out_dim, teacher_momentum=c.momentum[0], group_loss_weight=c.patch_weight,
-        use_sinkhorn=c.sinkhorn, use_cross_patch_loss=True, use_masked_patch_loss=True, mask_loss_weight=1, cross_loss_weight=1, drop_path_rate=c.drop_path,
-        student_temp=c.student_temp, warmup_teacher_temp=c.teacher_temp[0], teacher_temp=c.teacher_temp[1], warmup_teacher_temp_epochs=WARM, epochs=TOTAL,
-        num_prototypes=c.prototypes, center_momentum=c.centre_momentum, num_instances=batch, world_size=1, batch_size=batch, start_epoch=1)
+        arch='vit', dim_hidden=c.hidden, dim_hidden_slot=c.hidden, dim_out=c.out_dim, teacher_momentum=c.momentum[0],
+        group_loss_weight=c.patch_weight,
+        use_sinkhorn=c.sinkhorn, use_cross_patch_loss=True, use_masked_patch_loss=True, mask_loss_weight=1,
+        cross_loss_weight=1, drop_path_rate=c.drop_path,
+        student_temp=c.student_temp, warmup_teacher_temp=c.teacher_temp[0], teacher_temp=c.teacher_temp[1],
+        warmup_teacher_temp_epochs=WARM, epochs=TOTAL,
+        num_prototypes=c.prototypes, center_momentum=c.centre_momentum, num_instances=batch, world_size=1,
+        batch_size=batch, start_epoch=1)
 
 
 NAMES = (('encoder_q.mask_token', 'student.encoder.mask_token'), ('encoder_k.mask_token', 'teacher.encoder.mask_token'),
-         ('encoder_q.', 'student.encoder.net.'), ('encoder_k.', 'teacher.encoder.net.'), ('projector_q.mlp.', 'student.projector.'),
+         ('encoder_q.', 'student.encoder.net.'), ('encoder_k.', 'teacher.encoder.net.'),
+         ('projector_q.mlp.', 'student.projector.'),
          ('projector_k.mlp.', 'teacher.projector.'), ('grouping_q.prototypes_patch.', 'student.prototypes.'),
-         ('grouping_k.prototypes_patch.', 'teacher.prototypes.'), ('predictor_slot.mlp.', 'predictor.'), ('center', 'centre'))
+         ('grouping_k.prototypes_patch.', 'teacher.prototypes.'), ('predictor_slot.mlp.', 'predictor.'),
+         ('center', 'centre'))
 
 
-def our_name(name):
-    "Our name of one of their tensors"
-    theirs, mine = next(pair for pair in NAMES if name.startswith(pair[0]))
-    return mine + name.removeprefix(theirs)
+our_name = partial(comparison.rename_prefix, NAMES)
 
 
 def pair(pub, setting, seed, dtype, **changes):
     "Their network and ours with the same weights: random everywhere, teacher and centre too"
     sizes, batch = SETTINGS[setting]
-    c = ours.Config(stem='linear', momentum=(.9, 1.), teacher_warmup=(WARM - 1) / TOTAL, freeze_prototypes=FREEZE / TOTAL,
+    c = ours.Config(stem='linear', momentum=(.9, 1.), teacher_warmup=(WARM - 1) / TOTAL,
+                    freeze_prototypes=FREEZE / TOTAL,
                     weight_decay=DECAY, clip=CLIP, scale=(.08, 1.), batch=batch, **sizes, **changes)
     torch.manual_seed(seed)
-    build = partial(pub.ViT, img_size=c.size, patch_size=c.patch, embed_dim=c.dim, depth=c.depth, num_heads=c.heads, mlp_ratio=4,
+    build = partial(pub.ViT, img_size=c.size, patch_size=c.patch, embed_dim=c.dim, depth=c.depth, num_heads=c.heads,
+                    mlp_ratio=4,
                     qkv_bias=True, norm_layer=partial(nn.LayerNorm, eps=1e-6))
     theirs = pub.SlotMIM(build, their_arguments(c, batch)).to(dtype)
     with torch.no_grad():
         for p in theirs.parameters(): p.add_(.02 * torch.randn_like(p))
         theirs.center.copy_(.1 * torch.randn_like(theirs.center))
     mine = ours.SlotMIM(c).to(dtype)
-    mine.load_state_dict({our_name(k): v.clone().view(-1) if k == 'center' else v.clone() for k, v in theirs.state_dict().items()})
+    mine.load_state_dict({our_name(k): v.clone().view(-1) if k == 'center' else v.clone()
+                          for k, v in theirs.state_dict().items()})
     return theirs, mine
 
 
@@ -109,19 +121,23 @@ def parts(theirs, mine, v):
     temp = theirs.teacher_temp = mine.temperature = .055
     rows = {}
     for branch, encoder, projector, grouping, mask in (
-            ('student', theirs.encoder_q, theirs.projector_q, theirs.grouping_q, True), ('teacher', theirs.encoder_k, theirs.projector_k, theirs.grouping_k, False)):
+            ('student', theirs.encoder_q, theirs.projector_q, theirs.grouping_q, True),
+            ('teacher', theirs.encoder_k, theirs.projector_k, theirs.grouping_k, False)):
         tokens = encoder(crops[0], masks[0]) if mask else encoder(crops[0])
         z = projector(tokens)
         slots, dots = grouping(z, z, temp)
         own_tokens, own_z, own_s = getattr(mine, branch)(v['x'][:, 0], v['mask'][:, 0] if mask else None)
         rows |= {f'{branch} tokens': figure(tokens, own_tokens), f'{branch} projections': figure(z, own_z),
-                 f'{branch} scores': figure(dots.transpose(1, 2), own_s), f'{branch} slots': figure(slots, heads.pool(own_z, heads.assign(own_s, temp))),
+                 f'{branch} scores': figure(dots.transpose(1, 2), own_s),
+                 f'{branch} slots': figure(slots, heads.pool(own_z, heads.assign(own_s, temp))),
                  f'{branch} active slots': figure(theirs.get_slot_mask(dots), heads.winners(own_s).long()),
-                 f'{branch} aligned scores': figure(theirs.invaug(dots, coords[0], flags[0]).permute(0, 2, 3, 1), mine.aligned(own_s, v['box'][:, 0], v['flip'][:, 0]))}
+                 f'{branch} aligned scores': figure(theirs.invaug(dots, coords[0], flags[0]).permute(0, 2, 3, 1),
+                                                    mine.aligned(own_s, v['box'][:, 0], v['flip'][:, 0]))}
     scores = own_s.flatten(0, 1)
     rows['Sinkhorn targets'] = figure(theirs.sinkhorn_knopp_teacher(scores, temp), losses.sinkhorn_knopp(scores, temp))
     with torch.enable_grad():
-        rows['centred targets'] = figure(their_targets(theirs, scores, False), losses.centred(scores, mine.centre, temp))
+        rows['centred targets'] = figure(their_targets(theirs, scores, False),
+                                         losses.centred(scores, mine.centre, temp))
     return rows
 
 
@@ -163,9 +179,11 @@ TERMS = dict(patch_loss_cross='cross', patch_loss_masked='within', ctr_slot_loss
 def training(pub, theirs, mine, stream, seed):
     "Terms of each step, gradients of the first, weights and centre after the last"
     given = Given(stream, seed)
-    run = learner.Learner(mine, given, given, TOTAL, LR, mine.config.batch, warmup=0., lr_end=LR_END, device='cpu', progress=False)
+    run = learner.Learner(mine, given, given, TOTAL, LR, mine.config.batch, warmup=0., lr_end=LR_END, device='cpu',
+                          progress=False)
     grads, rows = first_gradients(mine), {}
-    for i, ((terms, their_grads), step) in enumerate(zip(their_steps(pub, theirs, stream, seed), run.steps(len(stream)))):
+    both = zip(their_steps(pub, theirs, stream, seed), run.steps(len(stream)))
+    for i, ((terms, their_grads), step) in enumerate(both):
         rows |= {f'step {i} {own}': figure(terms[name], step.terms[own]) for name, own in TERMS.items()}
         rows[f'step {i} total'] = figure(sum(terms.values()), step.total)
         if i == 0: rows['step 0 gradients'] = compared(their_grads, grads)
@@ -174,13 +192,13 @@ def training(pub, theirs, mine, stream, seed):
     rows['centre after'] = figure(state.pop('centre'), own.pop('centre'))
     rows['key biases after'] = compared(key_biases(state), key_biases(own))
     for branch in ('teacher', 'student', 'predictor'):
-        of = lambda d: {k: v for k, v in d.items() if k.startswith(branch)}
+        of = lambda d, branch=branch: {k: v for k, v in d.items() if k.startswith(branch)}
         rows[f'{branch} after'] = compared(of(state), of(own))
     return rows
 
 
 def key_biases(state):
-    "The biases of the keys, taken out: attention does not feel them, so their gradient is rounding and Adam makes it a step"
+    "The biases of the keys, taken out: attention ignores them, and Adam makes the rounding of their gradient a step"
     taken = {}
     for name in [n for n in state if n.endswith('qkv.bias')]:
         q, taken[name], v = state[name].chunk(3)
@@ -222,16 +240,18 @@ def their_mask(pub, grid, ratio, tries):
 
 
 def masks(pub, n=400):
-    "Same random numbers, same masks; and each with its own numbers, the same part hidden"
+    "Same random numbers, same masks; and each with its own numbers, the same part masked"
     seeds, out = torch.arange(n), {}
     ratio = .1 + .4 * core.uniform(seeds, 'ratio', 1)[:, 0]
     for grid in ((14, 14), (8, 8), (4, 4)):
         own = views.block_mask(seeds, 'm', grid, ratio).view(n, *grid)
-        fed = torch.stack([their_mask(pub, grid, float(r), (u[:, 0] for u in views._block_tries(seeds[k:k + 1], 'm'))) for k, r in enumerate(ratio)])
+        fed = torch.stack([their_mask(pub, grid, float(r), (u[:, 0] for u in views._block_tries(seeds[k:k + 1], 'm')))
+                           for k, r in enumerate(ratio)])
         pub.datasets.random.seed(0)
         free = torch.stack([their_mask(pub, grid, float(r), None) for r in ratio])
         share = lambda m: [float(m.double().mean()), float(m.double().mean((1, 2)).std() / n**.5)]
-        out[f'masks {grid[0]}×{grid[1]}'] = figure(fed, own) | dict(masks=n, equal=int((fed == own).all(2).all(1).sum()),
+        out[f'masks {grid[0]}×{grid[1]}'] = figure(fed, own) | dict(masks=n,
+                                                                    equal=int((fed == own).all(2).all(1).sum()),
             hidden_with_own_numbers=dict(theirs=share(free), ours=share(own), note='mean and standard error'))
     return out
 
@@ -269,16 +289,18 @@ def crops(pub, n=400, width=4000, height=3000):
 
 
 def pixels(n=40, size=64):
-    "Crops of rendered scenes: Pillow's bicubic on 8 bits against ours; near its edge ours also reads what lies just outside the crop"
+    "Crops of rendered scenes: Pillow's bicubic on 8 bits against ours, which at its edge also reads what lies outside"
     pictures = world.batch(range(n), kind='scene', level=2, size=(192, 192), frames=1, truth=False)['frames'][:, 0]
     boxes = (views.crop_boxes(range(n), 'pixels', (.08, 1.)) * 192).round()
     mine = geometry.resample(pictures.float() / 255, geometry.crop_matrix(boxes / 192).float(), size).clamp(0, 1)
-    theirs = torch.stack([TF.pil_to_tensor(TF.resized_crop(TF.to_pil_image(p), int(y), int(x), int(b - y), int(a - x), [size, size], TF.InterpolationMode.BICUBIC))
+    theirs = torch.stack([TF.pil_to_tensor(TF.resized_crop(TF.to_pil_image(p), int(y), int(x), int(b - y), int(a - x),
+                                                           [size, size], TF.InterpolationMode.BICUBIC))
                           for p, (x, y, a, b) in zip(pictures, boxes)]) / 255
     inner = lambda t: t[..., 4:-4, 4:-4]
     quantile = lambda d, q: float(d.flatten().kthvalue(int(q * d.numel())).values)
     away = (inner(theirs) - inner(mine)).abs()
-    return {'crop pixels': figure(theirs, mine) | dict(inside=dict(median=quantile(away, .5), p99=quantile(away, .99), max=float(away.max())))}
+    return {'crop pixels': figure(theirs, mine)
+            | dict(inside=dict(median=quantile(away, .5), p99=quantile(away, .99), max=float(away.max())))}
 
 
 def rules(pub):
@@ -289,7 +311,9 @@ def rules(pub):
     own = [sorted(named[id(p)] for p in g['params']) for g in mine.param_groups()]
     for model in (theirs, mine):
         torch.manual_seed(0)
-        for n, p in sorted((our_name(n) if model is theirs else n, p) for n, p in model.named_parameters() if p.requires_grad): p.grad = torch.randn_like(p) / p.numel()**.25
+        trained = ((our_name(n) if model is theirs else n, p) for n, p in model.named_parameters() if p.requires_grad)
+        for _, p in sorted(trained):
+            p.grad = torch.randn_like(p) / p.numel()**.25
     pub.clip_gradients(theirs, CLIP)
     learner.clip_gradients(mine.param_groups())
     grads = lambda m, name: {name(n): p.grad for n, p in m.named_parameters() if p.requires_grad}
@@ -304,30 +328,43 @@ def schedules(pub, epochs=80, steps=5, warm=8, temp_epochs=40):
     method = ours.SlotMIM(replace(ours.cpu, dim=16, depth=1, heads=1, hidden=8))
     run = learner.Learner(method, None, range(1), total, LR, 1, warmup=warm / epochs, lr_end=LR_END, device='cpu')
     progress = [i / total for i in range(total)]
-    temps = np.concatenate([np.linspace(*c.teacher_temp, temp_epochs), np.full(epochs - temp_epochs, c.teacher_temp[1])]).repeat(steps)
+    temps = np.concatenate([np.linspace(*c.teacher_temp, temp_epochs),
+                            np.full(epochs - temp_epochs, c.teacher_temp[1])]).repeat(steps)
     momentum = [1 - (1 - c.momentum[0]) * (math.cos(math.pi * k / total) + 1) * .5 for k in range(total)]
     decay = run.optimiser.param_groups[0]['wd']
-    return {'schedule: learning rate': figure(pub.cosine_scheduler(LR, LR_END, epochs, steps, warm), [run._schedule(t) for t in progress]),
-            'schedule: weight decay': figure(pub.cosine_scheduler(*c.weight_decay, epochs, steps), [decay(t) for t in progress]),
-            'schedule: teacher temperature': figure(temps, [core.linear(t, *c.teacher_temp, temp_epochs / epochs) for t in progress]),
+    return {'schedule: learning rate': figure(pub.cosine_scheduler(LR, LR_END, epochs, steps, warm),
+                                              [run._schedule(t) for t in progress]),
+            'schedule: weight decay': figure(pub.cosine_scheduler(*c.weight_decay, epochs, steps),
+                                             [decay(t) for t in progress]),
+            'schedule: teacher temperature': figure(temps,
+                                                    [core.linear(t, *c.teacher_temp, temp_epochs / epochs)
+                                                     for t in progress]),
             'schedule: momentum (their formula)': figure(momentum, [core.cosine(t, *c.momentum) for t in progress])}
 
 
 # All of it
 
-CASES = [*(dict(setting='small', seed=s, dtype=d, sinkhorn=k, steps=3) for s in (0, 1, 2) for d in ('float64', 'float32') for k in (False, True)),
+CASES = [*(dict(setting='small', seed=s, dtype=d, sinkhorn=k, steps=3) for s in (0, 1, 2)
+           for d in ('float64', 'float32') for k in (False, True)),
          dict(setting='small', seed=3, dtype='float64', drop_path=.3, steps=3),
-         dict(setting='tiny224', seed=0, dtype='float64', steps=1), dict(setting='tiny224', seed=1, dtype='float32', sinkhorn=True, steps=1),
+         dict(setting='tiny224', seed=0, dtype='float64', steps=1),
+         dict(setting='tiny224', seed=1, dtype='float32', sinkhorn=True, steps=1),
          dict(setting='base224', seed=0, dtype='float32', steps=1)]
 NOT_HELD = ('crops in pixels*', 'crop pixels', 'schedule: learning rate', 'schedule: teacher temperature',
             'float32 key biases after', 'float32 teacher after', 'float32 student after', 'float32 predictor after')
 DIFFERENCES = [
-    'Crops: theirs are whole pixels, ours real numbers; from the same random numbers corners differ by about a pixel of the picture.',
-    'Learning rate: theirs is 0 at the first step and reaches its peak at the last step of the warm-up; ours rises from peak/warm-up steps, one step ahead.',
-    'Teacher temperature: theirs rises once an epoch and ends its rise one epoch before the given number of epochs; ours rises with every step.',
-    'Sinkhorn: theirs computes in float32 always, ours keeps float64; ours subtracts the largest score first, which changes nothing but overflow.',
-    'Prototypes are frozen by dropping their gradient there, by detaching them here: step 0 has no gradient for them here, the update is the same.',
-    'Weights after three steps are held in float64 only: Adam turns a gradient that is all rounding (key biases above all) into a step of its own size.',
+    'Crops: theirs are whole pixels, ours real numbers; from the same random numbers corners differ by about a pixel '
+    'of the picture.',
+    'Learning rate: theirs is 0 at the first step and reaches its peak at the last step of the warm-up; ours rises '
+    'from peak/warm-up steps, one step ahead.',
+    'Teacher temperature: theirs rises once an epoch and ends its rise one epoch before the given number of epochs; '
+    'ours rises with every step.',
+    'Sinkhorn: theirs computes in float32 always, ours keeps float64; ours subtracts the largest score first, which '
+    'changes nothing but overflow.',
+    'Prototypes are frozen by dropping their gradient there, by detaching them here: step 0 has no gradient for them '
+    'here, the update is the same.',
+    'Weights after three steps are held in float64 only: Adam turns a gradient that is all rounding (key biases above '
+    'all) into a step of its own size.',
     'A step whose loss is not a number is skipped there; here the run stops and says where.']
 
 
@@ -338,18 +375,21 @@ def case(pub, setting, seed, dtype, steps, **changes):
     stream = [inputs(c, 10 * seed + i, getattr(torch, dtype)) for i in range(steps + 1)]
     rows = {}
     if not c.drop_path: rows = parts(theirs, mine, stream[0])
-    return dict(setting=setting, seed=seed, dtype=dtype, batch=c.batch, **changes, figures=rows | training(pub, theirs, mine, stream[1:], seed))
+    return dict(setting=setting, seed=seed, dtype=dtype, batch=c.batch, **changes,
+                figures=rows | training(pub, theirs, mine, stream[1:], seed))
 
 
 def main():
     "Compare, print, write; exit code 1 where a held figure differs"
-    args = machine.arguments('slotmim', __doc__, 'models/slotmim.py', quick='the small network alone; writes nothing')
-    machine.alone()
+    args = comparison.arguments('slotmim', __doc__, 'models/slotmim.py',
+                                quick='the small network alone; writes nothing')
+    comparison.single_process()
     pub = public(args.public)
     rest = masks(pub) | crops(pub) | pixels() | rules(pub) | schedules(pub)
-    cases = machine.measured(case, CASES[:4 if args.quick else None], pub)
-    machine.finish(args, machine.report(args, 'SlotMIM: ours beside the authors\' public code, shared weights and inputs', machine.upstream(args.public, 'CVMI-Lab/SlotMIM'),
-                                        cases, rest, DIFFERENCES, machine.versions(torchvision, timm, np), NOT_HELD))
+    cases = comparison.measured(case, CASES[:4 if args.quick else None], pub)
+    comparison.conclude(args, "SlotMIM: ours beside the authors' public code, shared weights and inputs",
+                        comparison.upstream(args.public, 'CVMI-Lab/SlotMIM'),
+                        cases, rest, DIFFERENCES, versions(torchvision, timm, np), NOT_HELD)
 
 
 if __name__ == '__main__': main()

@@ -4,11 +4,11 @@
     git clone https://github.com/CompVis/taming-transformers TAMING
     python -m benchmarks.fidelity.vqgan --public PATH --taming TAMING
 
-From RIVER's code: its two quantisers. From the VQGAN authors' code: the discriminator (their batch norms replaced with our group norms) and the
-loss with its two turns, hinge and adaptive weight, without the perceptual network, whose weights would have to be fetched. Both sides are
-imported as they are. Encoder and decoder are ours on both sides.
-The figures of both go to benchmarks/results/fidelity-vqgan.json; the exit code is 1 where a held figure differs by more than 1e-6
-(of its largest value, where that is above 1).
+From RIVER's code: its two quantisers. From the VQGAN authors' code: the discriminator (their batch norms replaced with
+our group norms) and the loss with its two turns, hinge and adaptive weight, without the perceptual network, whose
+weights would have to be fetched. Both sides are imported as they are. Encoder and decoder are ours on both sides.
+The figures of both go to benchmarks/results/fidelity-vqgan.json; the exit code is 1 where a held figure differs by more
+than 1e-6 (of its largest value, where that is above 1).
 """
 import copy
 import importlib
@@ -18,8 +18,9 @@ from pathlib import Path
 import torch
 import torch.nn as nn
 
-from benchmarks.fidelity import machine
-from benchmarks.fidelity.machine import cast, figure, pictures
+from benchmarks.fidelity import comparison
+from benchmarks.fidelity.comparison import cast, figure, pictures
+from benchmarks.provenance import versions
 from ssl_workbench.classics import vqgan as ours
 
 TOLERANCE = 1e-6
@@ -27,30 +28,36 @@ SETTINGS = dict(small=dict(codes=64, widths=(8, 16, 16), decoder_widths=(8, 16, 
                 wide=dict(codes=512, latent=8, widths=(16, 32, 64), depths=(1, 1, 1), disc_width=16, disc_layers=3))
 DIFFERENCES = [
     'Encoder and decoder are ours on both sides.',
-    "Discriminator: our group norms stand in for their batch norms on both sides, since a batch norm makes one process's pictures depend on what else it holds.",
+    "Discriminator: our group norms stand in for their batch norms on both sides, since a batch norm makes one "
+    "process's pictures depend on what else it holds.",
     'The perceptual term is left out on both sides: theirs is LPIPS on a VGG.',
-    'Their quantiser has the weight β on the codebook term by default (legacy); ours has it on the commitment term. Both are compared.',
-    'Gradients of the game, λ, and the loss that it weighs are held in float64 only: in float32 the absolute error changes the sign of a gradient wherever rounding decides, and λ multiplies rounding.',
+    'Their quantiser has the weight β on the codebook term by default (legacy); ours has it on the commitment term. '
+    'Both are compared.',
+    'Gradients of the game, λ, and the loss that it weighs are held in float64 only: in float32 the absolute error '
+    'changes the sign of a gradient wherever rounding decides, and λ multiplies rounding.',
     'Their two optimisers take turns; ours is one, and the gradients of one step are compared.']
 
 
 def public(river, taming):
     "Their modules"
     sys.path[:0] = [str(river), str(taming)]
-    names = dict(improved='model.vqgan.taming.quantize', plain='model.vqgan.vector_quantizer', judge='taming.modules.discriminator.model', loss='taming.modules.losses.vqperceptual')
+    names = dict(improved='model.vqgan.taming.quantize', plain='model.vqgan.vector_quantizer',
+                 judge='taming.modules.discriminator.model', loss='taming.modules.losses.vqperceptual')
     return {k: importlib.import_module(name) for k, name in names.items()}
 
 
 def made(setting, seed, dtype):
     "Ours with weights off their first values, codes among the latents, and a batch of world frames"
-    c = ours.Config(**SETTINGS[setting], unit=False, error='l1', adaptive=True, adversarial=.8, adversarial_from=0., batch=8)
+    c = ours.Config(**SETTINGS[setting], unit=False, error='l1', adaptive=True, adversarial=.8, adversarial_from=0.,
+                    batch=8)
     torch.manual_seed(seed)
     mine = ours.VQGAN(c).to(dtype)
     with torch.no_grad():
         for p in mine.parameters(): p.add_(.02 * torch.randn_like(p))
         views = cast(ours.Views(c)(pictures(c.batch, seed, 64)), dtype)
         rows = mine.squeeze(views['x'][:, 0] * 2 - 1)[0].permute(0, 2, 3, 1).flatten(0, 2)
-        mine.codebook.codes.copy_(rows[torch.randperm(len(rows))[torch.arange(c.codes) % len(rows)]] + .05 * rows.std() * torch.randn(c.codes, c.latent).to(dtype))
+        mine.codebook.codes.copy_(rows[torch.randperm(len(rows))[torch.arange(c.codes) % len(rows)]]
+                                  + .05 * rows.std() * torch.randn(c.codes, c.latent).to(dtype))
     mine.before_step(0.)
     return mine, views
 
@@ -111,7 +118,8 @@ def their_loss(pub, judge, weight):
     cls = pub['loss'].VQLPIPSWithDiscriminator
     loss = cls.__new__(cls)
     nn.Module.__init__(loss)
-    settings = dict(codebook_weight=1., pixel_weight=1., perceptual_weight=0., discriminator_iter_start=0, disc_factor=1., discriminator_weight=weight,
+    settings = dict(codebook_weight=1., pixel_weight=1., perceptual_weight=0., discriminator_iter_start=0,
+                    disc_factor=1., discriminator_weight=weight,
                     disc_conditional=False, disc_loss=pub['loss'].hinge_d_loss, discriminator=judge)
     for name, value in settings.items(): setattr(loss, name, value)
     return loss
@@ -128,19 +136,22 @@ def game(pub, mine, views):
     quantiser.embedding.weight = twin.codebook.codes
     z = twin.squeeze(x)[0]
     through, codebook, _ = quantiser(z)
-    said, loss = twin.paint(through), their_loss(pub, judge, c.adversarial)
-    first, log = loss(codebook, x, said, 0, 1, last_layer=twin.decoder.pixels.weight)
-    second, _ = loss(codebook, x, said, 1, 1)
+    images, loss = twin.paint(through), their_loss(pub, judge, c.adversarial)
+    first, log = loss(codebook, x, images, 0, 1, last_layer=twin.decoder.pixels.weight)
+    second, _ = loss(codebook, x, images, 1, 1)
     painters = [p for n, p in twin.named_parameters() if not n.startswith('discriminator')]
     theirs = torch.autograd.grad(first, painters, retain_graph=True), torch.autograd.grad(second, judge.parameters())
     mine.train()
     out = mine(views)
     terms = mine.loss(out)
     sum(terms.values()).backward()
-    own = [p.grad for n, p in mine.named_parameters() if not n.startswith('discriminator')], [p.grad for p in mine.discriminator.parameters()]
-    return {'painter: loss': figure(first, sum(v for k, v in terms.items() if k != 'discriminator')), 'discriminator: loss': figure(second, terms['discriminator']),
+    own = [[p.grad for n, p in mine.named_parameters() if not n.startswith('discriminator')],
+           [p.grad for p in mine.discriminator.parameters()]]
+    return {'painter: loss': figure(first, sum(v for k, v in terms.items() if k != 'discriminator')),
+            'discriminator: loss': figure(second, terms['discriminator']),
             'adaptive weight': figure(log['train/d_weight'], c.adversarial * out['balance']),
-            'painter: gradients': figure(flat(theirs[0]), flat(own[0])), 'discriminator: gradients': figure(flat(theirs[1]), flat(own[1]))}
+            'painter: gradients': figure(flat(theirs[0]), flat(own[0])),
+            'discriminator: gradients': figure(flat(theirs[1]), flat(own[1]))}
 
 
 # All of it
@@ -154,17 +165,21 @@ def case(pub, setting, seed, dtype):
     return dict(setting=setting, seed=seed, dtype=dtype, figures=quantisers(pub, mine, views) | game(pub, mine, views))
 
 
-NOT_HELD = ('float32 discriminator: gradients', 'float32 painter: gradients', 'float32 painter: loss', 'float32 adaptive weight')
+NOT_HELD = ('float32 discriminator: gradients', 'float32 painter: gradients', 'float32 painter: loss',
+            'float32 adaptive weight')
 
 
 def main():
     "Compare, print, write; exit code 1 where a held figure differs"
-    args = machine.arguments('vqgan', __doc__, 'model/vqgan', 'RIVER', code=('classics/vqgan',), taming=dict(type=Path, required=True, help="checkout of the VQGAN authors' code"))
-    machine.checkout(args.taming, 'taming/modules', 'taming-transformers')
-    cases = machine.measured(case, CASES, public(args.public, args.taming))
-    sources = [machine.upstream(args.public, 'Araachie/river'), machine.upstream(args.taming, 'CompVis/taming-transformers')]
-    machine.finish(args, machine.report(args, "VQGAN: ours beside RIVER's and the VQGAN authors' public code, shared weights and inputs", sources, cases, {}, DIFFERENCES, machine.versions(),
-                                        NOT_HELD, ' --taming TAMING', TOLERANCE))
+    args = comparison.arguments('vqgan', __doc__, 'model/vqgan', 'RIVER', code=('classics/vqgan',),
+                                taming=dict(type=Path, required=True, help="checkout of the VQGAN authors' code"))
+    comparison.checkout(args.taming, 'taming/modules', 'taming-transformers')
+    cases = comparison.measured(case, CASES, public(args.public, args.taming))
+    sources = [comparison.upstream(args.public, 'Araachie/river'),
+               comparison.upstream(args.taming, 'CompVis/taming-transformers')]
+    what = "VQGAN: ours beside RIVER's and the VQGAN authors' public code, shared weights and inputs"
+    comparison.conclude(args, what, sources, cases, {}, DIFFERENCES, versions(),
+                        NOT_HELD, ' --taming TAMING', TOLERANCE)
 
 
 if __name__ == '__main__': main()

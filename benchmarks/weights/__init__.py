@@ -1,1 +1,1 @@
-"""How the bundled weights were made: `python -m benchmarks.weights NAME` trains, scores, and writes weights and card."""
+"""How the bundled weights were made: `python -m benchmarks.weights NAME` trains, scores, writes weights and card."""

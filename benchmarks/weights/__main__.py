@@ -1,4 +1,4 @@
 """The command line of benchmarks.weights."""
-from benchmarks.weights.machine import main
+from benchmarks.weights.recipes import main
 
-main()
+if __name__ == '__main__': main()

@@ -1,4 +1,4 @@
-"""What the comparisons with public code share: their code out of a checkout, pictures for both sides, figures, the report, the command.
+"""What comparisons with public code share: their code out of a checkout, images for both, figures, report, command.
 
 A comparison lives in `benchmarks/fidelity/<name>.py`; what it found goes to benchmarks/results/fidelity-<name>.json.
 """
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from benchmarks.claims.machine import RESULTS, git, write
+from benchmarks.provenance import RESULTS, changed, command, git, write_json
 from ssl_workbench import core, world
 
 TOLERANCE = 1e-5
@@ -22,22 +22,23 @@ MEAN, STD = torch.tensor([.485, .456, .406]).view(3, 1, 1), torch.tensor([.229, 
 
 # ---- both sides
 
-def taken(file, names, **scope):
+def definitions(file, names, **scope):
     "Name → function or class of a script, without running the rest of it"
     body = [n for n in ast.parse(file.read_text()).body if getattr(n, 'name', None) in names]
     exec(compile(ast.Module(body, []), str(file), 'exec'), scope)
     return {n: scope[n] for n in names}
 
 
-def alone():
-    "A process group of one: their losses ask for one"
+def single_process():
+    "A process group of one, which their losses need"
     dist.init_process_group('gloo', store=dist.HashStore(), rank=0, world_size=1)
 
 
 def pictures(n, seed, side=96, kind='scene', level=2, frames=1):
     "World pictures and their seeds, as our views take them"
     seeds = core.fold_in(torch.arange(n) + 1000 * seed, 'fidelity')
-    return dict(frames=world.batch(seeds, kind=kind, level=level, size=(side, side), frames=frames, truth=False)['frames'], seed=seeds)
+    drawn = world.batch(seeds, kind=kind, level=level, size=(side, side), frames=frames, truth=False)
+    return dict(frames=drawn['frames'], seed=seeds)
 
 
 def cast(views, dtype):
@@ -48,6 +49,12 @@ def cast(views, dtype):
 def standard(x):
     "Pixels less their mean, in their spread, as public code takes them"
     return (x - MEAN.to(x)) / STD.to(x)
+
+
+def rename_prefix(pairs, name):
+    "Our name of one of their tensors; pairs: (their prefix, ours), of which the first that fits counts"
+    theirs, mine = next(pair for pair in pairs if name.startswith(pair[0]))
+    return mine + name.removeprefix(theirs)
 
 
 def gradients(model, name=str):
@@ -123,15 +130,16 @@ def arguments(name, words,
               of='the public code',
               code=(),                      # what is compared: modules; without them the library
               **more):                      # further options: words of a switch, or what argparse takes
-    "What the command was told, with our commit and whether the code differs from it"
+    "The command's options, with our commit and whether the code differs from it"
     p = argparse.ArgumentParser(description=words, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--public', type=Path, required=True, help=f'checkout of {of}')
     p.add_argument('--out', type=Path, default=RESULTS/f'fidelity-{name}.json', help='JSON to write')
-    for option, how in more.items(): p.add_argument(f'--{option}', **(how if isinstance(how, dict) else dict(action='store_true', help=how)))
+    for option, how in more.items():
+        p.add_argument(f'--{option}', **(how if isinstance(how, dict) else dict(action='store_true', help=how)))
     args = p.parse_args()
     checkout(args.public, probe, of)
-    paths = [f'ssl_workbench/{n}.py' for n in code] or ['ssl_workbench']
-    args.name, args.state = name, dict(commit=git('rev-parse', 'HEAD') or None, changed=bool(git('status', '--porcelain', '--', *paths)))
+    paths = [f'ssl_workbench/{n}{end}' for n in code for end in ('.py', '')] or ['ssl_workbench']    # modules, packages
+    args.name, args.state = name, dict(commit=git('rev-parse', 'HEAD') or None, changed=changed(*paths))
     return args
 
 
@@ -146,17 +154,15 @@ def measured(case, cases, pub):
 
 def upstream(path, repository, **more):
     "Where the public code is from"
-    return dict(repository=f'https://github.com/{repository}', **more, commit=git('-C', str(path.resolve()), 'rev-parse', 'HEAD') or None)
-
-
-def versions(*packages):
-    "Of torch and of packages"
-    return {m.__name__: m.__version__ for m in (torch, *packages)}
+    return dict(repository=f'https://github.com/{repository}', **more,
+                commit=git('-C', str(path.resolve()), 'rev-parse', 'HEAD') or None)
 
 
 def about(args, options=''):
     "The commit, the command, the device"
-    return dict(**args.state, command=f'python -m benchmarks.fidelity.{args.name} --public PATH{options}' + ' --long' * getattr(args, 'long', False), device='cpu')
+    long = ' --long' * getattr(args, 'long', False)
+    return dict(**args.state, device='cpu',
+                command=command(f'benchmarks.fidelity.{args.name}', ['--public', 'PATH']) + options + long)
 
 
 def report(args, what, upstream, cases,
@@ -167,18 +173,26 @@ def report(args, what, upstream, cases,
            tolerance=TOLERANCE, short=short, **more):
     "All that was measured, with where and how"
     table = worst(cases, short)
-    held = {f'{d} {n}': v for d, row in table.items() for n, v in row.items()} | {n: apart(f) for n, f in rules.items() if 'max_difference' in f}
+    held = {f'{d} {n}': v for d, row in table.items() for n, v in row.items()}
+    held |= {n: apart(f) for n, f in rules.items() if 'max_difference' in f}
     held = {n: v for n, v in held.items() if not any(fnmatchcase(n, p) for p in not_held)}
-    return dict(what=what, tolerance=tolerance, held_to_tolerance=sorted(held), largest=max(held.values()), largest_is=max(held, key=held.get), **more, upstream=upstream,
-                **about(args, options), versions=versions, largest_differences=table, known_differences=differences, **(dict(rules=rules) if rules else {}), cases=cases)
+    return dict(what=what, tolerance=tolerance, held_to_tolerance=sorted(held), largest=max(held.values()),
+                largest_is=max(held, key=held.get), **more, upstream=upstream,
+                **about(args, options), versions=versions, largest_differences=table, known_differences=differences,
+                **(dict(rules=rules) if rules else {}), cases=cases)
 
 
 def finish(args, found, fine=True):
-    "Print, write unless the run was quick, and end: exit code 1 where a held figure differs, or something else is not fine"
+    "Print, write unless the run was quick, and end: exit code 1 where a held figure differs or fine is false"
     for kind, row in found['largest_differences'].items(): print(kind, {k: f'{v:.1e}' for k, v in row.items()})
     rules = {k: f"{v['max_difference']:.1e}" for k, v in found.get('rules', {}).items() if 'max_difference' in v}
     if rules: print(rules)
     print('largest held difference', found['largest_is'], found['largest'])
-    if not getattr(args, 'quick', False): write(args.out, found)
+    if not getattr(args, 'quick', False): write_json(args.out, found)
     if dist.is_initialized(): dist.destroy_process_group()
     sys.exit(int(not (found['largest'] <= found['tolerance'] and fine)))
+
+
+def conclude(args, *what, fine=True, **more):
+    "`report` and `finish` in one"
+    finish(args, report(args, *what, **more), fine)

@@ -1,4 +1,4 @@
-"""README's table of results, made from the cards and the committed claims: `python -m benchmarks.table --write`."""
+"""README's table of results, made from the cards and the committed claims: `python -m benchmarks.tables --write`."""
 import re
 import sys
 from collections import Counter
@@ -18,24 +18,26 @@ def score_rows(name, card):
         yield f"| `{name}` | {s['name']} | **{s['value']:.3f}** ± {s['half']:.3f} | {beside} |"
 
 
-def pictures(config) -> str:
-    "How many pictures a step has; the sparser, the more"
+def images_per_step(config) -> str:
+    "How many images a step has; the sparser, the more"
     growth = config.get('growth', [1])
     return '–'.join(str(config['batch'] * g) for g in dict.fromkeys((min(growth), max(growth))))
 
 
-def made(name, card):
-    "How the weights came to be"
+def recipe_line(name, card):
+    "How the weights were trained"
     data = ' + '.join(d['name'] for d in card['data'])
-    return (f"`{name}`: {card['steps']:,} steps of {pictures(card['config'])} pictures on {data}, {card['preset']} preset "
-            f"with {len(card['changed'])} settings changed, seed {card['seed']}, {card['wall_seconds'] / 60:.0f} min on {card['device']}; again: `{card['command']}`")
+    return (f"`{name}`: {card['steps']:,} steps of {images_per_step(card['config'])} pictures on {data}, "
+            f"{card['preset']} preset with {len(card['changed'])} settings changed, seed {card['seed']}, "
+            f"{card['wall_seconds'] / 60:.0f} min on {card['device']}; again: `{card['command']}`")
 
 
 def claim_row(result):
     "One line a claim: how many of its sentences hold"
-    said = Counter(v['verdict'] for v in verdicts(result))
-    words = ', '.join(f'{n} {w}' for w, n in sorted(said.items()))
-    return f"| {catalog.find(result['method']).title} | {result['where']} | {result['sentence']} | {words} | `{result['command']}` |"
+    counts = Counter(v['verdict'] for v in verdicts(result))
+    words = ', '.join(f'{n} {w}' for w, n in sorted(counts.items()))
+    title = catalog.find(result['method']).title
+    return f"| {title} | {result['where']} | {result['sentence']} | {words} | `{result['command']}` |"
 
 
 def table() -> str:
@@ -43,8 +45,9 @@ def table() -> str:
     cards, claims = catalog.cards(), load_claims()
     lines = ['| weights | score | value ± 95 % interval over three probe seeds | baselines |', '|---|---|---|---|']
     lines += [row for name, card in cards.items() for row in score_rows(name, card)]
-    lines += ['', *(f'- {made(name, card)}' for name, card in cards.items()), '']
-    lines += ['| method | of the paper | sentence | pairs, over three seeds | again |', '|---|---|---|---|---|', *map(claim_row, claims)]
+    lines += ['', *(f'- {recipe_line(name, card)}' for name, card in cards.items()), '']
+    lines += ['| method | of the paper | sentence | pairs, over three seeds | again |', '|---|---|---|---|---|',
+              *map(claim_row, claims)]
     return '\n'.join(lines) + '\n'
 
 

@@ -5,16 +5,14 @@ A method's recipes live in `benchmarks/weights/<method>.py`, which holds
     recipes       name → Recipe
     scores        (method, name) → list of the card's scores; where the recipe is compared with another method's run,
                   that method comes as a named argument
+    recheck       (method, card) → (name, figure on the card, the same figure made again)
 
-Those of `rivals.py` are trained and not bundled.
+Those of `baselines.py` are trained and not bundled.
 
 A stopped command goes on from the newest checkpoint of its run. `--score` trains nothing and writes the card anew.
 """
 import argparse
 import importlib
-import platform
-import shlex
-import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
@@ -22,12 +20,14 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.provenance import command, commit, processor_name
 from ssl_workbench import catalog, core
 from ssl_workbench.learner import newest_checkpoint, read_log
 
 SOURCES = {
     'world': dict(source='ssl_workbench.world, drawn by this project', licence='Apache-2.0'),
-    'camvid': dict(source='CamVid (Brostow et al. 2009), SegNet\'s 11 classes and split', licence='for research; not redistributed'),
+    'camvid': dict(source="CamVid (Brostow et al. 2009), SegNet's 11 classes and split",
+                   licence='for research; not redistributed'),
     'cifar10': dict(source='CIFAR-10 (Krizhevsky 2009)', licence='not stated by its authors; not redistributed')}
 POINTS = 200                        # of the reference curve
 RUNS = 'runs/weights-{}'.format     # a recipe's run
@@ -41,22 +41,22 @@ class Recipe:
     preset: str = 'cpu'
     changes: dict = field(default_factory=dict)  # settings that differ from the preset
     seed: int = 0
-    against: str = ''               # recipe in `rivals` that the card compares it with
+    against: str = ''               # recipe in `baselines` that the card compares it with
 
 
 def recipe_of(name:str):
     "(recipe, its module); ValueError lists what there is"
     found = {}
     here = [e.name for e in catalog.catalog + catalog.classics if (Path(__file__).parent/f'{e.name}.py').exists()]
-    for file in [*here, 'rivals']:
+    for file in [*here, 'baselines']:
         home = importlib.import_module(f'benchmarks.weights.{file}')
         found |= {n: (r, home) for n, r in home.recipes.items()}
     if name not in found: raise ValueError(f"there is no recipe '{name}': there are {', '.join(found)}")
     return found[name]
 
 
-def trained(recipe, out, device):
-    "The learner at the end of its run, resumed where a run was begun"
+def train(recipe, out, device):
+    "The learner at the end of its run, resumed from the newest checkpoint where there is one"
     config = catalog.replace_config(core.pick(catalog.module(recipe.method).presets, recipe.preset), recipe.changes)
     data = catalog.training_data(recipe.data, catalog.find(recipe.method), config)
     learner = catalog.learner_of(recipe.method, config, data, recipe.seed, out, device)
@@ -65,7 +65,8 @@ def trained(recipe, out, device):
     start = time.time()
     for step in learner.steps():
         if (step.i + 1) % 200 == 0:
-            print(f'{step.i + 1}/{step.t:.0%}', {k: round(v, 3) for k, v in (step.terms | step.meter).items()}, f'{time.time() - start:.0f} s', flush=True)
+            numbers = {k: round(v, 3) for k, v in (step.terms | step.meter).items()}
+            print(f'{step.i + 1}/{step.t:.0%}', numbers, f'{time.time() - start:.0f} s', flush=True)
     return learner
 
 
@@ -74,7 +75,8 @@ def curve(out) -> dict:
     log = read_log(out)
     size = max(1, len(log) // POINTS)
     parts = [log[i:i + size] for i in range(0, len(log) - size + 1, size)]
-    return dict(step=[p[-1]['i'] for p in parts], total=[round(sum(r['total'] for r in p) / len(p), 4) for p in parts])
+    return dict(step=[p[-1]['i'] for p in parts],
+                total=[round(sum(r['total'] for r in p) / len(p), 4) for p in parts])
 
 
 def seconds(out) -> float:
@@ -82,34 +84,21 @@ def seconds(out) -> float:
     return sum(r['seconds'] for r in read_log(out))
 
 
-def rival(name) -> dict:
-    "What baselines call the rival, with the seconds it was trained for → the rival"
+def baseline(name) -> dict:
+    "Title of another method's run, with the seconds it was trained for → that method"
     title = catalog.find(recipe_of(name)[0].method).title
     return {f'{title}, trained for {seconds(RUNS(name)):.0f} s': catalog.load(RUNS(name))}
-
-
-def processor() -> str:
-    "The device's name"
-    if torch.cuda.is_available(): return torch.cuda.get_device_name()
-    lines = Path('/proc/cpuinfo').read_text().splitlines() if Path('/proc/cpuinfo').exists() else []
-    name = next((x.split(':', 1)[1].strip() for x in lines if x.startswith('model name')), platform.machine())
-    return f'CPU ({name})'
-
-
-def commit() -> str:
-    "The checkout's commit, with a plus where files were changed"
-    run = lambda *words: subprocess.run(['git', *words], capture_output=True, text=True, cwd=Path(__file__).parent).stdout.strip()
-    return (run('rev-parse', '--short', 'HEAD') or 'unknown') + ('+' if run('status', '--porcelain', '--', 'ssl_workbench') else '')
 
 
 def card_of(name, recipe, method, out, found) -> dict:
     "All that a card holds but the fingerprint"
     log = read_log(out)
     sources = [(part, SOURCES[part.split(':')[0]]) for part in recipe.data.split('+')]
-    return dict(method=recipe.method, preset=recipe.preset, config=dict(vars(method.config)), changed=recipe.changes, seed=recipe.seed,
+    return dict(method=recipe.method, preset=recipe.preset, config=dict(vars(method.config)),
+                changed=recipe.changes, seed=recipe.seed,
                 steps=len(log), data=[dict(name=part, **source) for part, source in sources],
-                device=processor(), threads=torch.get_num_threads(), wall_seconds=round(seconds(out), 1),
-                torch=torch.__version__, commit=commit(), command=f'python -m benchmarks.weights {shlex.quote(name)}',
+                device=processor_name(), threads=torch.get_num_threads(), wall_seconds=round(seconds(out), 1),
+                torch=torch.__version__, commit=commit(short=True), command=command('benchmarks.weights', [name]),
                 scores=found, curve=curve(out))
 
 
@@ -124,15 +113,17 @@ def main(argv=None) -> None:
     try: recipe, home = recipe_of(args.name)
     except ValueError as e: sys.exit(f'benchmarks.weights: {e}')
     out = args.out or RUNS(args.name)
-    method = catalog.load(out) if args.score else trained(recipe, out, args.device).method
-    if recipe.against and not args.score: trained(recipe_of(recipe.against)[0], RUNS(recipe.against), args.device)
+    method = catalog.load(out) if args.score else train(recipe, out, args.device).method
+    if recipe.against and not args.score: train(recipe_of(recipe.against)[0], RUNS(recipe.against), args.device)
     method.eval()
-    if not hasattr(home, 'scores'): return print(f'{args.name}: {len(read_log(out))} steps, {seconds(out):.0f} s, in {out}')
-    rivals = rival(recipe.against) if recipe.against else {}
-    draft = card_of(args.name, recipe, method, out, [dict(name='none', value=0., protocol='not scored', baselines={'none': 0.})])
+    if not hasattr(home, 'scores'):
+        return print(f'{args.name}: {len(read_log(out))} steps, {seconds(out):.0f} s, in {out}')
+    others = baseline(recipe.against) if recipe.against else {}
+    unscored = dict(name='none', value=0., protocol='not scored', baselines={'none': 0.})
+    draft = card_of(args.name, recipe, method, out, [unscored])
     file = catalog.save_weights(method, Path(out)/args.name, draft)
     method = catalog.load(file).to(core.device(args.device))       # what is scored is what is shipped
-    found = home.scores(method, args.name, **rivals)
+    found = home.scores(method, args.name, **others)
     file = catalog.save_weights(method, core.weights_dir()/args.name, card_of(args.name, recipe, method, out, found))
     for s in found: print(f"{s['name']}: {s['value']:.3f} ± {s['half']:.3f}   {s['baselines']}")
     print(file, file.stat().st_size, 'bytes')

@@ -1,22 +1,21 @@
-"""What a predicted frame and a training step cost: `python -m benchmarks.prediction`. The result goes to benchmarks/results/prediction.json.
+"""What a predicted frame and a training step cost: `python -m benchmarks.speed.prediction`.
 
-Wall seconds of one 64×64 frame at 10 network calls (half as many steps with guidance) with the bundled RIVER (the cpu preset as drawn where none is bundled; decoding
-is counted, the median of several tries). Then the same frame after pasts of up to 1,000 frames: seconds to draw its latents, a line
-through them, and the last over the first. Peak memory of a process that does both. Last, a training step of the same network in float32
-and in bf16: views, latents and gradients, waiting for data left out.
+Wall seconds of one 64×64 frame at 10 network calls (half as many steps with guidance) with the bundled RIVER (the cpu
+preset as drawn where none is bundled; decoding is counted, the median of several tries). Then the same frame after
+pasts of up to 1,000 frames: seconds to draw its latents, a line through them, and the last over the first. Peak memory
+of a process that does both. Last, a training step of the same network in float32 and in bf16: views, latents and
+gradients, waiting for data left out. The result goes to benchmarks/results/prediction.json.
 """
-import argparse
 import os
 import resource
-import shlex
-import sys
 import time
 from dataclasses import replace
 from statistics import median
 
 import torch
 
-from benchmarks.claims.machine import RESULTS, commit, machine_words, natural, versions, write
+from benchmarks.provenance import device_name, positive_int
+from benchmarks.speed.measure import median_seconds, options, save
 from ssl_workbench import catalog, core
 from ssl_workbench.methods.river import Rollout
 from ssl_workbench.world import World
@@ -42,21 +41,11 @@ def past(method, length):
     return torch.randn(1, length, *method.config.shape, generator=torch.Generator().manual_seed(0))
 
 
-def timed(f, tries):
-    "Median of wall seconds; the first try does not count"
-    times = []
-    for _ in range(tries + 1):
-        start = time.perf_counter()
-        f()
-        times.append(time.perf_counter() - start)
-    return median(times[1:])
-
-
 @torch.no_grad()
 def frame_seconds(method, tries):
     "One frame after two, from pixels to pixels"
     frames = torch.rand(1, 2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    seconds = timed(lambda: method.predict(frames, 1, steps=steps_of(method)), tries)
+    seconds = median_seconds(lambda: method.predict(frames, 1, steps=steps_of(method)), tries)
     if method.calls != CALLS: raise RuntimeError(f'{method.calls} network calls, not {CALLS}')
     return seconds
 
@@ -89,25 +78,24 @@ def step_seconds(config, precision, tries):
 
 def main(argv=None):
     "Measure, print, write"
-    argv = sys.argv[1:] if argv is None else argv
-    p = argparse.ArgumentParser(prog='python -m benchmarks.prediction', description=__doc__.splitlines()[0])
-    p.add_argument('--tries', type=natural, default=9, help='of every time; the median counts')
-    p.add_argument('--threads', type=natural, default=2, help='of torch')
-    args = p.parse_args(argv)
-    torch.set_num_threads(args.threads)
+    tries = dict(type=positive_int, default=9, help='of every time; the median counts')
+    args = options('benchmarks.speed.prediction', __doc__, argv, threads=2, tries=tries)
     method, weights = model()
     seconds, cost = frame_seconds(method, args.tries), lengths_seconds(method, args.tries)
-    found = dict(kind='speed', what='a predicted frame of 64×64 at 10 network calls; its cost after a longer and longer past', weights=weights,
-                 calls=CALLS, frame_seconds=seconds, past_seconds=cost, slope_seconds_per_1000_frames=slope(cost), last_over_first=cost[LENGTHS[-1]] / cost[LENGTHS[0]],
+    found = dict(weights=weights, calls=CALLS, frame_seconds=seconds, past_seconds=cost,
+                 slope_seconds_per_1000_frames=slope(cost), last_over_first=cost[LENGTHS[-1]] / cost[LENGTHS[0]],
                  memory_gb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, tries=args.tries)
-    found['step_seconds'] = {name: step_seconds(method.config, precision, args.tries) for name, precision in (('float32', 'no'), ('bf16', 'bf16'))}
-    print(f"one frame, {CALLS} network calls: {seconds:.3f} s with {args.threads} threads of {os.cpu_count()}, {machine_words('cpu')}; peak memory {found['memory_gb']:.2f} GB")
+    found['step_seconds'] = {name: step_seconds(method.config, precision, args.tries)
+                             for name, precision in (('float32', 'no'), ('bf16', 'bf16'))}
+    print(f'one frame, {CALLS} network calls: {seconds:.3f} s with {args.threads} threads of {os.cpu_count()}, '
+          f"{device_name()}; peak memory {found['memory_gb']:.2f} GB")
     for n, s in cost.items(): print(f'  after {n:5} frames: {s:.3f} s')
-    print(f"  {1000 * found['slope_seconds_per_1000_frames']:+.1f} ms a thousand frames; last over first {found['last_over_first']:.2f}")
-    print(f'a training step of {method.config.batch}:', ', '.join(f'{s:.3f} s in {name}' for name, s in found['step_seconds'].items()))
-    write(RESULTS/'prediction.json', found | dict(threads=args.threads, device=machine_words('cpu'), versions=versions(), commit=commit(),
-                                                  command=shlex.join(['python', '-m', 'benchmarks.prediction', *argv])))
-    return 0
+    print(f"  {1000 * found['slope_seconds_per_1000_frames']:+.1f} ms a thousand frames; "
+          f"last over first {found['last_over_first']:.2f}")
+    steps = ', '.join(f'{s:.3f} s in {name}' for name, s in found['step_seconds'].items())
+    print(f'a training step of {method.config.batch}: {steps}')
+    what = 'a predicted frame of 64×64 at 10 network calls; its cost after a longer and longer past'
+    save('prediction', what, found, args)
 
 
-if __name__ == '__main__': sys.exit(main())
+if __name__ == '__main__': main()

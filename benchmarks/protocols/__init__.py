@@ -1,0 +1,1 @@
+"""Test sets and scorers, a task a file; claims and cards both use them."""
