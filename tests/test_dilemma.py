@@ -6,7 +6,7 @@ import torch
 
 from ssl_workbench import core, world
 from ssl_workbench.learner import Learner, draw_seeds
-from ssl_workbench.methods.dilemma import BASES, DILEMMA, Views, auroc, home, misplaced, on
+from ssl_workbench.methods.dilemma import BASES, DILEMMA, Views, auroc, classic_module, misplaced, config_on
 from ssl_workbench.methods.dilemma import cpu as CPU
 
 TINY = replace(CPU, base='mocov3', given=dict(hidden=16, out_dim=8), size=32, canvas=32, dim=16, depth=2, heads=2, batch=4, steps=12)
@@ -38,10 +38,10 @@ def test_exact_share_of_lies(ratio, size, patch):
     n = int(c.cells * (1 - ratio) + 1e-6)
     assert n == {(64, .4): 38, (64, .55): 28, (64, .65): 22, (196, .4): 117, (196, .55): 88, (196, .65): 68}[c.cells, ratio]
     v = Views(c).tokens(draw_seeds(1, range(10)).view(5, 2), torch.full((5,), c.ratios.index(ratio)), torch.zeros(5, 2, 3, size, size))
-    assert v['keep'].shape == (5, 2, n) and v['asked'].all()
-    assert (v['chosen'].sum(-1) == int(.2 * n)).all() and torch.equal(v['told'] != v['keep'], v['chosen'])
-    for keep, told, chosen in zip(*(v[k].flatten(0, 1) for k in ('keep', 'told', 'chosen'))):
-        assert not set(told[chosen].tolist()) & set(keep.tolist()) and len(set(told.tolist())) == n and 0 <= told.min() and told.max() < c.cells
+    assert v['keep'].shape == (5, 2, n) and v['queried'].all()
+    assert (v['corrupted'].sum(-1) == int(.2 * n)).all() and torch.equal(v['told'] != v['keep'], v['corrupted'])
+    for keep, told, corrupted in zip(*(v[k].flatten(0, 1) for k in ('keep', 'told', 'corrupted'))):
+        assert not set(told[corrupted].tolist()) & set(keep.tolist()) and len(set(told.tolist())) == n and 0 <= told.min() and told.max() < c.cells
 
 
 def test_lies_differ():
@@ -55,15 +55,15 @@ def test_lies_differ():
 def test_every_cell_is_told():
     "Substitutes come evenly from the dropped, those lied to evenly from the kept"
     keep, dropped = torch.arange(10).expand(4000, -1), torch.arange(10, 16).expand(4000, -1)
-    told, chosen = misplaced(keep, dropped, 2, torch.arange(4000))
-    places = torch.bincount(told[chosen], minlength=16)[10:] / 4000
-    assert (places - 2 / 6).abs().max() < .04 and (chosen.float().mean(0) - .2).abs().max() < .03
+    told, corrupted = misplaced(keep, dropped, 2, torch.arange(4000))
+    places = torch.bincount(told[corrupted], minlength=16)[10:] / 4000
+    assert (places - 2 / 6).abs().max() < .04 and (corrupted.float().mean(0) - .2).abs().max() < .03
 
 
 def test_swap_where_nothing_is_dropped():
     "Exactly theta of them, each in the place of another, all cells still told once"
     v = Views(replace(TINY, dense_task=True))(batch())
-    assert (v['chosen'].sum(-1) == int(.2 * 16)).all() and torch.equal(v['told'] != v['keep'], v['chosen'])
+    assert (v['corrupted'].sum(-1) == int(.2 * 16)).all() and torch.equal(v['told'] != v['keep'], v['corrupted'])
     assert (v['told'].sort(-1).values == torch.arange(16)).all()
 
 
@@ -82,7 +82,7 @@ def test_dropped_pixels_do_not_matter(mixed, task):
     assert not torch.equal(painted['x'], v['x'])
     a, b = method(v), method(painted)
     true = v['keep'] >= 0
-    assert torch.equal(a['tokens'][true], b['tokens'][true]) and torch.equal(a['said'][true], b['said'][true]) and torch.equal(a['embedding'], b['embedding'])
+    assert torch.equal(a['tokens'][true], b['tokens'][true]) and torch.equal(a['logits'][true], b['logits'][true]) and torch.equal(a['embedding'], b['embedding'])
     assert not torch.equal(a['key_1'], b['key_1']), 'the teacher sees everything'
 
 
@@ -182,10 +182,10 @@ def test_mixed_batch_equals_pictures_alone():
 def test_mixed_ratios_are_as_frequent_as_pictures_get_them():
     "1, 2, 3, 4 tenths, from the samples' seeds; what is padded is asked nothing"
     c = replace(TINY, mixed=True)
-    turns = Views(c).turns(dict(seed=draw_seeds(0, range(4000))))
-    assert (torch.bincount(turns, minlength=4) / 4000 - torch.tensor([.1, .2, .3, .4])).abs().max() < .03
+    ratio_indices = Views(c).ratio_indices(dict(seed=draw_seeds(0, range(4000))))
+    assert (torch.bincount(ratio_indices, minlength=4) / 4000 - torch.tensor([.1, .2, .3, .4])).abs().max() < .03
     v = Views(c)(batch(12))
-    assert not v['asked'][v['keep'] < 0].any() and not v['chosen'][v['keep'] < 0].any()
+    assert not v['queried'][v['keep'] < 0].any() and not v['corrupted'][v['keep'] < 0].any()
     assert DILEMMA(c).batch_size(3) == 10
 
 
@@ -193,7 +193,7 @@ def test_mixed_ratios_are_as_frequent_as_pictures_get_them():
 @pytest.mark.parametrize('base', list(BASES))
 def test_every_base_with_every_task_trains_a_step(base, task):
     "Finite terms, the task's among them, and the encoder has moved"
-    c = on(base, task=task, theta=.3, **SMALLER)
+    c = config_on(base, task=task, theta=.3, **SMALLER)
     c = replace(c, given=c.given | GIVEN[base], growth=c.growth[-1:], ratios=c.ratios[-1:])
     core.seed_everything(0)
     method = DILEMMA(c)
@@ -209,13 +209,13 @@ def test_every_base_with_every_task_trains_a_step(base, task):
     (dict(ratios=(0., 1., .5, .6)), 'ratios'), (dict(growth=(1, 2)), 'growth'), (dict(growth=(1, 1, 2, 3)), 'growth')])
 def test_impossible_settings(change, words):
     "One sentence that names what is wrong"
-    with pytest.raises(ValueError, match=words) as said: replace(CPU, **change)
-    assert '\n' not in str(said.value)
+    with pytest.raises(ValueError, match=words) as logits: replace(CPU, **change)
+    assert '\n' not in str(logits.value)
 
 
 def test_unknown_names():
     "A base that there is not; a ratio that the settings do not have; a question that was not trained"
-    with pytest.raises(ValueError, match='byol'): home('byol')
+    with pytest.raises(ValueError, match='byol'): classic_module('byol')
     with pytest.raises(ValueError, match='ratio'): Views(TINY)(batch() | dict(ratio=.5))
     with pytest.raises(ValueError, match='flip'): made(replace(TINY, task='flip')).mismatch(torch.rand(1, 3, 32, 32))
 
@@ -227,16 +227,16 @@ def test_importance_keeps_the_most_attended():
     v = Views(c)(batch() | dict(ratio=.55))
     out = method(v)
     for i in (0, 1):
-        looks = method.base.teacher.encoder.attention(v['x'][:, i]).mean(1).flatten(1)
-        assert torch.equal(out['place'][:, i], looks.topk(7, 1).indices.sort(1).values)
-    assert (out['chosen'].sum(-1) == 1).all()
+        attended = method.base.teacher.encoder.attention(v['x'][:, i]).mean(1).flatten(1)
+        assert torch.equal(out['place'][:, i], attended.topk(7, 1).indices.sort(1).values)
+    assert (out['corrupted'].sum(-1) == 1).all()
 
 
 def test_position_variant_suspects_what_it_places_elsewhere():
     "One minus the probability of the cell that it is told"
     method, x = made(replace(TINY, task='position')).eval(), torch.rand(2, 3, 32, 32)
-    said = method.head(method.encoder(x)[0]).softmax(-1)
-    assert torch.allclose(method.mismatch(x), 1 - said.diagonal(dim1=1, dim2=2), atol=1e-6)
+    logits = method.head(method.encoder(x)[0]).softmax(-1)
+    assert torch.allclose(method.mismatch(x), 1 - logits.diagonal(dim1=1, dim2=2), atol=1e-6)
 
 
 def test_looking_survives_the_file():

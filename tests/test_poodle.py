@@ -10,8 +10,8 @@ from ssl_workbench.classics.flowe import FlowE
 from ssl_workbench.classics.flowe import cpu as FLOWE
 from ssl_workbench.learner import draw_seeds
 from ssl_workbench.classics.flowe import ROOM
-from ssl_workbench.methods.poodle import (TABLE4, PooDLe, SpatialDecoder, Views, by_size, cpu, cut, dense_loss, disc, followed, grid_cells,
-                                          pooled_loss, presets, subcrop_hits, subcrops, toy_probabilities)
+from ssl_workbench.methods.poodle import (TABLE4, PooDLe, SpatialDecoder, Views, mean_by_size, cpu, extract_subcrops, dense_loss, disc, follow_flow, grid_cells,
+                                          pooled_loss, presets, subcrop_probabilities, subcrops, toy_probabilities)
 
 TINY = replace(cpu, size=32, canvas=48, channels=(8, 12, 16, 24), hidden=16, out_dim=8, subcrops=3, sub_size=16, dim=24, heads=2, depth=2)
 CASES = {**{f'row {n}': change for n, change in TABLE4.items()}, 'pooled alone': dict(dense=False), 'every pixel': dict(loss_size='input'),
@@ -113,7 +113,7 @@ def test_cut_reads_the_right_frame():
     frames = torch.stack([torch.zeros(1, 3, 32, 32), torch.ones(1, 3, 32, 32)], 1)
     frames[:, 1, :, :, :16] = .5
     box = torch.tensor([[[[0, 0, .4, .5], [.5, .5, 1, 1]], [[0, 0, .4, .5], [.5, .5, 1, 1]]]])
-    got = cut(frames, box, torch.tensor([[[0, 0], [1, 0]]]), 8)
+    got = extract_subcrops(frames, box, torch.tensor([[[0, 0], [1, 0]]]), 8)
     assert got.shape == (1, 2, 2, 3, 8, 8) and (got[0, 0] == 0).all() and (got[0, 1, 1] == 0).all() and torch.allclose(got[0, 1, 0], torch.tensor(.5))
 
 
@@ -123,7 +123,7 @@ def test_subcrop_holds_what_its_partner_holds():
     frames, flow, near = made['frames'].float() / 255, made['flow'][:, 0], []
     for f in (flow, torch.zeros_like(flow)):
         sub = subcrops(f, range(12), k=6, area=(.1, .1), ratio=(1., 1.), jitter=0.)
-        pixels = cut(frames, sub['box'], sub['frame'], 24)
+        pixels = extract_subcrops(frames, sub['box'], sub['frame'], 24)
         near.append((pixels[:, 0] - pixels[:, 1]).abs().mean())
     assert near[0] < near[1]
 
@@ -135,7 +135,7 @@ def test_views_are_a_function_of_the_seed():
     views, alone = Views(TINY)(batch()), Views(TINY)({k: v[2:3] for k, v in batch().items()})
     assert all(torch.allclose(views[k][2:3].float(), alone[k].float(), atol=1e-6) for k in views)
     assert views['sub'].shape == (4, 2, 3, 3, 16, 16) and views['valid'].shape == (4, 2, 1, 32, 32) and views['valid'].dtype == torch.bool
-    again = cut(views['clean'], views['sub_box'], views['sub_frame'], 16)
+    again = extract_subcrops(views['clean'], views['sub_box'], views['sub_frame'], 16)
     assert torch.equal(again, views['sub']), 'subcrops are cut from the recoloured crop before it is turned'
 
 
@@ -352,11 +352,11 @@ def test_subcrop_hits():
     labels = torch.zeros(3, 60, 120, dtype=torch.long)
     labels[0] = 1
     labels[1, 28:33, 55:60] = 2
-    hits, share = subcrop_hits(labels, [1, 2], each=400, scale=(.6, 1.), area=(.05, .05))
+    hits, share = subcrop_probabilities(labels, [1, 2], each=400, scale=(.6, 1.), area=(.05, .05))
     assert hits.shape == share.shape == (3, 2) and hits[0].tolist() == [1., 0.] and share[0].tolist() == [1., 0.] and (hits[2] == 0).all()
     assert share[1, 1] == pytest.approx(25 / 7200) and hits[1, 1] > 5 * share[1, 1]
-    assert torch.equal(subcrop_hits(labels, [1, 2], each=400, scale=(.6, 1.), area=(.05, .05))[0], hits)
-    a, b = by_size(torch.rand(40, 3), torch.arange(120.).view(40, 3), bins=7)
+    assert torch.equal(subcrop_probabilities(labels, [1, 2], each=400, scale=(.6, 1.), area=(.05, .05))[0], hits)
+    a, b = mean_by_size(torch.rand(40, 3), torch.arange(120.).view(40, 3), bins=7)
     assert len(a) == len(b) == 7 and b.tolist() == sorted(b.tolist())
 
 

@@ -8,7 +8,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from ssl_workbench import core
 from ssl_workbench.learner import Learner, draw_seeds
-from ssl_workbench.methods.river import Refiner, RefinerViews, refiner_cpu
+from ssl_workbench.methods.river.refiner import Refiner, RefinerViews, refiner_cpu
 from ssl_workbench.world import World
 
 SMALL = replace(refiner_cpu, size=32, canvas=32, frames=2, width=8, reduction=4, blocks=1)
@@ -51,25 +51,25 @@ def test_loss_by_hand():
     assert terms['pixels'].item() == pytest.approx(.04, rel=1e-5) and terms['perceptual'].item() == pytest.approx(3 * SMALL.perceptual)
 
 
-def test_painted_by_hand():
+def test_refine_frame_by_hand():
     "With a body that passes everything on, the last convolution is all that counts"
     refiner = Refiner(SMALL)
     for p in refiner.body.parameters(): nn.init.zeros_(p)
     nn.init.zeros_(refiner.head.weight), nn.init.zeros_(refiner.head.bias), nn.init.constant_(refiner.tail.bias, .2)
     previous, decoded = (torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(k)) for k in range(2))
-    torch.testing.assert_close(refiner.painted(previous, decoded)[0], decoded + .1)
+    torch.testing.assert_close(refiner.refine_frame(previous, decoded)[0], decoded + .1)
     refiner.config = replace(SMALL, residual=False)
-    torch.testing.assert_close(refiner.painted(previous, decoded)[0], torch.full_like(decoded, .6))
+    torch.testing.assert_close(refiner.refine_frame(previous, decoded)[0], torch.full_like(decoded, .6))
 
 
 def test_a_refined_frame_is_the_next_ones_predecessor():
-    "Frame by frame as `painted` has it, and the second depends on the first"
+    "Frame by frame as `refine_frame` gives them, and the second depends on the first"
     refiner = moved(Refiner(SMALL))
     film = torch.rand(1, 3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        first = refiner.painted(film[:, 0], film[:, 1])[0].clamp(0, 1)
-        second = refiner.painted(first, film[:, 2])[0].clamp(0, 1)
-        wrong = refiner.painted(film[:, 1], film[:, 2])[0].clamp(0, 1)
+        first = refiner.refine_frame(film[:, 0], film[:, 1])[0].clamp(0, 1)
+        second = refiner.refine_frame(first, film[:, 2])[0].clamp(0, 1)
+        wrong = refiner.refine_frame(film[:, 1], film[:, 2])[0].clamp(0, 1)
     made = refiner.refine(film[:, 0], film[:, 1:])
     torch.testing.assert_close(made, torch.stack([first, second], 1))
     assert not torch.allclose(made[:, 1], wrong, atol=1e-3)

@@ -10,7 +10,7 @@ from ssl_workbench import core
 from ssl_workbench.classics import vqgan
 from ssl_workbench.learner import Learner, draw_seeds
 from ssl_workbench.losses import flow_matching_pair
-from ssl_workbench.methods.river import RIVER, SOLVERS, Blank, Plan, Rollout, Views, alphas, cpu, recall, some_cells, time_token
+from ssl_workbench.methods.river import RIVER, SOLVERS, Blank, Plan, Rollout, Views, alphas, cpu, gather_cells, random_cells, time_token
 
 AE = (('widths', (8, 8, 8)), ('depths', (0, 0, 0)), ('decoder_widths', (8, 8, 8)), ('decoder_depths', (0, 0, 0)), ('codes', 64), ('adversarial', 0.))
 TINY = replace(cpu, size=32, canvas=32, frames=8, dim=32, depth=1, middle=1, heads=2, predicted=3, ae=AE)
@@ -42,7 +42,7 @@ def numbered(n, t):
 def looked_at(roll, calls):
     "Frames that the second condition came from, call by call: (calls,B)"
     found = []
-    for roll.calls in range(calls): found.append(roll.looks()[0][:, 1, 0, 0, 0].long())
+    for roll.calls in range(calls): found.append(roll.draw_conditions()[0][:, 1, 0, 0, 0].long())
     return torch.stack(found)
 
 
@@ -50,7 +50,7 @@ def looked_at(roll, calls):
 
 def test_frames_chosen():
     "Target from the third on, the reference before it, the context anywhere before that; every one as likely"
-    (target, reference, context), offset = (x := Views(TINY).chosen(core.seeds_of(range(20000)), 8, torch.zeros(20000, dtype=torch.bool)))[0].T, x[1]
+    (target, reference, context), offset = (x := Views(TINY).choose_frames(core.seeds_of(range(20000)), 8, torch.zeros(20000, dtype=torch.bool)))[0].T, x[1]
     assert set(target.tolist()) == set(range(2, 8)) and torch.equal(reference, target - 1) and ((context >= 0) & (context <= target - 2)).all()
     assert (torch.bincount(target)[2:] / 20000 - 1 / 6).abs().max() < .012
     for s in (2, 5, 7): assert (torch.bincount(context[target == s], minlength=s - 1) / (target == s).sum() - 1 / (s - 1)).abs().max() < .03
@@ -59,14 +59,14 @@ def test_frames_chosen():
 
 def test_planned_frames_lie_on_both_sides():
     "With `plan`: one condition before the target, one after it"
-    (target, first, second), _ = (x := Views(TINY).chosen(core.seeds_of(range(4000)), 8, torch.ones(4000, dtype=torch.bool)))[0].T, x[1]
+    (target, first, second), _ = (x := Views(TINY).choose_frames(core.seeds_of(range(4000)), 8, torch.ones(4000, dtype=torch.bool)))[0].T, x[1]
     assert (first < target).all() and (target < second).all() and first.min() == 0 and second.max() == 7 and set(target.tolist()) == set(range(1, 7))
 
 
 def test_views_are_those_frames():
     "Pixels of the frames that were chosen, of the sample's seed alone"
     batch = clips()
-    views, where = Views(TINY)(batch), Views(TINY).chosen(core.seeds_of(batch['seed']), 8, torch.zeros(16, dtype=torch.bool))[0]
+    views, where = Views(TINY)(batch), Views(TINY).choose_frames(core.seeds_of(batch['seed']), 8, torch.zeros(16, dtype=torch.bool))[0]
     assert torch.equal(views['x'], batch['frames'][torch.arange(16)[:, None], where] / 255)
     alone = Views(TINY)({k: v[5:6] for k, v in batch.items()})
     assert all(torch.equal(v[5:6], alone[k]) for k, v in views.items())
@@ -94,7 +94,7 @@ def test_context_window(context, frames):
     seen = looked_at(roll, 50)
     assert set(seen.flatten().tolist()) == set(frames)
     assert (torch.bincount(seen.flatten())[list(frames)] / seen.numel() - 1 / len(frames)).abs().max() < .04
-    conditions, offset = roll.looks()
+    conditions, offset = roll.draw_conditions()
     assert (conditions[:, 0] == 8).all() and torch.equal(offset[:, 0], torch.full((40,), -1)) and torch.equal(conditions[:, 1, 0, 0, 0], 9. + offset[:, 1])
 
 
@@ -108,8 +108,8 @@ def test_the_network_is_told_what_was_looked_at():
     "The log of the distance between the two conditions, as in the code"
     net = made().regressor
     with torch.no_grad():
-        told = net.told(torch.tensor([[-1, -2], [-1, -5], [-3, -7]]))
-        assert torch.allclose(told, net.distance(torch.tensor([1., 4., 4.]).log()[:, None]))
+        embed_offset = net.embed_offset(torch.tensor([[-1, -2], [-1, -5], [-3, -7]]))
+        assert torch.allclose(embed_offset, net.distance(torch.tensor([1., 4., 4.]).log()[:, None]))
 
 
 def test_time_token():
@@ -140,7 +140,7 @@ def test_a_straight_path_is_followed_to_its_end(solver):
     roll.field = lambda t, z: flow_matching_pair(truth + roll.known, roll.noise(f'noise/{roll.known}'), t.expand(2), TINY.sigma_min)[1]
     stood = [(k, t) for k, t, _ in roll.frames()]
     assert stood == [(k, pytest.approx(i / 3)) for k in (3, 4) for i in range(4)]
-    assert torch.allclose(roll.held[:, 3:], torch.stack([truth + 3, truth + 4], 1), atol=1e-5)
+    assert torch.allclose(roll.latents[:, 3:], torch.stack([truth + 3, truth + 4], 1), atol=1e-5)
 
 
 @pytest.mark.parametrize('warm', [0., .1, .6])
@@ -161,9 +161,9 @@ def test_guidance(weight):
         return 10. ** len(asked) + z, None
     roll = Rollout(model, numbered(2, 5), 1, guidance=weight)
     model.regressor.forward = network
-    said = roll.field(torch.tensor(.5), torch.zeros(2, *TINY.shape))
+    prediction = roll.field(torch.tensor(.5), torch.zeros(2, *TINY.shape))
     assert roll.calls == len(asked) == 1 + (weight > 1)
-    assert torch.allclose(said, torch.tensor(10. if weight == 1 else 100 + weight * (10 - 100)).expand_as(said))
+    assert torch.allclose(prediction, torch.tensor(10. if weight == 1 else 100 + weight * (10 - 100)).expand_as(prediction))
     assert (asked[0][0][:, 0] == 4).all(), 'the frame before'
     if weight == 1: return
     assert abs(asked[1][0].std() - 1) < .2 and abs(asked[1][0].mean()) < .2 and torch.equal(asked[0][1], asked[1][1]), 'noise, told the same distances'
@@ -187,9 +187,9 @@ def test_guided_films():
 def test_one_frame_is_doubled():
     "One seen frame is taken for two, and does not come out again"
     model, frames = made(), clips(2)['frames']
-    said = model.predict(frames[:, :1], 3, seed=2)
-    assert said.shape == (2, 3, 3, 32, 32) and torch.equal(said, model.predict(frames[:, [0, 0]], 3, seed=2))
-    assert said.min() >= 0 and said.max() <= 1
+    prediction = model.predict(frames[:, :1], 3, seed=2)
+    assert prediction.shape == (2, 3, 3, 32, 32) and torch.equal(prediction, model.predict(frames[:, [0, 0]], 3, seed=2))
+    assert prediction.min() >= 0 and prediction.max() <= 1
 
 
 @pytest.mark.parametrize('change', [{}, SPARSE, dict(path='ddpm')], ids=['flow', 'sparse', 'ddpm'])
@@ -213,8 +213,8 @@ BAD = {'(B,T,3,H,W)': dict(frames=torch.zeros(2, 3, 32, 32)), 'multiples of 8': 
 @pytest.mark.parametrize('words', BAD)
 def test_predict_refuses(words):
     "In one sentence"
-    with pytest.raises(ValueError) as said: made().predict(**dict(frames=clips(2)['frames'], n=1) | BAD[words])
-    assert words in str(said.value) and '\n' not in str(said.value)
+    with pytest.raises(ValueError) as prediction: made().predict(**dict(frames=clips(2)['frames'], n=1) | BAD[words])
+    assert words in str(prediction.value) and '\n' not in str(prediction.value)
 
 
 def test_other_sizes():
@@ -227,11 +227,11 @@ def test_other_sizes():
 def test_plan_looks_back_and_at_the_goal():
     "One frame before the present one, any of them, and always the goal with its distance"
     roll = Plan(made(plan=.5), numbered(40, 5), 3)
-    roll.held = numbered(40, 7)
+    roll.latents = numbered(40, 7)
     for now in (4, 5, 6):
         roll.known, past = now, set()
         for roll.calls in range(20):
-            conditions, offset = roll.looks()
+            conditions, offset = roll.draw_conditions()
             past |= set((now + offset[:, 0]).tolist())
             assert (conditions[:, 1] == 4).all() and (offset[:, 1] == 7 - now).all() and torch.equal(conditions[:, 0, 0, 0, 0], (now + offset[:, 0]).float())
         assert past == set(range(now))
@@ -240,16 +240,16 @@ def test_plan_looks_back_and_at_the_goal():
 def test_plan():
     "n frames between; what was not trained for it says so"
     model, frames = made(plan=.5), clips(2)['frames']
-    said = model.plan(frames[:, :2], frames[:, 7:], 3)
-    assert said.shape == (2, 3, 3, 32, 32) and model.calls == 3 * TINY.predicted
-    assert (said - model.plan(frames[:, :2], frames[:, 6:7], 3)).abs().max() > 1e-4, 'the goal matters'
+    prediction = model.plan(frames[:, :2], frames[:, 7:], 3)
+    assert prediction.shape == (2, 3, 3, 32, 32) and model.calls == 3 * TINY.predicted
+    assert (prediction - model.plan(frames[:, :2], frames[:, 6:7], 3)).abs().max() > 1e-4, 'the goal matters'
     with pytest.raises(ValueError, match='without plan'): made().plan(frames[:, :2], frames[:, 7:], 3)
 
 
 def test_blank_conditions_are_noise():
     "What is said of a blank sample does not depend on its other frames; of the others it does"
     model, views = made(blank=.5), Views(replace(TINY, blank=.5))(clips())
-    with torch.no_grad(): one, two = (model(v)['said'] for v in (views, views | dict(x=torch.cat([views['x'][:, :1], 1 - views['x'][:, 1:]], 1))))
+    with torch.no_grad(): one, two = (model(v)['prediction'] for v in (views, views | dict(x=torch.cat([views['x'][:, :1], 1 - views['x'][:, 1:]], 1))))
     moved = (one - two).flatten(1).abs().max(1).values
     assert 0 < views['blank'].sum() < 16 and (moved[views['blank']] == 0).all() and (moved[~views['blank']] > 1e-4).all()
 
@@ -257,12 +257,12 @@ def test_blank_conditions_are_noise():
 def test_generate():
     "The first frame out of noise, the others after it; same seed, same video"
     model = made(blank=.5)
-    said = model.generate(3, 3, seed=[1, 2, 1])
-    assert said.shape == (3, 3, 3, 32, 32) and model.calls == 3 * TINY.predicted
-    assert torch.allclose(said[0], said[2], atol=1e-5) and (said[0] - said[1]).abs().max() > .01
+    prediction = model.generate(3, 3, seed=[1, 2, 1])
+    assert prediction.shape == (3, 3, 3, 32, 32) and model.calls == 3 * TINY.predicted
+    assert torch.allclose(prediction[0], prediction[2], atol=1e-5) and (prediction[0] - prediction[1]).abs().max() > .01
     roll = Blank(model, torch.zeros(2, 0, *TINY.shape), 1)
-    first, roll.calls = roll.looks()[0], 1
-    assert abs(first.std() - 1) < .2 and not torch.equal(first, roll.looks()[0])
+    first, roll.calls = roll.draw_conditions()[0], 1
+    assert abs(first.std() - 1) < .2 and not torch.equal(first, roll.draw_conditions()[0])
     with pytest.raises(ValueError, match='without blank'): made().generate(1, 2)
 
 
@@ -270,7 +270,7 @@ def test_generate():
 
 def test_some_cells():
     "Distinct, in order, the part that was asked for, every cell as likely"
-    cells = some_cells(core.seeds_of(range(3000)), 'cells', 16, .25)
+    cells = random_cells(core.seeds_of(range(3000)), 'cells', 16, .25)
     assert cells.shape == (3000, 4) and (cells.diff(dim=1) > 0).all() and cells.min() == 0 and cells.max() == 15
     assert (torch.bincount(cells.flatten()) / 3000 - .25).abs().max() < .04
 
@@ -278,7 +278,7 @@ def test_some_cells():
 def test_recalled_cells():
     "Cell 5 of a grid of 4 is row 1, column 1"
     z = torch.randn(1, 2, 4, 4, 4, generator=NUMBERS)
-    got = recall(z, torch.tensor([[[5, 6], [0, 15]]]))['z']
+    got = gather_cells(z, torch.tensor([[[5, 6], [0, 15]]]))['z']
     assert torch.equal(got[0, 0, 0], z[0, 0, :, 1, 1]) and torch.equal(got[0, 0, 1], z[0, 0, :, 1, 2]) and torch.equal(got[0, 1, 1], z[0, 1, :, 3, 3])
 
 
@@ -289,7 +289,7 @@ def test_sparse_views_and_loss():
     assert views['old'].shape == (16, 2, 3, 32, 32) and views['cells'].shape == (16, 2, 8) and views['kept'].shape == (16, 4)
     assert views['age'].min() >= 2 and (views['age'][:, 0] != views['age'][:, 1]).any()
     with torch.no_grad(): out = model(views)
-    error = (out['said'] - out['target']).square().mean(1).flatten(1)
+    error = (out['prediction'] - out['target']).square().mean(1).flatten(1)
     by_hand = torch.stack([error[i, k] for i, row in enumerate(views['kept']) for k in row]).mean()
     assert model.loss(out)['field'] == pytest.approx(by_hand.item(), abs=1e-6)
 
@@ -299,13 +299,13 @@ def test_what_is_left_out_does_not_matter():
     model = made(**SPARSE)
     views = Views(model.config)(clips(4))
     z, shown, old = (torch.randn(4, *s, generator=NUMBERS) for s in (TINY.shape, (1, *TINY.shape), (2, *TINY.shape)))
-    ask = lambda z, old: model.regressor(z, shown, views['offset'], views['t'], dict(recall(old, views['cells']), age=views['age'], kept=views['kept']))[0]
+    ask = lambda z, old: model.regressor(z, shown, views['offset'], views['t'], dict(gather_cells(old, views['cells']), age=views['age'], kept=views['kept']))[0]
     left = torch.ones(4, 16).scatter(1, views['kept'], 0.).view(4, 1, 4, 4)
     unseen = torch.ones(4, 2, 16).scatter(2, views['cells'], 0.).view(4, 2, 1, 4, 4)
     with torch.no_grad():
-        said = ask(z, old)
-        assert torch.allclose(said, ask(z + left, old), atol=1e-6) and torch.allclose(said, ask(z, old + unseen), atol=1e-6)
-        assert (said - ask(z + 1 - left, old)).abs().max() > 1e-3 and (said - ask(z, old + 1 - unseen)).abs().max() > 1e-4
+        prediction = ask(z, old)
+        assert torch.allclose(prediction, ask(z + left, old), atol=1e-6) and torch.allclose(prediction, ask(z, old + unseen), atol=1e-6)
+        assert (prediction - ask(z + 1 - left, old)).abs().max() > 1e-3 and (prediction - ask(z, old + 1 - unseen)).abs().max() > 1e-4
 
 
 def test_sparse_looks():
@@ -334,13 +334,13 @@ def test_ddpm_noises_as_the_paper_says():
 def test_ddpm_step_by_hand():
     "Ho et al., equation 7, from the highest of 50 levels to the next"
     model = made(path='ddpm', levels=50)
-    roll, said = Rollout(model, numbered(2, 3), 1, steps=50), torch.randn(2, *TINY.shape, generator=NUMBERS)
-    roll.field = lambda t, z: said
-    path = roll.denoised()
+    roll, prediction = Rollout(model, numbered(2, 3), 1, steps=50), torch.randn(2, *TINY.shape, generator=NUMBERS)
+    roll.field = lambda t, z: prediction
+    path = roll.ancestral()
     (_, x), (_, got) = next(path), next(path)
     beta = torch.linspace(1e-4, .02, 50, dtype=torch.float64) * 20
     bar, b, alpha = (1 - beta).cumprod(0), beta[49], 1 - beta[49]
-    clean = (x - (1 - bar[49]).sqrt() * said) / bar[49].sqrt()
+    clean = (x - (1 - bar[49]).sqrt() * prediction) / bar[49].sqrt()
     mean = bar[48].sqrt() * b / (1 - bar[49]) * clean + alpha.sqrt() * (1 - bar[48]) / (1 - bar[49]) * x
     want = mean + ((1 - bar[48]) / (1 - bar[49]) * b).sqrt() * roll.noise('noise/3/0')
     assert torch.allclose(got.double(), want.double(), atol=1e-4)
@@ -355,7 +355,7 @@ def test_ddpm_told_the_noise_arrives():
         a = model.alphas[asked[-1]]
         return (z - a.sqrt() * truth) / (1 - a).sqrt()
     roll.field = field
-    *_, (t, z) = roll.denoised()
+    *_, (t, z) = roll.ancestral()
     assert t == 1 and torch.allclose(z, truth, atol=1e-3) and asked == torch.linspace(999, 0, 7).round().long().tolist()
 
 
@@ -383,10 +383,10 @@ def test_bf16(case):
         model = made(**CASES[case], precision=precision)
         assert model.config.precision == precision
         steps = Learner(model, Views(model.config), Data(), 4, batch=24, precision=precision, device='cpu', progress=False).steps()
-        seen[precision] = [(s.terms['field'], s.out['target'].clone(), s.out['said'].clone()) for s in steps]
-    for (loss, target, said), (loss16, target16, said16) in zip(seen['no'], seen['bf16'], strict=True):
-        assert torch.allclose(target, target16, atol=1e-6) and not said.equal(said16)
-        assert abs(loss16 - loss) < .02 * loss and (said - said16).abs().max() < .05 * said.abs().max()
+        seen[precision] = [(s.terms['field'], s.out['target'].clone(), s.out['prediction'].clone()) for s in steps]
+    for (loss, target, prediction), (loss16, target16, said16) in zip(seen['no'], seen['bf16'], strict=True):
+        assert torch.allclose(target, target16, atol=1e-6) and not prediction.equal(said16)
+        assert abs(loss16 - loss) < .02 * loss and (prediction - said16).abs().max() < .05 * prediction.abs().max()
 
 
 class Shrunk(nn.Module):
@@ -432,7 +432,7 @@ def test_window_bounds_training_and_rollouts(window):
     for context, far in ((None, window), (3, 3)):
         roll, seen = Rollout(model, torch.zeros(64, 7, *config.shape), 1, seed=0, steps=6, context=context), set()
         for _ in range(6):
-            seen |= set(roll.looks()[1][:, 1].tolist())
+            seen |= set(roll.draw_conditions()[1][:, 1].tolist())
             roll.calls += 1
         assert seen == set(range(-1 - far, -1))
     with pytest.raises(ValueError, match='window'): replace(TINY, window=-1)

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['BASES', 'CLASSES', 'TASKS', 'SHARED', 'SMALL', 'cpu', 'gpu', 'paper', 'presets', 'CELL', 'mismatch_panel', 'panels',
-           'home', 'Config', 'on', 'misplaced', 'mirrored', 'padded', 'Views', 'mismatch_loss', 'place_loss', 'DILEMMA',
-           'auroc', 'swapped', 'square', 'rearranged', 'suspected', 'draw_suspected']
+           'classic_module', 'Config', 'config_on', 'misplaced', 'flip_patches', 'pad_rows', 'Views', 'mismatch_loss',
+           'place_loss', 'DILEMMA', 'auroc', 'swap_positions', 'centre_crop', 'rearrange_patches', 'mismatch_map',
+           'draw_mismatch']
 
 # %% ../../nbs/methods/20_dilemma.ipynb #f7617196
 from dataclasses import dataclass, field, replace
@@ -27,7 +28,7 @@ TASKS = ('mismatch', 'position', 'jigsaw', 'flip', 'none')
 SHARED = ('size', 'canvas', 'patch', 'dim', 'depth', 'heads', 'scale', 'flip', 'steps', 'batch', 'lr', 'lr_end', 'warmup', 'pictures', 'kind', 'level')
 SMALL = dict(pos_base=10.)        # of the classic: wavelengths of the position embedding for a grid of 8 × 8, not of 14 × 14
 
-def home(
+def classic_module(
     base:str,                     # of BASES
 ):                                # module
     "The classic's module; ValueError where it is none that can be regularised"
@@ -98,34 +99,34 @@ class Config:
         "|B|: how many of the kept patches are told a wrong place, ⌊θ|M|⌋"
         return int(self.theta * kept + 1e-6)
 
-    def turn_of(self, ratio:float) -> int:
+    def index_of(self, ratio:float) -> int:
         "The number of a ratio; ValueError where it is none of the settings'"
         if ratio not in self.ratios: raise ValueError(f"the ratio is one of {', '.join(map(str, self.ratios))}, not {ratio}")
         return self.ratios.index(ratio)
 
     def classic(self):            # its Config
         "The settings of the classic that is regularised"
-        plain, shared = home(self.base).cpu, {k: getattr(self, k) for k in SHARED}
+        plain, shared = classic_module(self.base).cpu, {k: getattr(self, k) for k in SHARED}
         unknown = next((k for k in self.given if not hasattr(plain, k) or k in SHARED), None)
-        if unknown: raise ValueError(f"'{unknown}' is not a setting of {self.base} alone: take `on('{self.base}')`")
+        if unknown: raise ValueError(f"'{unknown}' is not a setting of {self.base} alone: take `config_on('{self.base}')`")
         return replace(plain, **shared, **{k: tuple(v) if isinstance(v, list) else v for k, v in self.given.items()})
 
 # %% ../../nbs/methods/20_dilemma.ipynb #55398fa9
-def on(
+def config_on(
     base:str,                     # of BASES
     preset:str='cpu',             # of the classic
     **changes,                    # settings of DILEMMA's own
 ) -> Config:
     "DILEMMA on a classic, which keeps its own preset's settings; λ is the thesis'"
-    theirs, plain = core.pick(home(base).presets, preset), home(base).cpu
+    theirs, plain = core.pick(classic_module(base).presets, preset), classic_module(base).cpu
     given = {k: v for k, v in vars(theirs).items() if k not in SHARED and v != getattr(plain, k)} | ({} if preset == 'paper' else SMALL)
     constant = dict(mae=dict(ratios=(.75,), growth=(1,)), dino=dict(ratios=(.55,), growth=(2,))).get(base, {})  # MAE's own ratio; with small crops DINO's is constant
     return Config(**(dict(base=base, given=given, weight=.4) | {k: getattr(theirs, k) for k in SHARED} | constant | changes))
 
 # %% ../../nbs/methods/20_dilemma.ipynb #3e0da064
 cpu = Config()
-gpu = on('mocov3', 'gpu', steps=8000, weight=4., lr=2e-3, scale=(.2, 1.))
-paper = on('mocov3', 'paper',                                        # "the exact same hyper-parameters of MoCoV3", section 3.2.2
+gpu = config_on('mocov3', 'gpu', steps=8000, weight=4., lr=2e-3, scale=(.2, 1.))
+paper = config_on('mocov3', 'paper',                                        # "the exact same hyper-parameters of MoCoV3", section 3.2.2
            theta=.2, weight=.4, ratios=(0., .4, .55, .65), growth=(1, 2, 3, 4),   # section 3.2.2
            batch=345, lr=1.5e-4 * 345 / 256, steps=148500)           # 100 epochs at 2.5 · 345 images a step; MoCo v3's rate rule
 presets = dict(cpu=cpu, gpu=gpu, paper=paper)
@@ -138,13 +139,13 @@ def misplaced(
     seeds:torch.Tensor,           # (B,) int64
 ) -> tuple:                       # told (B,n) int64, chosen (B,n) bool
     "Some kept patches are told the place of a dropped one, no two the same; where too little is dropped they swap places among themselves"
-    chosen = core.uniform(seeds, 'misplaced', keep.shape[1]).argsort(1)[:, :wrong]
+    corrupted = core.uniform(seeds, 'misplaced', keep.shape[1]).argsort(1)[:, :wrong]
     if dropped.shape[1] >= wrong: places = dropped.gather(1, core.uniform(seeds, 'places', dropped.shape[1]).argsort(1)[:, :wrong])
-    else: places = keep.gather(1, chosen.roll(1, 1))
-    return keep.scatter(1, chosen, places), torch.zeros_like(keep, dtype=torch.bool).scatter(1, chosen, True)
+    else: places = keep.gather(1, corrupted.roll(1, 1))
+    return keep.scatter(1, corrupted, places), torch.zeros_like(keep, dtype=torch.bool).scatter(1, corrupted, True)
 
 # %% ../../nbs/methods/20_dilemma.ipynb #bb2f2528
-def mirrored(
+def flip_patches(
     x:torch.Tensor,               # (B,3,H,W)
     cells:torch.Tensor,           # (B,N) bool
     patch:int,                    # pixels a side
@@ -152,11 +153,11 @@ def mirrored(
     "The chosen patches turned left for right"
     b, c, h, w = x.shape
     parts = x.view(b, c, h // patch, patch, w // patch, patch)
-    chosen = cells.view(b, 1, h // patch, 1, w // patch, 1)
-    return torch.where(chosen, parts.flip(-1), parts).reshape(x.shape)
+    corrupted = cells.view(b, 1, h // patch, 1, w // patch, 1)
+    return torch.where(corrupted, parts.flip(-1), parts).reshape(x.shape)
 
 # %% ../../nbs/methods/20_dilemma.ipynb #8243f74e
-def padded(
+def pad_rows(
     parts:list,                   # of (rows (m,) int64, values (m,n)), rows of all parts together 0…B-1
     b:int,                        # B
     fill,                         # where a row is shorter
@@ -178,19 +179,19 @@ class Views:
     ) -> dict:                    # the classic's views; keep, told (B,V,n) int64, chosen, asked (B,V,n) bool; x_student (B,V,3,S,S) where patches are mirrored
         "Depends on the samples' seeds and the batch's size alone"
         c = self.config
-        views = home(c.base).Views(c.classic())(batch)
-        turns = self.turns(batch)
-        if c.policy == 'importance': return views | dict(turns=turns, seeds=self.seeds(batch, views))
-        return views | self.tokens(self.seeds(batch, views), turns, views['x'])
+        views = classic_module(c.base).Views(c.classic())(batch)
+        ratio_indices = self.ratio_indices(batch)
+        if c.policy == 'importance': return views | dict(ratio_indices=ratio_indices, seeds=self.seeds(batch, views))
+        return views | self.tokens(self.seeds(batch, views), ratio_indices, views['x'])
 
     def seeds(self, batch:dict, views:dict) -> torch.Tensor:
         "(B,V) one seed a view"
         return torch.stack([core.fold_in(batch['seed'], f'dilemma {v}') for v in range(views['x'].shape[1])], 1)
 
-    def turns(self, batch:dict) -> torch.Tensor:
+    def ratio_indices(self, batch:dict) -> torch.Tensor:
         "(B,) which ratio each picture gets: by the batch's size; in mixed batches by its seed, as often as pictures get it one a step"
         c, n = self.config, len(batch['seed'])
-        if 'ratio' in batch: return torch.full((n,), c.turn_of(batch['ratio']), device=batch['seed'].device)
+        if 'ratio' in batch: return torch.full((n,), c.index_of(batch['ratio']), device=batch['seed'].device)
         if c.mixed:
             shares = torch.tensor(c.growth, dtype=torch.float64).cumsum(0) / sum(c.growth)
             return torch.searchsorted(shares.to(batch['seed'].device), core.uniform(batch['seed'], 'ratio', 1)[:, 0].double(), right=True)
@@ -199,54 +200,54 @@ class Views:
 
     def tokens(self,
         seeds:torch.Tensor,       # (B,V) int64
-        turns:torch.Tensor,       # (B,) int64, index of each picture's ratio
+        ratio_indices:torch.Tensor,       # (B,) int64, index of each picture's ratio
         x:torch.Tensor,           # (B,V,3,S,S)
         order=None,               # (B,V,N) int64, patches by falling importance; None: chance decides
     ) -> dict:                    # keep, told, chosen, asked; x_student where patches are mirrored
         "What the student sees of each view, and what it is asked"
-        views = [self.view(s, turns, None if order is None else order[:, v]) for v, s in enumerate(seeds.unbind(1))]
+        views = [self.view(s, ratio_indices, None if order is None else order[:, v]) for v, s in enumerate(seeds.unbind(1))]
         out = {k: torch.stack([one[k] for one in views], 1) for k in views[0]}
         if self.config.task != 'flip': return out
         cells = torch.zeros(*x.shape[:2], self.config.cells, dtype=torch.bool, device=x.device).scatter(2, out['keep'].clamp(min=0), out['chosen'])
-        return out | dict(x_student=mirrored(x.flatten(0, 1), cells.flatten(0, 1), self.config.patch).view(x.shape))
+        return out | dict(x_student=flip_patches(x.flatten(0, 1), cells.flatten(0, 1), self.config.patch).view(x.shape))
 
-    def view(self, seeds:torch.Tensor, turns:torch.Tensor, order) -> dict:
+    def view(self, seeds:torch.Tensor, ratio_indices:torch.Tensor, order) -> dict:
         "One view of every picture: pictures of the same ratio together"
-        made = [(rows, self.drawn(seeds[rows], self.config.ratios[int(turn)], None if order is None else order[rows]))
-                for turn in turns.unique() for rows in [(turns == turn).nonzero()[:, 0]]]
-        fills = dict(keep=-1, told=-1, chosen=False, asked=False)
-        return {k: padded([(rows, one[k]) for rows, one in made], len(seeds), fill) for k, fill in fills.items()}
+        made = [(rows, self.drawn(seeds[rows], self.config.ratios[int(ratio_index)], None if order is None else order[rows]))
+                for ratio_index in ratio_indices.unique() for rows in [(ratio_indices == ratio_index).nonzero()[:, 0]]]
+        fills = dict(keep=-1, told=-1, corrupted=False, queried=False)
+        return {k: pad_rows([(rows, one[k]) for rows, one in made], len(seeds), fill) for k, fill in fills.items()}
 
     def drawn(self, seeds:torch.Tensor, ratio:float, order) -> dict:
         "keep, told, chosen, asked (m,n) of pictures that share a ratio"
         c, n = self.config, self.config.kept(ratio)
         keep, dropped = keep_tokens(seeds, 'kept', c.cells, n) if order is None else (order[:, :n].sort(1).values, order[:, n:].sort(1).values)
         wrong = c.wrong(n) if c.task != 'none' and (ratio or c.dense_task) else 0
-        told, chosen = misplaced(keep, dropped, wrong, seeds)
-        if c.task == 'jigsaw': told = torch.where(chosen, -1, keep)
+        told, corrupted = misplaced(keep, dropped, wrong, seeds)
+        if c.task == 'jigsaw': told = torch.where(corrupted, -1, keep)
         if c.task in ('flip', 'none'): told = keep
-        asked = chosen if c.task == 'jigsaw' else torch.full_like(chosen, wrong > 0)
-        return dict(keep=keep, told=told, chosen=chosen, asked=asked)
+        queried = corrupted if c.task == 'jigsaw' else torch.full_like(corrupted, wrong > 0)
+        return dict(keep=keep, told=told, corrupted=corrupted, queried=queried)
 
 # %% ../../nbs/methods/20_dilemma.ipynb #0e7269cc
 def mismatch_loss(
-    said:torch.Tensor,            # (…,n) one number a token, above 0: "I am in the wrong place"
+    logits:torch.Tensor,            # (…,n) one number a token, above 0: "I am in the wrong place"
     wrong:torch.Tensor,           # (…,n) bool
-    asked:torch.Tensor,           # (…,n) bool, which tokens count
+    queried:torch.Tensor,           # (…,n) bool, which tokens count
 ) -> torch.Tensor:                # scalar
     "Binary cross-entropy (eq. 3.1 with its minus sign), mean over the tokens asked; 0 where none is"
-    if not asked.any(): return said.sum() * 0
-    return F.binary_cross_entropy_with_logits(said[asked], wrong[asked].to(said.dtype))
+    if not queried.any(): return logits.sum() * 0
+    return F.binary_cross_entropy_with_logits(logits[queried], wrong[queried].to(logits.dtype))
 
 # %% ../../nbs/methods/20_dilemma.ipynb #25be1d78
 def place_loss(
-    said:torch.Tensor,            # (…,n,N) a number for every cell
+    logits:torch.Tensor,            # (…,n,N) a number for every cell
     place:torch.Tensor,           # (…,n) int64, the token's true cell
-    asked:torch.Tensor,           # (…,n) bool
+    queried:torch.Tensor,           # (…,n) bool
 ) -> torch.Tensor:                # scalar
     "Cross-entropy of the true cell, mean over the tokens asked (position correction, partial jigsaw); 0 where none is"
-    if not asked.any(): return said.sum() * 0
-    return F.cross_entropy(said[asked], place[asked])
+    if not queried.any(): return logits.sum() * 0
+    return F.cross_entropy(logits[queried], place[queried])
 
 # %% ../../nbs/methods/20_dilemma.ipynb #da317f74
 class DILEMMA(nn.Module):
@@ -270,9 +271,9 @@ class DILEMMA(nn.Module):
     def batch_size(self, step:int) -> int:
         "Images of a step: the more are dropped, the more fit"
         c = self.config
-        return round(c.batch * sum(c.growth) / len(c.growth)) if c.mixed else c.batch * c.growth[self.turn(step)]
+        return round(c.batch * sum(c.growth) / len(c.growth)) if c.mixed else c.batch * c.growth[self.ratio_index(step)]
 
-    def turn(self, step:int) -> int:
+    def ratio_index(self, step:int) -> int:
         "Which ratio a step has: each equally often, by chance; the same on every process"
         u = core.uniform(core.fold_in(self.dice.cpu(), f'turn {step}'), 'turn', 1)
         return int(u.item() * len(self.config.ratios))
@@ -284,26 +285,26 @@ class DILEMMA(nn.Module):
         views:dict,               # of `Views`
     ) -> dict:                    # the classic's; said (B,V,n) or (B,V,n,N), place (B,V,n), chosen, asked (B,V,n) bool, asked_share; accuracy where anything is asked
         "The classic on the student's patches, and one linear layer on its tokens"
-        if 'turns' in views: views = views | self._by_importance(views)
+        if 'turns' in views: views = views | self._keep_most_attended(views)
         out = self.base(views)
         if self.config.task == 'none': return out
-        said = self.head(out['tokens'])
-        said = said if self.config.task in ('position', 'jigsaw') else said[..., 0]
-        return out | dict(said=said, asked_share=core.global_share(views['asked'].sum()), place=views['keep'],
-                          **{k: views[k] for k in ('chosen', 'asked')}, **self._right(said.detach(), views))
+        logits = self.head(out['tokens'])
+        logits = logits if self.config.task in ('position', 'jigsaw') else logits[..., 0]
+        return out | dict(logits=logits, queried_share=core.global_share(views['asked'].sum()), place=views['keep'],
+                          **{k: views[k] for k in ('chosen', 'asked')}, **self._accuracy(logits.detach(), views))
 
-    def _right(self, said, views):
+    def _accuracy(self, logits, views):
         "accuracy: share of the tokens asked that are right; left out where none is asked"
-        true = views['keep'] if said.ndim == 4 else views['chosen']
-        right = (said.argmax(-1) if said.ndim == 4 else said > 0) == true
+        true = views['keep'] if logits.ndim == 4 else views['chosen']
+        right = (logits.argmax(-1) if logits.ndim == 4 else logits > 0) == true
         return dict(accuracy=right[views['asked']].float().mean()) if views['asked'].any() else {}
 
     @torch.no_grad()
-    def _by_importance(self, views):
+    def _keep_most_attended(self, views):
         "The patches that the teacher's class token looks at most stay (table 3.13)"
         x, teacher = views['x'], getattr(self.base, 'teacher', self.base)
-        looks = teacher.encoder.attention(x.flatten(0, 1)).mean(1).flatten(1).unflatten(0, x.shape[:2])
-        return Views(self.config).tokens(views['seeds'], views['turns'], x, looks.argsort(-1, descending=True))
+        attended = teacher.encoder.attention(x.flatten(0, 1)).mean(1).flatten(1).unflatten(0, x.shape[:2])
+        return Views(self.config).tokens(views['seeds'], views['turns'], x, attended.argsort(-1, descending=True))
 
     def loss(self,
         out:dict,                 # of forward
@@ -344,11 +345,11 @@ class DILEMMA(nn.Module):
         "Probability of each patch to be in a wrong place; ValueError where the network was not trained to tell"
         task = self.config.task
         if task not in ('mismatch', 'position'): raise ValueError(f"this DILEMMA was trained for '{task}' and cannot tell wrong places")
-        said = self.head(self.encoder(images, keep=keep, told=positions)[0])
-        if task == 'mismatch': return said[..., 0].sigmoid()
-        if said.shape[-1] != self._cells(images): raise ValueError(f'this DILEMMA names cells of {self.config.size} px pictures only')
-        own = torch.arange(said.shape[-1], device=said.device).expand(len(images), -1) if keep is None else keep
-        return 1 - said.softmax(-1).gather(-1, (own if positions is None else positions)[..., None])[..., 0]
+        logits = self.head(self.encoder(images, keep=keep, told=positions)[0])
+        if task == 'mismatch': return logits[..., 0].sigmoid()
+        if logits.shape[-1] != self._cells(images): raise ValueError(f'this DILEMMA names cells of {self.config.size} px pictures only')
+        own = torch.arange(logits.shape[-1], device=logits.device).expand(len(images), -1) if keep is None else keep
+        return 1 - logits.softmax(-1).gather(-1, (own if positions is None else positions)[..., None])[..., 0]
 
     def _cells(self, images): return images.shape[-2] * images.shape[-1] // self.patch**2
 
@@ -379,7 +380,7 @@ def auroc(
 # %% ../../nbs/methods/20_dilemma.ipynb #3e2df373
 CELL = 64                         # pixels a side at which a patch is drawn
 
-def swapped(
+def swap_positions(
     config:Config,                # settings: cells, grid
     share:float=.2,               # part of the patches that changes places
     seed:int=0,                   # which
@@ -388,7 +389,7 @@ def swapped(
     keep = torch.arange(config.cells)[None]
     return misplaced(keep, keep[:, :0], max(2, round(share * config.cells)), core.seeds_of(seed))[0][0]
 
-def square(
+def centre_crop(
     image,                        # anything `show.pixels` takes, (3,H,W)
     side:int,                     # pixels
 ) -> torch.Tensor:                # float (3,side,side) 0-1
@@ -398,7 +399,7 @@ def square(
     middle = image[:, (h - short) // 2:(h + short) // 2, (w - short) // 2:(w + short) // 2]
     return F.interpolate(middle[None].float() / 255, (side, side), mode='bilinear', antialias=True, align_corners=False)[0].clamp(0, 1)
 
-def rearranged(
+def rearrange_patches(
     image:torch.Tensor,           # (3,H,W), sides multiples of the grid's
     positions:torch.Tensor,       # (N,) int64, a permutation: the cell at which patch i is shown
     grid:tuple,                   # (h,w)
@@ -408,7 +409,7 @@ def rearranged(
     parts = image.view(c, grid[0], h // grid[0], grid[1], w // grid[1]).transpose(2, 3).flatten(1, 2)
     return parts[:, positions.argsort()].unflatten(1, grid).transpose(2, 3).reshape(c, h, w)
 
-def suspected(
+def mismatch_map(
     method,                       # with mismatch, config
     image,                        # anything `show.pixels` takes, (3,H,W); its middle square counts
     share:float=.2,               # part of the patches that changes places
@@ -416,14 +417,14 @@ def suspected(
 ) -> dict:                        # image uint8 (3,H,W) as shown; probability, truth (h,w) by the cell shown
     "A picture with some patches moved, and how much the method suspects each"
     c, place = method.config, next(method.parameters()).device
-    told = swapped(c, share, seed)
-    p = method.mismatch(square(image, c.size)[None].to(place), told[None].to(place)).cpu()[0]
+    told = swap_positions(c, share, seed)
+    p = method.mismatch(centre_crop(image, c.size)[None].to(place), told[None].to(place)).cpu()[0]
     by_cell = lambda v: v[told.argsort()].view(c.grid)
-    drawn = rearranged(square(image, CELL * c.grid[0]), told, c.grid)
+    drawn = rearrange_patches(centre_crop(image, CELL * c.grid[0]), told, c.grid)
     return dict(image=pixels(drawn), probability=by_cell(p), truth=by_cell(told != torch.arange(c.cells)))
 
-def draw_suspected(
-    tensors:dict,                 # of `suspected`
+def draw_mismatch(
+    tensors:dict,                 # of `mismatch_map`
     alpha:float=.55,              # opacity
     answer:bool=True,             # outline what was moved
 ) -> torch.Tensor:                # uint8 (3,H,W)
@@ -433,7 +434,7 @@ def draw_suspected(
     return outline(drawn, tensors['truth'], width=5) if answer else drawn
 
 # %% ../../nbs/methods/20_dilemma.ipynb #8277dca3
-mismatch_panel = Panel('Find the misplaced patch', suspected, draw_suspected, (
+mismatch_panel = Panel('Find the misplaced patch', mismatch_map, draw_mismatch, (
     Knob('share', .05, .5, .05, .2, 'Moved', 'Part of the patches that changed places.'), Knob('seed', 0, 99, 1, 0, 'Which'),
     replace(ALPHA, value=.55), Toggle('answer', True, 'Outline what was moved')),
     ('method', 'image'), 'Bright patches are those that the network takes to be in a wrong place. White outlines: those that are.')
