@@ -1,4 +1,4 @@
-"""RIVER's refinement network: a loss by hand, frames one after another, training with an autoencoder that blurs, bad input."""
+"""RIVER's refiner: a loss by hand, frames one after another, training with an autoencoder that blurs, bad input."""
 from dataclasses import replace
 
 import pytest
@@ -39,7 +39,8 @@ def test_views_are_consecutive():
     "Each view is a stretch of the clip, every stretch occurs, and the seeds alone choose it"
     batch = clips(64)
     x, again = (RefinerViews(SMALL)(batch)['x'] for _ in range(2))
-    starts = [next(s for s in range(3) if torch.equal(view, clip[s:s + 3] / 255)) for view, clip in zip(x, batch['frames'])]
+    starts = [next(s for s in range(3) if torch.equal(view, clip[s:s + 3] / 255))
+              for view, clip in zip(x, batch['frames'])]
     assert set(starts) == {0, 1, 2} and torch.equal(x, again)
     with pytest.raises(ValueError, match='too short: 3 are wanted'): RefinerViews(SMALL)(clips(t=2))
 
@@ -48,7 +49,8 @@ def test_loss_by_hand():
     "Frames .1 off are .2 off between −1 and 1: .04"
     refiner, truth = Refiner(SMALL), torch.full((1, 2, 3, 32, 32), .4)
     terms = refiner.loss(dict(refined=truth + .1, truth=truth, perceptual=torch.tensor(3.)))
-    assert terms['pixels'].item() == pytest.approx(.04, rel=1e-5) and terms['perceptual'].item() == pytest.approx(3 * SMALL.perceptual)
+    assert terms['pixels'].item() == pytest.approx(.04, rel=1e-5)
+    assert terms['perceptual'].item() == pytest.approx(3 * SMALL.perceptual)
 
 
 def test_refine_frame_by_hand():
@@ -81,7 +83,8 @@ def test_training_mends_what_the_autoencoder_blurs():
     for _ in range(2):
         core.seed_everything(0)
         films = World('bounce', 1, (32, 32), 4, 32, seed=0, truth=False)
-        learner = Learner(Refiner(SMALL, Blur()), RefinerViews(SMALL), films, 60, lr=1e-2, batch=8, device='cpu', progress=False)
+        learner = Learner(Refiner(SMALL, Blur()), RefinerViews(SMALL), films, 60, lr=1e-2, batch=8, device='cpu',
+                          progress=False)
         losses.append([step.total for step in learner.steps()])
     assert losses[0] == losses[1]
     x = World('bounce', 1, (32, 32), 3, 16, seed=1, pool=False).batch(range(16))['frames'] / 255
