@@ -1,4 +1,4 @@
-"""DILEMMA: exact shares of misplaced patches, nothing leaks from dropped ones, ratios that a run keeps, exact packing."""
+"""DILEMMA: exact shares of misplaced patches, nothing leaks from dropped ones, ratios that a run keeps, packing."""
 from dataclasses import replace
 
 import pytest
@@ -157,7 +157,7 @@ class Scenes:
 
 
 def test_exact_resume_across_a_change_of_ratio(tmp_path):
-    "Stopped between steps of different ratios, continued by a method of another seed: the uninterrupted run, bit for bit"
+    "Stopped between steps of different ratios, continued by a method of another seed: the same run, bit for bit"
     def learner(out, seed=0):
         core.seed_everything(seed)
         return Learner(DILEMMA(TINY), Views(TINY), Scenes(), TINY.steps, lr=1e-2, batch=4, out=out, save_every=6,

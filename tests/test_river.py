@@ -1,4 +1,4 @@
-"""RIVER: which frames condition it, samplers by hand, same seed same video, plans, first frames, sparse tokens, DDPM."""
+"""RIVER: which frames condition it, samplers by hand, same seed same video, plans, first frames, sparse, DDPM."""
 import math
 from dataclasses import replace
 

@@ -335,7 +335,7 @@ class DILEMMA(nn.Module):
         if task == 'none': return terms
         if task in ('position', 'jigsaw'): term = place_loss(out['logits'], out['place'], out['queried'])
         else: term = mismatch_loss(out['logits'], out['corrupted'], out['queried'])
-        return terms | {task: self.config.weight * out['asked_share'] * term}
+        return terms | {task: self.config.weight * out['queried_share'] * term}
 
     def param_groups(self) -> list:
         "The classic's; the head's weight joins its first group, the bias its last"
