@@ -306,7 +306,7 @@ class DILEMMA(nn.Module):
         views:dict,               # of `Views`
     ) -> dict:                    # the classic's; see the wire table
         "The classic on the student's patches, and one linear layer on its tokens"
-        if 'ratio_index' in views: views = views | self._keep_most_attended(views)
+        if 'ratio_indices' in views: views = views | self._keep_most_attended(views)
         out = self.base(views)
         if self.config.task == 'none': return out
         logits = self.head(out['tokens'])
@@ -325,7 +325,7 @@ class DILEMMA(nn.Module):
         "The patches that the teacher's class token attends most stay (table 3.13)"
         x, teacher = views['x'], getattr(self.base, 'teacher', self.base)
         attended = teacher.encoder.attention(x.flatten(0, 1)).mean(1).flatten(1).unflatten(0, x.shape[:2])
-        return Views(self.config).tokens(views['seeds'], views['ratio_index'], x, attended.argsort(-1, descending=True))
+        return Views(self.config).tokens(views['seeds'], views['ratio_indices'], x, attended.argsort(-1, descending=True))
 
     def loss(self,
         out:dict,                 # of forward

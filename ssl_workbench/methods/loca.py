@@ -373,7 +373,7 @@ class LOCA(nn.Module):
                     prototype_wins=F.one_hot(scores.argmax(-1), scores.shape[-1]).sum(0))
 
     def targets(self, scores:torch.Tensor) -> torch.Tensor:
-        "The teacher's distribution for rows (n,K) of scores, balanced over the global batch (softmax fir)"
+        "The teacher's distribution for rows (n,K) of scores, balanced over the global batch (softmax first)"
         c = self.config
         if not c.sinkhorn: return (scores / c.teacher_temp).softmax(-1)
         rows, n = core.gather((scores / c.teacher_temp).log_softmax(-1)), len(scores)
