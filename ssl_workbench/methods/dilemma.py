@@ -215,7 +215,7 @@ class Views:
 
     def tokens(self,
         seeds:torch.Tensor,       # (B,V) int64
-        ratio_indices:torch.Tensor,       # (B,) int64, index of each picture's ratio
+        ratio_indices:torch.Tensor,  # (B,) int64, index of each picture's ratio
         x:torch.Tensor,           # (B,V,3,S,S)
         order=None,               # (B,V,N) int64, patches by falling importance; None: chance decides
     ) -> dict:                    # keep, told (B,V,n) int64; corrupted, queried (B,V,n) bool; perhaps x_student
@@ -252,9 +252,9 @@ class Views:
 
 # %% ../../nbs/methods/20_dilemma.ipynb #0e7269cc
 def mismatch_loss(
-    logits:torch.Tensor,            # (…,n) one number a token, above 0: misplaced
+    logits:torch.Tensor,          # (…,n) one number a token, above 0: misplaced
     wrong:torch.Tensor,           # (…,n) bool
-    queried:torch.Tensor,           # (…,n) bool, which tokens count
+    queried:torch.Tensor,         # (…,n) bool, which tokens count
 ) -> torch.Tensor:                # scalar
     "Binary cross-entropy (eq. 3.1 with its minus sign), mean over the queried tokens; 0 where there are none"
     if not queried.any(): return logits.sum() * 0
@@ -262,9 +262,9 @@ def mismatch_loss(
 
 # %% ../../nbs/methods/20_dilemma.ipynb #25be1d78
 def place_loss(
-    logits:torch.Tensor,            # (…,n,N) a number for every cell
+    logits:torch.Tensor,          # (…,n,N) a number for every cell
     place:torch.Tensor,           # (…,n) int64, the token's true cell
-    queried:torch.Tensor,           # (…,n) bool
+    queried:torch.Tensor,         # (…,n) bool
 ) -> torch.Tensor:                # scalar
     "Cross-entropy of the true cell, mean over the queried tokens (position correction, partial jigsaw); 0 without"
     if not queried.any(): return logits.sum() * 0
@@ -325,7 +325,8 @@ class DILEMMA(nn.Module):
         "The patches that the teacher's class token attends most stay (table 3.13)"
         x, teacher = views['x'], getattr(self.base, 'teacher', self.base)
         attended = teacher.encoder.attention(x.flatten(0, 1)).mean(1).flatten(1).unflatten(0, x.shape[:2])
-        return Views(self.config).tokens(views['seeds'], views['ratio_indices'], x, attended.argsort(-1, descending=True))
+        order = attended.argsort(-1, descending=True)
+        return Views(self.config).tokens(views['seeds'], views['ratio_indices'], x, order)
 
     def loss(self,
         out:dict,                 # of forward

@@ -247,7 +247,7 @@ class Branch(nn.Module):
     def tokens(self,
         images:torch.Tensor,      # (B,3,H,W)
         keep=None,                # (B,n) int64, the only patches that enter
-        with_positions:bool=True,         # with position embeddings
+        with_positions:bool=True,  # with position embeddings
         visible=None,             # (B,n) bool, patches that may be attended to
     ) -> torch.Tensor:            # (B,n,D)
         "Patch tokens after the last norm"
