@@ -1,4 +1,4 @@
-"""DILEMMA: exact lies from dropped cells, nothing leaks from what is dropped, ratios that a run keeps, packing that changes nothing."""
+"""DILEMMA: exact shares of misplaced patches, nothing leaks from dropped ones, ratios that a run keeps, packing."""
 from dataclasses import replace
 
 import pytest
@@ -6,18 +6,21 @@ import torch
 
 from ssl_workbench import core, world
 from ssl_workbench.learner import Learner, draw_seeds
-from ssl_workbench.methods.dilemma import BASES, DILEMMA, Views, auroc, home, misplaced, on
+from ssl_workbench.methods.dilemma import BASES, DILEMMA, Views, auroc, classic_module, config_on, misplaced
 from ssl_workbench.methods.dilemma import cpu as CPU
 
-TINY = replace(CPU, base='mocov3', given=dict(hidden=16, out_dim=8), size=32, canvas=32, dim=16, depth=2, heads=2, batch=4, steps=12)
+TINY = replace(CPU, base='mocov3', given=dict(hidden=16, out_dim=8), size=32, canvas=32, dim=16, depth=2, heads=2,
+               batch=4, steps=12)
 SMALLER = dict(size=32, canvas=32, dim=16, depth=2, heads=2, batch=4, steps=12)
-GIVEN = dict(mocov3=dict(hidden=16, out_dim=8), simclr=dict(hidden=16, out_dim=8), mae=dict(decoder_dim=16, decoder_depth=1, decoder_heads=2),
+GIVEN = dict(mocov3=dict(hidden=16, out_dim=8), simclr=dict(hidden=16, out_dim=8),
+             mae=dict(decoder_dim=16, decoder_depth=1, decoder_heads=2),
              dino=dict(hidden=16, out_dim=8, small_size=16, small=2, prototypes=6))
 
 
 def batch(n=4, size=32):
     "Images as a learner hands them over"
-    return dict(frames=world.batch(torch.arange(n), device='cpu', kind='scene', level=0, size=(size, size), frames=1, truth=False)['frames'],
+    drawn = world.batch(torch.arange(n), device='cpu', kind='scene', level=0, size=(size, size), frames=1, truth=False)
+    return dict(frames=drawn['frames'],
                 aspect=torch.ones(n), seed=draw_seeds(0, range(n)))
 
 
@@ -32,19 +35,22 @@ def made(config):
 
 @pytest.mark.parametrize('ratio', [.4, .55, .65])
 @pytest.mark.parametrize('size, patch', [(64, 8), (224, 16)])
-def test_exact_share_of_lies(ratio, size, patch):
-    "Floor of theta |M| in every picture and both views, told distinct dropped cells; the others are told the truth"
+def test_exact_share_of_misplaced(ratio, size, patch):
+    "Floor of theta |M| in every picture and both views, at distinct dropped cells; the others keep their own"
     c = replace(CPU, size=size, patch=patch)
     n = int(c.cells * (1 - ratio) + 1e-6)
-    assert n == {(64, .4): 38, (64, .55): 28, (64, .65): 22, (196, .4): 117, (196, .55): 88, (196, .65): 68}[c.cells, ratio]
-    v = Views(c).tokens(draw_seeds(1, range(10)).view(5, 2), torch.full((5,), c.ratios.index(ratio)), torch.zeros(5, 2, 3, size, size))
-    assert v['keep'].shape == (5, 2, n) and v['asked'].all()
-    assert (v['chosen'].sum(-1) == int(.2 * n)).all() and torch.equal(v['told'] != v['keep'], v['chosen'])
-    for keep, told, chosen in zip(*(v[k].flatten(0, 1) for k in ('keep', 'told', 'chosen'))):
-        assert not set(told[chosen].tolist()) & set(keep.tolist()) and len(set(told.tolist())) == n and 0 <= told.min() and told.max() < c.cells
+    sizes = {(64, .4): 38, (64, .55): 28, (64, .65): 22, (196, .4): 117, (196, .55): 88, (196, .65): 68}
+    assert n == sizes[c.cells, ratio]
+    ratio_index = torch.full((5,), c.ratios.index(ratio))
+    v = Views(c).tokens(draw_seeds(1, range(10)).view(5, 2), ratio_index, torch.zeros(5, 2, 3, size, size))
+    assert v['keep'].shape == (5, 2, n) and v['queried'].all()
+    assert (v['corrupted'].sum(-1) == int(.2 * n)).all() and torch.equal(v['told'] != v['keep'], v['corrupted'])
+    for keep, told, corrupted in zip(*(v[k].flatten(0, 1) for k in ('keep', 'told', 'corrupted'))):
+        assert not set(told[corrupted].tolist()) & set(keep.tolist()) and len(set(told.tolist())) == n
+        assert 0 <= told.min() and told.max() < c.cells
 
 
-def test_lies_differ():
+def test_misplaced_differ():
     "Views, pictures and seeds have their own; the same seed has the same"
     v = Views(TINY)(batch() | dict(ratio=.4))
     told = v['told'].flatten(0, 1)
@@ -52,25 +58,25 @@ def test_lies_differ():
     assert torch.equal(Views(TINY)(batch() | dict(ratio=.4))['told'], v['told'])
 
 
-def test_every_cell_is_told():
-    "Substitutes come evenly from the dropped, those lied to evenly from the kept"
+def test_every_cell_is_given():
+    "Substitutes come evenly from the dropped cells, misplaced patches evenly from the kept"
     keep, dropped = torch.arange(10).expand(4000, -1), torch.arange(10, 16).expand(4000, -1)
-    told, chosen = misplaced(keep, dropped, 2, torch.arange(4000))
-    places = torch.bincount(told[chosen], minlength=16)[10:] / 4000
-    assert (places - 2 / 6).abs().max() < .04 and (chosen.float().mean(0) - .2).abs().max() < .03
+    told, corrupted = misplaced(keep, dropped, 2, torch.arange(4000))
+    places = torch.bincount(told[corrupted], minlength=16)[10:] / 4000
+    assert (places - 2 / 6).abs().max() < .04 and (corrupted.float().mean(0) - .2).abs().max() < .03
 
 
 def test_swap_where_nothing_is_dropped():
-    "Exactly theta of them, each in the place of another, all cells still told once"
+    "Exactly theta of them, each in the place of another, all cells still given once"
     v = Views(replace(TINY, dense_task=True))(batch())
-    assert (v['chosen'].sum(-1) == int(.2 * 16)).all() and torch.equal(v['told'] != v['keep'], v['chosen'])
+    assert (v['corrupted'].sum(-1) == int(.2 * 16)).all() and torch.equal(v['told'] != v['keep'], v['corrupted'])
     assert (v['told'].sort(-1).values == torch.arange(16)).all()
 
 
 @pytest.mark.parametrize('mixed', [False, True])
 @pytest.mark.parametrize('task', ['mismatch', 'flip'])
 def test_dropped_pixels_do_not_matter(mixed, task):
-    "Student tokens, answers and class token are the same to the last bit when what is dropped is painted over"
+    "Student tokens, logits and class token are the same to the last bit when what is dropped is painted over"
     c = replace(TINY, mixed=mixed, task=task)
     method, images = made(c).eval(), batch(8)
     v = Views(c)(images if mixed else images | dict(ratio=.55))
@@ -82,7 +88,8 @@ def test_dropped_pixels_do_not_matter(mixed, task):
     assert not torch.equal(painted['x'], v['x'])
     a, b = method(v), method(painted)
     true = v['keep'] >= 0
-    assert torch.equal(a['tokens'][true], b['tokens'][true]) and torch.equal(a['said'][true], b['said'][true]) and torch.equal(a['embedding'], b['embedding'])
+    assert all(torch.equal(a[k][true], b[k][true]) for k in ('tokens', 'logits'))
+    assert torch.equal(a['embedding'], b['embedding'])
     assert not torch.equal(a['key_1'], b['key_1']), 'the teacher sees everything'
 
 
@@ -91,12 +98,13 @@ def test_mismatch_sees_only_what_is_kept():
     method = made(TINY).eval()
     v = Views(TINY)(batch() | dict(ratio=.4))
     x, keep, told = (v[k][:, 0] for k in ('x', 'keep', 'told'))
-    seen = torch.zeros(4, 16).scatter(1, keep, 1.).bool().view(4, 1, 4, 4).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    seen = torch.zeros(4, 16).scatter(1, keep, 1.).bool().view(4, 1, 4, 4)
+    seen = seen.repeat_interleave(8, 2).repeat_interleave(8, 3)
     assert torch.equal(method.mismatch(x, told, keep), method.mismatch(torch.where(seen, x, .5), told, keep))
 
 
-def test_a_lie_is_seen():
-    "What a patch is told changes its answer, and the truth told is nothing told"
+def test_a_wrong_position_is_seen():
+    "The given position changes the prediction, and each patch's own is the default"
     method, x = made(TINY).eval(), torch.rand(3, 3, 32, 32)
     own = torch.arange(16).expand(3, -1)
     assert torch.allclose(method.mismatch(x, own), method.mismatch(x), atol=1e-6)
@@ -104,12 +112,13 @@ def test_a_lie_is_seen():
 
 
 def test_mismatch_does_not_depend_on_order():
-    "Kept patches handed over in another order, with what they are told: the same answers in that order"
+    "Kept patches handed over in another order, with their positions: the same predictions in that order"
     method = made(TINY).eval()
     v = Views(TINY)(batch() | dict(ratio=.4))
     x, keep, told = (v[k][:, 0] for k in ('x', 'keep', 'told'))
     other = torch.randperm(keep.shape[1], generator=torch.Generator().manual_seed(0))
-    assert torch.allclose(method.mismatch(x, told[:, other], keep[:, other]), method.mismatch(x, told, keep)[:, other], atol=1e-5)
+    reordered = method.mismatch(x, told[:, other], keep[:, other])
+    assert torch.allclose(reordered, method.mismatch(x, told, keep)[:, other], atol=1e-5)
 
 
 def test_dense_step_has_no_mismatch_loss():
@@ -129,14 +138,15 @@ def test_ratio_follows_from_the_size_of_the_batch():
 
 
 def test_sizes_follow_run_seed_and_step():
-    "The same in a method made with the same seed, others with another; 2.5 times the base in the mean, each ratio as often"
+    "The same with the same seed, others with another; 2.5 times the base in the mean, each ratio as often"
     def sizes(seed):
         core.seed_everything(seed)
         method = DILEMMA(TINY)
         return [method.batch_size(i) for i in range(2000)]
     first = sizes(0)
     assert first == sizes(0) and first != sizes(1)
-    assert abs(sum(first) / 2000 / TINY.batch - 2.5) < .08 and all(abs(first.count(4 * g) / 2000 - .25) < .05 for g in (1, 2, 3, 4))
+    assert abs(sum(first) / 2000 / TINY.batch - 2.5) < .08
+    assert all(abs(first.count(4 * g) / 2000 - .25) < .05 for g in (1, 2, 3, 4))
 
 
 class Scenes:
@@ -147,10 +157,11 @@ class Scenes:
 
 
 def test_exact_resume_across_a_change_of_ratio(tmp_path):
-    "Stopped between steps of different ratios, and continued by a method made from another seed: the uninterrupted run, bit for bit"
+    "Stopped between steps of different ratios, continued by a method of another seed: the same run, bit for bit"
     def learner(out, seed=0):
         core.seed_everything(seed)
-        return Learner(DILEMMA(TINY), Views(TINY), Scenes(), TINY.steps, lr=1e-2, batch=4, out=out, save_every=6, device='cpu', progress=False)
+        return Learner(DILEMMA(TINY), Views(TINY), Scenes(), TINY.steps, lr=1e-2, batch=4, out=out, save_every=6,
+                       device='cpu', progress=False)
     whole = learner(tmp_path/'whole')
     steps = list(whole.steps())
     sizes = [len(s.views['x']) for s in steps]
@@ -163,7 +174,7 @@ def test_exact_resume_across_a_change_of_ratio(tmp_path):
 
 
 def test_mixed_batch_equals_pictures_alone():
-    "Tokens, answers and class token of each picture of a packed batch, run by itself"
+    "Tokens, predictions and class token of each picture of a packed batch, run by itself"
     c = replace(TINY, mixed=True)
     method = made(c).eval()
     v = Views(c)(batch(12))
@@ -180,12 +191,12 @@ def test_mixed_batch_equals_pictures_alone():
 
 
 def test_mixed_ratios_are_as_frequent_as_pictures_get_them():
-    "1, 2, 3, 4 tenths, from the samples' seeds; what is padded is asked nothing"
+    "1, 2, 3, 4 tenths, from the samples' seeds; padding is not queried"
     c = replace(TINY, mixed=True)
-    turns = Views(c).turns(dict(seed=draw_seeds(0, range(4000))))
-    assert (torch.bincount(turns, minlength=4) / 4000 - torch.tensor([.1, .2, .3, .4])).abs().max() < .03
+    ratio_indices = Views(c).ratio_indices(dict(seed=draw_seeds(0, range(4000))))
+    assert (torch.bincount(ratio_indices, minlength=4) / 4000 - torch.tensor([.1, .2, .3, .4])).abs().max() < .03
     v = Views(c)(batch(12))
-    assert not v['asked'][v['keep'] < 0].any() and not v['chosen'][v['keep'] < 0].any()
+    assert not v['queried'][v['keep'] < 0].any() and not v['corrupted'][v['keep'] < 0].any()
     assert DILEMMA(c).batch_size(3) == 10
 
 
@@ -193,7 +204,7 @@ def test_mixed_ratios_are_as_frequent_as_pictures_get_them():
 @pytest.mark.parametrize('base', list(BASES))
 def test_every_base_with_every_task_trains_a_step(base, task):
     "Finite terms, the task's among them, and the encoder has moved"
-    c = on(base, task=task, theta=.3, **SMALLER)
+    c = config_on(base, task=task, theta=.3, **SMALLER)
     c = replace(c, given=c.given | GIVEN[base], growth=c.growth[-1:], ratios=c.ratios[-1:])
     core.seed_everything(0)
     method = DILEMMA(c)
@@ -205,38 +216,39 @@ def test_every_base_with_every_task_trains_a_step(base, task):
 
 
 @pytest.mark.parametrize('change, words', [
-    (dict(base='byol'), 'byol'), (dict(task='jigsaws'), 'jigsaws'), (dict(policy='best'), 'best'), (dict(theta=1.), 'theta'), (dict(theta=.9), 'theta'),
+    (dict(base='byol'), 'byol'), (dict(task='jigsaws'), 'jigsaws'), (dict(policy='best'), 'best'),
+    (dict(theta=1.), 'theta'), (dict(theta=.9), 'theta'),
     (dict(ratios=(0., 1., .5, .6)), 'ratios'), (dict(growth=(1, 2)), 'growth'), (dict(growth=(1, 1, 2, 3)), 'growth')])
 def test_impossible_settings(change, words):
     "One sentence that names what is wrong"
-    with pytest.raises(ValueError, match=words) as said: replace(CPU, **change)
-    assert '\n' not in str(said.value)
+    with pytest.raises(ValueError, match=words) as error: replace(CPU, **change)
+    assert '\n' not in str(error.value)
 
 
 def test_unknown_names():
-    "A base that there is not; a ratio that the settings do not have; a question that was not trained"
-    with pytest.raises(ValueError, match='byol'): home('byol')
+    "A base that there is not; a ratio that the settings do not have; a task that was not trained"
+    with pytest.raises(ValueError, match='byol'): classic_module('byol')
     with pytest.raises(ValueError, match='ratio'): Views(TINY)(batch() | dict(ratio=.5))
     with pytest.raises(ValueError, match='flip'): made(replace(TINY, task='flip')).mismatch(torch.rand(1, 3, 32, 32))
 
 
 def test_importance_keeps_the_most_attended():
-    "By the teacher's class token, view by view; lies are told as ever"
+    "By the teacher's class token, view by view; patches are misplaced as ever"
     c = replace(TINY, policy='importance')
     method = made(c)
     v = Views(c)(batch() | dict(ratio=.55))
     out = method(v)
     for i in (0, 1):
-        looks = method.base.teacher.encoder.attention(v['x'][:, i]).mean(1).flatten(1)
-        assert torch.equal(out['place'][:, i], looks.topk(7, 1).indices.sort(1).values)
-    assert (out['chosen'].sum(-1) == 1).all()
+        attended = method.base.teacher.encoder.attention(v['x'][:, i]).mean(1).flatten(1)
+        assert torch.equal(out['place'][:, i], attended.topk(7, 1).indices.sort(1).values)
+    assert (out['corrupted'].sum(-1) == 1).all()
 
 
-def test_position_variant_suspects_what_it_places_elsewhere():
-    "One minus the probability of the cell that it is told"
+def test_position_variant_detects_what_it_places_elsewhere():
+    "One minus the probability of the given cell"
     method, x = made(replace(TINY, task='position')).eval(), torch.rand(2, 3, 32, 32)
-    said = method.head(method.encoder(x)[0]).softmax(-1)
-    assert torch.allclose(method.mismatch(x), 1 - said.diagonal(dim1=1, dim2=2), atol=1e-6)
+    probability = method.head(method.encoder(x)[0]).softmax(-1)
+    assert torch.allclose(method.mismatch(x), 1 - probability.diagonal(dim1=1, dim2=2), atol=1e-6)
 
 
 def test_looking_survives_the_file():

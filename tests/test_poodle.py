@@ -6,15 +6,17 @@ import torch
 from torch.nn.functional import interpolate
 
 from ssl_workbench import core, geometry, world
-from ssl_workbench.classics.flowe import FlowE
+from ssl_workbench.classics.flowe import ROOM, FlowE
 from ssl_workbench.classics.flowe import cpu as FLOWE
 from ssl_workbench.learner import draw_seeds
-from ssl_workbench.classics.flowe import ROOM
-from ssl_workbench.methods.poodle import (TABLE4, PooDLe, SpatialDecoder, Views, by_size, cpu, cut, dense_loss, disc, followed, grid_cells,
-                                          pooled_loss, presets, subcrop_hits, subcrops, toy_probabilities)
+from ssl_workbench.methods.poodle import TABLE4, PooDLe, SpatialDecoder, Views, cpu, dense_loss, pooled_loss, presets
+from ssl_workbench.methods.poodle.crops import extract_subcrops, grid_cells, subcrops
+from ssl_workbench.methods.poodle.toy import disc, mean_by_size, subcrop_probabilities, toy_probabilities
 
-TINY = replace(cpu, size=32, canvas=48, channels=(8, 12, 16, 24), hidden=16, out_dim=8, subcrops=3, sub_size=16, dim=24, heads=2, depth=2)
-CASES = {**{f'row {n}': change for n, change in TABLE4.items()}, 'pooled alone': dict(dense=False), 'every pixel': dict(loss_size='input'),
+TINY = replace(cpu, size=32, canvas=48, channels=(8, 12, 16, 24), hidden=16, out_dim=8, subcrops=3, sub_size=16,
+               dim=24, heads=2, depth=2)
+CASES = {**{f'row {n}': change for n, change in TABLE4.items()},
+         'pooled alone': dict(dense=False), 'every pixel': dict(loss_size='input'),
          'ViT': dict(net='vit', decoder='none'), 'ViT, dense alone': dict(net='vit', decoder='none', pooled=False),
          'ViT with registers': dict(net='vit', decoder='none', registers=3)}
 
@@ -22,7 +24,8 @@ CASES = {**{f'row {n}': change for n, change in TABLE4.items()}, 'pooled alone':
 def batch(n=4, size=48):
     "Pairs of the drawn road as a learner hands them over"
     made = world.batch(torch.arange(n), device='cpu', kind='drive', level=1, size=(size, size), frames=2)
-    return {k: made[k] for k in ('frames', 'flow', 'flow_back')} | dict(aspect=torch.ones(n), seed=draw_seeds(0, range(n)))
+    made = {k: made[k] for k in ('frames', 'flow', 'flow_back')}
+    return made | dict(aspect=torch.ones(n), seed=draw_seeds(0, range(n)))
 
 
 def made(**change):
@@ -42,7 +45,9 @@ def smooth_flow(n=6, size=(40, 80), most=12.):
 
 # ---- subcrops
 
-@pytest.mark.parametrize('size, area, want', [((512, 1024), (.05, .3), (214.2, 3, 5)), ((64, 64), (.05, .3), (26.8, 3, 3)), ((100, 100), (.25, .25), (50., 2, 2))])
+@pytest.mark.parametrize('size, area, want', [((512, 1024), (.05, .3), (214.2, 3, 5)),
+                                              ((64, 64), (.05, .3), (26.8, 3, 3)),
+                                              ((100, 100), (.25, .25), (50., 2, 2))])
 def test_cells(size, area, want):
     "d = min(H,W)·√mean area; cells are counted up to the border: 15 for the paper's crop, which its K = 9 needs"
     assert grid_cells(size, area) == pytest.approx(want, abs=.05)
@@ -50,7 +55,7 @@ def test_cells(size, area, want):
 
 @pytest.mark.parametrize('jitter', [0., .1])
 def test_partner_follows_the_flow(jitter):
-    "The partner's centre lies where the flow, looked up by another interpolation, carries the centre, give or take the jitter"
+    "The partner's centre lies where the flow, by another interpolation, carries the centre, give or take the jitter"
     flow = smooth_flow()
     got = subcrops(flow, range(6), k=5, jitter=jitter)
     one, two = got['centre'].double().unbind(1)
@@ -69,7 +74,8 @@ def test_partner_follows_the_flow(jitter):
 def test_centres_lie_inside_and_boxes_too():
     "Both centres in the frame, boxes shifted in, areas within their bounds"
     got = subcrops(smooth_flow(60), range(60), k=6)
-    assert got['centre'].min() >= 0 and got['centre'].max() < 1 and got['box'].min() >= 0 and got['box'].max() <= 1 + 1e-6
+    assert got['centre'].min() >= 0 and got['centre'].max() < 1
+    assert got['box'].min() >= 0 and got['box'].max() <= 1 + 1e-6
     extent = got['box'][..., 2:] - got['box'][..., :2]
     assert extent.prod(-1).min() >= .05 - 1e-5 and extent.prod(-1).max() <= .3 + 1e-5 and extent.prod(-1).max() > .25
     shape = extent[..., 0] * 80 / (extent[..., 1] * 40)
@@ -80,7 +86,7 @@ def test_centres_lie_inside_and_boxes_too():
 
 
 def test_cells_without_replacement():
-    "Distinct cells while there are enough, each centre in its own; all equally often; more pairs than cells go round again"
+    "Distinct cells while there are enough, each centre in its own, all equally often; more pairs than cells go round"
     got = subcrops(torch.zeros(3000, 2, 64, 64), range(3000), k=4)
     assert all(len(set(row)) == 4 for row in got['cell'].tolist())
     side, _, columns = grid_cells((64, 64), (.05, .3))
@@ -113,8 +119,9 @@ def test_cut_reads_the_right_frame():
     frames = torch.stack([torch.zeros(1, 3, 32, 32), torch.ones(1, 3, 32, 32)], 1)
     frames[:, 1, :, :, :16] = .5
     box = torch.tensor([[[[0, 0, .4, .5], [.5, .5, 1, 1]], [[0, 0, .4, .5], [.5, .5, 1, 1]]]])
-    got = cut(frames, box, torch.tensor([[[0, 0], [1, 0]]]), 8)
-    assert got.shape == (1, 2, 2, 3, 8, 8) and (got[0, 0] == 0).all() and (got[0, 1, 1] == 0).all() and torch.allclose(got[0, 1, 0], torch.tensor(.5))
+    got = extract_subcrops(frames, box, torch.tensor([[[0, 0], [1, 0]]]), 8)
+    assert got.shape == (1, 2, 2, 3, 8, 8) and (got[0, 0] == 0).all() and (got[0, 1, 1] == 0).all()
+    assert torch.allclose(got[0, 1, 0], torch.tensor(.5))
 
 
 def test_subcrop_holds_what_its_partner_holds():
@@ -123,7 +130,7 @@ def test_subcrop_holds_what_its_partner_holds():
     frames, flow, near = made['frames'].float() / 255, made['flow'][:, 0], []
     for f in (flow, torch.zeros_like(flow)):
         sub = subcrops(f, range(12), k=6, area=(.1, .1), ratio=(1., 1.), jitter=0.)
-        pixels = cut(frames, sub['box'], sub['frame'], 24)
+        pixels = extract_subcrops(frames, sub['box'], sub['frame'], 24)
         near.append((pixels[:, 0] - pixels[:, 1]).abs().mean())
     assert near[0] < near[1]
 
@@ -134,8 +141,9 @@ def test_views_are_a_function_of_the_seed():
     "Alone and in company, and the parts fit together"
     views, alone = Views(TINY)(batch()), Views(TINY)({k: v[2:3] for k, v in batch().items()})
     assert all(torch.allclose(views[k][2:3].float(), alone[k].float(), atol=1e-6) for k in views)
-    assert views['sub'].shape == (4, 2, 3, 3, 16, 16) and views['valid'].shape == (4, 2, 1, 32, 32) and views['valid'].dtype == torch.bool
-    again = cut(views['clean'], views['sub_box'], views['sub_frame'], 16)
+    assert views['sub'].shape == (4, 2, 3, 3, 16, 16)
+    assert views['valid'].shape == (4, 2, 1, 32, 32) and views['valid'].dtype == torch.bool
+    again = extract_subcrops(views['clean'], views['sub_box'], views['sub_frame'], 16)
     assert torch.equal(again, views['sub']), 'subcrops are cut from the recoloured crop before it is turned'
 
 
@@ -216,19 +224,22 @@ def test_pieces_change_nothing():
         loss = dense_loss(q, z, views['affine'], views['flow'], views['valid'], room)
         loss.backward()
         found.append((loss.item(), q.grad))
-    assert found[0][0] == pytest.approx(found[1][0], abs=1e-6) and torch.allclose(found[0][1], found[1][1], atol=1e-8) and found[0][1].abs().max() > 0
+    (loss, grad), (loss_pieces, grad_pieces) = found
+    assert loss == pytest.approx(loss_pieces, abs=1e-6)
+    assert torch.allclose(grad, grad_pieces, atol=1e-8) and grad.abs().max() > 0
 
 
 # ---- networks
 
 @pytest.mark.parametrize('name', CASES)
 def test_every_row_steps(name):
-    "Builds, steps, every trained weight gets a gradient, the teacher none; the loss falls in the direction of its gradient"
+    "Builds, steps, every trained weight gets a gradient, the teacher none; the loss falls along its gradient"
     method = made(**CASES[name])
     views = Views(method.config)(batch())
     method.before_step(0.)
     terms = method.loss(method(views))
-    assert set(terms) == {k for k in ('dense', 'pooled') if getattr(method.config, k)} and all(0 < v < 4 for v in terms.values())
+    assert set(terms) == {k for k in ('dense', 'pooled') if getattr(method.config, k)}
+    assert all(0 < v < 4 for v in terms.values())
     sum(terms.values()).backward()
     grads = {n: p.grad for n, p in method.named_parameters()}
     assert [n for n, p in method.named_parameters() if p.requires_grad and grads[n] is None] == []
@@ -246,16 +257,19 @@ def test_four_heads_learn():
     "Each of the two projectors and two predictors, by its own loss alone"
     method = made()
     terms = method.loss(method(Views(method.config)(batch())))
-    heads = dict(dense=(method.student.dense_projector, method.dense_predictor), pooled=(method.student.pooled_projector, method.pooled_predictor))
+    heads = dict(dense=(method.student.dense_projector, method.dense_predictor),
+                 pooled=(method.student.pooled_projector, method.pooled_predictor))
+    def grads(term, which):
+        weights = [h[-1].weight for h in heads[which]]
+        return torch.autograd.grad(terms[term], weights, retain_graph=True, allow_unused=True)
     for term, other in (('dense', 'pooled'), ('pooled', 'dense')):
-        grads = lambda which: torch.autograd.grad(terms[term], [h[-1].weight for h in heads[which]], retain_graph=True, allow_unused=True)
-        assert all(g.abs().max() > 0 for g in grads(term)) and all(g is None for g in grads(other))
+        assert all(g.abs().max() > 0 for g in grads(term, term)) and all(g is None for g in grads(term, other))
 
 
 def test_resolutions():
     "Row by row: decoders and dilation both end at an eighth (here a quarter, the stem being small)"
     x = torch.rand(1, 3, 32, 32)
-    for n, change in TABLE4.items():
+    for change in TABLE4.values():
         method = made(**change).eval()
         assert method.features(x)['grid'] == (8, 8) and method.patch == 4
         assert method.student.encoder(x)[-1].shape[-1] == (2 if method.config.compute else 8)
@@ -279,7 +293,8 @@ def test_row_1_is_flowe():
     method, views = made(**change), Views(replace(TINY, **change))(batch())
     flowe = FlowE(replace(FLOWE, size=32, hidden=16, out_dim=8, channels=(8, 12, 16, 24)))
     for mine, theirs in ((method.student, flowe.student), (method.teacher, flowe.teacher)):
-        theirs.encoder.load_state_dict(mine.encoder.state_dict()); theirs.projector.load_state_dict(mine.dense_projector.state_dict())
+        theirs.encoder.load_state_dict(mine.encoder.state_dict())
+        theirs.projector.load_state_dict(mine.dense_projector.state_dict())
     flowe.predictor.load_state_dict(method.dense_predictor.state_dict())
     with torch.no_grad(): a, b = (m.eval().loss(m.eval()(views)) for m in (method, flowe))
     assert a['dense'].item() == pytest.approx(b['equivariance'].item(), abs=1e-5)
@@ -291,17 +306,22 @@ def test_teacher_is_slower_on_a_longer_schedule():
     before, now = ([p.clone() for p in part.parameters()] for part in (method.teacher, method.student))
     method.after_step(1.)
     m = core.cosine(1 / 3, .9, 1.)
-    assert all(torch.allclose(p, m * a + (1 - m) * b, atol=1e-6) for p, a, b in zip(method.teacher.parameters(), before, now)) and m == pytest.approx(.925)
+    assert m == pytest.approx(.925)
+    followed = zip(method.teacher.parameters(), before, now)
+    assert all(torch.allclose(p, m * a + (1 - m) * b, atol=1e-6) for p, a, b in followed)
 
 
 def test_any_size_of_picture():
     "Odd sides too; a ViT brings them to whole patches; the norm map has the features' grid"
-    for change, size in ((dict(), (37, 61)), (dict(pooled=False, decoder='none'), (33, 47)), (CASES['ViT with registers'], (37, 61))):
+    for change, size in ((dict(), (37, 61)), (dict(pooled=False, decoder='none'), (33, 47)),
+                         (CASES['ViT with registers'], (37, 61))):
         method, x = made(**change).eval(), torch.rand(1, 3, *size)
         out = method.features(x)
-        assert out['tokens'].shape[1] == out['grid'][0] * out['grid'][1] and method.norm_map(x).shape == (1, *out['grid'])
+        assert out['tokens'].shape[1] == out['grid'][0] * out['grid'][1]
+        assert method.norm_map(x).shape == (1, *out['grid'])
     method = made().eval()
-    assert torch.allclose(method.norm_map(x), method.features(x)['tokens'].norm(dim=-1).view(1, *method.features(x)['grid']), atol=1e-5)
+    out = method.features(x)
+    assert torch.allclose(method.norm_map(x), out['tokens'].norm(dim=-1).view(1, *out['grid']), atol=1e-5)
 
 
 def test_registers_take_part_and_are_left_out():
@@ -314,7 +334,8 @@ def test_registers_take_part_and_are_left_out():
 
 def test_settings_that_cannot_work():
     "One sentence each"
-    for change in (dict(net='resnet50'), dict(decoder='unet'), dict(net='vit'), dict(dense=False, pooled=False), dict(loss_size='half')):
+    for change in (dict(net='resnet50'), dict(decoder='unet'), dict(net='vit'), dict(dense=False, pooled=False),
+                   dict(loss_size='half')):
         with pytest.raises(ValueError): replace(cpu, **change)
 
 
@@ -324,8 +345,10 @@ def test_paper_preset_has_the_paper_s_widths():
     decoder = method.student.decoder
     assert [tuple(m.weight.shape[:2]) for m in decoder.laterals] == [(2048, 1024), (2048, 512)] and method.patch == 8
     assert [b.conv2.weight.shape[0] for b in decoder.blocks] == [256, 256]
-    heads = (method.student.dense_projector, method.dense_predictor, method.student.pooled_projector, method.pooled_predictor)
-    assert [(h[0].weight.shape[1], h[0].weight.shape[0], h[-1].weight.shape[0]) for h in heads] == [(2048, 4096, 256), (256, 4096, 256)] * 2
+    heads = (method.student.dense_projector, method.dense_predictor, method.student.pooled_projector,
+             method.pooled_predictor)
+    widths = [(h[0].weight.shape[1], h[0].weight.shape[0], h[-1].weight.shape[0]) for h in heads]
+    assert widths == [(2048, 4096, 256), (256, 4096, 256)] * 2
 
 
 # ---- subcrops as views of one thing
@@ -333,14 +356,16 @@ def test_paper_preset_has_the_paper_s_widths():
 def test_toy_probability_by_brute_force():
     "Every position of a square, counted pixel by pixel in a small frame"
     mask, side = disc(5., (24, 32)), round((.1 * 24 * 32)**.5)
-    hit = [(mask[y:y + side, x:x + side].float().mean() >= .05).double() for y in range(24 - side + 1) for x in range(32 - side + 1)]
+    windows = [mask[y:y + side, x:x + side] for y in range(24 - side + 1) for x in range(32 - side + 1)]
+    hit = torch.stack([(w.float().mean() >= .05).double() for w in windows])
     hits, share = toy_probabilities(5., (24, 32), (.1,))
-    assert hits.item() == pytest.approx(torch.stack(hit).mean().item(), abs=1e-9) and share.item() == pytest.approx(mask.double().mean().item())
+    assert hits.item() == pytest.approx(hit.mean().item(), abs=1e-9)
+    assert share.item() == pytest.approx(mask.double().mean().item())
     assert share.item() == pytest.approx(torch.pi * 25 / (24 * 32), rel=.05)
 
 
 def test_toy_curve_is_the_paper_s_finding():
-    "Subcrops show an object more often than pixels do, the smaller it is the more; nothing is hit without object, all with a full frame"
+    "Subcrops show an object more often than pixels do, the more the smaller; never without object, always if full"
     hits, share = toy_probabilities([15, 20, 40, 80, 120])
     gain = hits / share
     assert (gain > 1).all() and gain[1] > gain[2] > gain[3] > gain[4]
@@ -352,17 +377,18 @@ def test_subcrop_hits():
     labels = torch.zeros(3, 60, 120, dtype=torch.long)
     labels[0] = 1
     labels[1, 28:33, 55:60] = 2
-    hits, share = subcrop_hits(labels, [1, 2], each=400, scale=(.6, 1.), area=(.05, .05))
-    assert hits.shape == share.shape == (3, 2) and hits[0].tolist() == [1., 0.] and share[0].tolist() == [1., 0.] and (hits[2] == 0).all()
+    hits, share = subcrop_probabilities(labels, [1, 2], each=400, scale=(.6, 1.), area=(.05, .05))
+    assert hits.shape == share.shape == (3, 2) and (hits[2] == 0).all()
+    assert hits[0].tolist() == [1., 0.] and share[0].tolist() == [1., 0.]
     assert share[1, 1] == pytest.approx(25 / 7200) and hits[1, 1] > 5 * share[1, 1]
-    assert torch.equal(subcrop_hits(labels, [1, 2], each=400, scale=(.6, 1.), area=(.05, .05))[0], hits)
-    a, b = by_size(torch.rand(40, 3), torch.arange(120.).view(40, 3), bins=7)
+    assert torch.equal(subcrop_probabilities(labels, [1, 2], each=400, scale=(.6, 1.), area=(.05, .05))[0], hits)
+    a, b = mean_by_size(torch.rand(40, 3), torch.arange(120.).view(40, 3), bins=7)
     assert len(a) == len(b) == 7 and b.tolist() == sorted(b.tolist())
 
 
 @pytest.mark.parametrize('change', [dict(predictor=False), dict(stop_gradient=False)])
 def test_guards_can_be_taken_out(change):
-    "Without predictor, or with the gradient into both sides, a step still runs, and the teacher's part is what it should be"
+    "Without predictor, or with the gradient into both sides, a step still runs, and the teacher is what it should be"
     method = made(**change)
     out = method(Views(method.config)(batch()))
     sum(method.loss(out).values()).backward()

@@ -1,4 +1,4 @@
-"""RIVER's refinement network: a loss by hand, frames one after another, training with an autoencoder that blurs, bad input."""
+"""RIVER's refiner: a loss by hand, frames one after another, training with an autoencoder that blurs, bad input."""
 from dataclasses import replace
 
 import pytest
@@ -8,7 +8,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from ssl_workbench import core
 from ssl_workbench.learner import Learner, draw_seeds
-from ssl_workbench.methods.river import Refiner, RefinerViews, refiner_cpu
+from ssl_workbench.methods.river.refiner import Refiner, RefinerViews, refiner_cpu
 from ssl_workbench.world import World
 
 SMALL = replace(refiner_cpu, size=32, canvas=32, frames=2, width=8, reduction=4, blocks=1)
@@ -39,7 +39,8 @@ def test_views_are_consecutive():
     "Each view is a stretch of the clip, every stretch occurs, and the seeds alone choose it"
     batch = clips(64)
     x, again = (RefinerViews(SMALL)(batch)['x'] for _ in range(2))
-    starts = [next(s for s in range(3) if torch.equal(view, clip[s:s + 3] / 255)) for view, clip in zip(x, batch['frames'])]
+    starts = [next(s for s in range(3) if torch.equal(view, clip[s:s + 3] / 255))
+              for view, clip in zip(x, batch['frames'])]
     assert set(starts) == {0, 1, 2} and torch.equal(x, again)
     with pytest.raises(ValueError, match='too short: 3 are wanted'): RefinerViews(SMALL)(clips(t=2))
 
@@ -48,28 +49,29 @@ def test_loss_by_hand():
     "Frames .1 off are .2 off between −1 and 1: .04"
     refiner, truth = Refiner(SMALL), torch.full((1, 2, 3, 32, 32), .4)
     terms = refiner.loss(dict(refined=truth + .1, truth=truth, perceptual=torch.tensor(3.)))
-    assert terms['pixels'].item() == pytest.approx(.04, rel=1e-5) and terms['perceptual'].item() == pytest.approx(3 * SMALL.perceptual)
+    assert terms['pixels'].item() == pytest.approx(.04, rel=1e-5)
+    assert terms['perceptual'].item() == pytest.approx(3 * SMALL.perceptual)
 
 
-def test_painted_by_hand():
+def test_refine_frame_by_hand():
     "With a body that passes everything on, the last convolution is all that counts"
     refiner = Refiner(SMALL)
     for p in refiner.body.parameters(): nn.init.zeros_(p)
     nn.init.zeros_(refiner.head.weight), nn.init.zeros_(refiner.head.bias), nn.init.constant_(refiner.tail.bias, .2)
     previous, decoded = (torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(k)) for k in range(2))
-    torch.testing.assert_close(refiner.painted(previous, decoded)[0], decoded + .1)
+    torch.testing.assert_close(refiner.refine_frame(previous, decoded)[0], decoded + .1)
     refiner.config = replace(SMALL, residual=False)
-    torch.testing.assert_close(refiner.painted(previous, decoded)[0], torch.full_like(decoded, .6))
+    torch.testing.assert_close(refiner.refine_frame(previous, decoded)[0], torch.full_like(decoded, .6))
 
 
 def test_a_refined_frame_is_the_next_ones_predecessor():
-    "Frame by frame as `painted` has it, and the second depends on the first"
+    "Frame by frame as `refine_frame` gives them, and the second depends on the first"
     refiner = moved(Refiner(SMALL))
     film = torch.rand(1, 3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        first = refiner.painted(film[:, 0], film[:, 1])[0].clamp(0, 1)
-        second = refiner.painted(first, film[:, 2])[0].clamp(0, 1)
-        wrong = refiner.painted(film[:, 1], film[:, 2])[0].clamp(0, 1)
+        first = refiner.refine_frame(film[:, 0], film[:, 1])[0].clamp(0, 1)
+        second = refiner.refine_frame(first, film[:, 2])[0].clamp(0, 1)
+        wrong = refiner.refine_frame(film[:, 1], film[:, 2])[0].clamp(0, 1)
     made = refiner.refine(film[:, 0], film[:, 1:])
     torch.testing.assert_close(made, torch.stack([first, second], 1))
     assert not torch.allclose(made[:, 1], wrong, atol=1e-3)
@@ -81,7 +83,8 @@ def test_training_mends_what_the_autoencoder_blurs():
     for _ in range(2):
         core.seed_everything(0)
         films = World('bounce', 1, (32, 32), 4, 32, seed=0, truth=False)
-        learner = Learner(Refiner(SMALL, Blur()), RefinerViews(SMALL), films, 60, lr=1e-2, batch=8, device='cpu', progress=False)
+        learner = Learner(Refiner(SMALL, Blur()), RefinerViews(SMALL), films, 60, lr=1e-2, batch=8, device='cpu',
+                          progress=False)
         losses.append([step.total for step in learner.steps()])
     assert losses[0] == losses[1]
     x = World('bounce', 1, (32, 32), 3, 16, seed=1, pool=False).batch(range(16))['frames'] / 255
