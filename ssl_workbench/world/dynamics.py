@@ -9,7 +9,7 @@ __all__ = ['KICK_PROBABILITY', 'GROUNDS', 'collide', 'bounce_trajectories', 'bou
 import numpy as np
 
 from ..core import fold_in, uniform
-from .layers import Level, Plan, assemble, choice, colour_pair, sample_background
+from .layers import Level, Plan, assemble, choice_index, colour_pair, sample_background
 from .textures import COLOURS, DISC
 
 # %% ../../nbs/world/01d_dynamics.ipynb #2910d5c4
@@ -64,7 +64,7 @@ def bounce_plan(
     "Flat discs on a flat ground that bounce off the frame and off each other"
     high, frames = min(level.objects[1], 6), int(t[-1]) + 1
     u = uniform(seeds, 'world.bounce', 3 + 6 * high).numpy()
-    count, v = 2 + choice(u[:, 0], high - 1), u[:, 3:].reshape(-1, high, 6)
+    count, v = 2 + choice_index(u[:, 0], high - 1), u[:, 3:].reshape(-1, high, 6)
     cell = np.argsort(uniform(seeds, 'world.cells', 9).numpy(), 1)[:, :high]
     r = .15 + .15 * v[..., 0]
     start = (.64 * (reach[0] * (cell % 3 - 1) + 1j * reach[1] * (cell // 3 - 1))
@@ -80,7 +80,7 @@ def bounce_plan(
     appearance = dict(shape=0 * hue, texture=0 * hue, label=hue + 1, hue=hue,
                       colour=colour_pair(hue, 0 * r + .5, r, 0.))
     background, still = sample_background(seeds, level), np.ones((len(r), 1, len(t)), complex)
-    background['background_colours'] = np.repeat(GROUNDS[choice(u[:, 1], 3)][:, None], 4, 1)
+    background['background_colours'] = np.repeat(GROUNDS[choice_index(u[:, 1], 3)][:, None], 4, 1)
     return assemble(appearance, background, (still, 0 * still), r[..., None] * still, tau[..., t.astype(int)],
                     np.where(present, 1., -1.)[..., None] * still.real, flat=np.ones(len(r)))
 

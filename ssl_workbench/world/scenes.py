@@ -15,7 +15,7 @@ from ssl_workbench.world.layers import (
     assemble,
     best_candidate_positions,
     camera_motion,
-    choice,
+    choice_index,
     independent_appearance,
     sample_appearance,
     sample_background,
@@ -33,7 +33,7 @@ def scene_plan(
     "A scene: several objects, each on its own smooth path, before a camera that moves too"
     low, high = level.objects
     u = uniform(seeds, 'world.scene', 1 + 2 * high).numpy()
-    count, (small, large) = low + choice(u[:, 0], high - low + 1), level.radius
+    count, (small, large) = low + choice_index(u[:, 0], high - low + 1), level.radius
     radius = small * (large / small)**(u[:, 1:1 + high]**level.size_skew)
     candidates = uniform(seeds, 'world.spots', 12 * high).numpy().reshape(-1, high, 6, 2)
     start = best_candidate_positions(candidates, radius, reach)
@@ -63,7 +63,7 @@ def motion_plan(
 ) -> Plan:
     "One object whose motion alone is the class: its first frame is drawn as in every other class"
     u = uniform(seeds, 'world.motion', 7).numpy()[..., None]
-    action, r = choice(u[:, 0, 0], level.actions), .26 + .16 * u[:, 1]
+    action, r = choice_index(u[:, 0, 0], level.actions), .26 + .16 * u[:, 1]
     start = .7 * (u[:, 2] - .5) + .7j * (u[:, 3] - .5)
     rate, turn = .75 + .5 * u[:, 4], np.exp(2j * np.pi * u[:, 5])
     still, step = 0 * t + 0 * rate, .065 * rate * t
@@ -103,7 +103,7 @@ def drive_plan(
     own = np.where(moves, speed * np.where(side > 0, .75 + .4 * u[:, 1:2], -.6), 0)
     first = np.where(moves, np.where(side > 0, 1.7, 2.8), 1.5) * (9 if level.size_skew > 1 else 6)**v[..., 3]
     z = first[..., None] - (speed - own)[..., None] * t
-    present = (np.arange(high) < low + choice(u[:, 2], high - low + 1)[:, None])[..., None] & (z > .22)
+    present = (np.arange(high) < low + choice_index(u[:, 2], high - low + 1)[:, None])[..., None] & (z > .22)
     scale = FOCAL / np.maximum(z, .22)
     vanishing = (.3 * (u[:, 3:4] - .5) + .02 * (u[:, 4:5] - .5) * t - .12j)[:, None]          # (B,1,T)
     tau = vanishing + scale * (across + 1j * (CAMERA_HEIGHT - foot * radius))[..., None]
