@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from ssl_workbench import catalog, probes
+from ssl_workbench.probes import label_propagation
 from ssl_workbench.world import World
 
 
@@ -400,8 +401,8 @@ def test_propagate_by_loops(context, radius, monkeypatch):
     first = torch.randint(3, (12, 15), generator=draw(2))
     want = propagate_by_loops(features, first, 5, context, radius, .1)
     assert torch.equal(probes.propagate(features, first, context=context, radius=radius), want)
-    whole = probes._copied
-    monkeypatch.setattr(probes, '_copied', lambda *a: whole(*a, budget=60))
+    whole = label_propagation._copied
+    monkeypatch.setattr(label_propagation, '_copied', lambda *a: whole(*a, budget=60))
     assert torch.equal(probes.propagate(features, first, context=context, radius=radius), want)
 
 
