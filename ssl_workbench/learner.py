@@ -221,8 +221,8 @@ class Learner:
     ):
         self.accelerator = _accelerator(device, precision)
         self.method, self.views, self.data, self.total = method.to(self.accelerator.device), views, data, total
-        self.lr, self.warmup, self.lr_end, self.horizon, self.batch = lr, warmup, lr_end, horizon, batch
-        self.seed = seed
+        self.lr, self.warmup, self.lr_end, self.horizon = lr, warmup, lr_end, horizon
+        self.batch, self.seed = batch, seed
         self.workers, self.accumulate, self.keep, self.progress = workers, accumulate, keep, progress
         self.out, self.save_every = Path(out) if out else None, save_every or max(total // 10, 1)
         self.i, self.drawn, self.started = 0, 0, False
@@ -274,8 +274,8 @@ class Learner:
             loaded = (self.data.batch(draw_indices(self.seed, d, len(self.data)), self.device) for d in plan)
         else:
             loaded = iter(DataLoader(self.data, batch_sampler=_IndexBatches(plan, self.seed, len(self.data)),
-                                     num_workers=self.workers,
-                                     collate_fn=collate, generator=torch.Generator()))  # not the run's generator
+                                     num_workers=self.workers, collate_fn=collate,
+                                     generator=torch.Generator()))  # not the run's generator
         for draws in plan:
             batch = _move(next(loaded), self.device)
             batch['seed'] = draw_seeds(self.seed, draws).to(self.device)
@@ -283,8 +283,8 @@ class Learner:
 
     def _attention(self):
         "Torch's fused attention, but plain products on a CPU in bf16, where its backward pass is slow"
-        return sdpa_kernel(SDPBackend.MATH) if (self.precision,
-                                                self.device.type) == ('bf16', 'cpu') else contextlib.nullcontext()
+        slow = (self.precision, self.device.type) == ('bf16', 'cpu')
+        return sdpa_kernel(SDPBackend.MATH) if slow else contextlib.nullcontext()
 
     def _backward(self, batches) -> tuple:
         "Gradients of one step: views, out, terms (summed over processes), seconds waited"
@@ -308,8 +308,8 @@ class Learner:
         if bad is None and abs(total) <= 1000 * max(usual, 1e-3): return self.recent.append(total)
         last = newest_checkpoint(self.out) if self.out else None
         what = f"the loss term '{bad}' is {terms[bad]}" if bad else f'the loss exploded to {total:.3g}'
-        raise Diverged(f"step {self.i}: {what}; " + (f'the last good checkpoint is {last}' if last
-                                                     else 'no checkpoint was kept'))
+        kept = f'the last good checkpoint is {last}' if last else 'no checkpoint was kept'
+        raise Diverged(f'step {self.i}: {what}; {kept}')
 
     def steps(self,
         n:int=None,               # how many; None: to the end of the run
@@ -328,8 +328,8 @@ class Learner:
     def _start(self) -> None:
         "Refuse a folder with another run's checkpoints; start an empty log"
         if self.out and newest_checkpoint(self.out):
-            raise ValueError(f'{self.out} holds the checkpoints of a run: load() continues it, a new run needs another '
-                             f'folder')
+            raise ValueError(f'{self.out} holds the checkpoints of a run: '
+                             'load() continues it, a new run needs another folder')
         if self.out and core.rank() == 0: (self.out/'log.jsonl').unlink(missing_ok=True)
         self.started = True
 
@@ -347,10 +347,10 @@ class Learner:
         self.i, self.drawn = i + 1, self.drawn + self._batch_size(i) * self.accumulate
         step = Step(i, t, terms, sum(terms.values()), lr, meter, views, out, self.drawn, time.perf_counter() - start,
                     waited)
-        if self.out: self._write_log(step)
+        if self.out: self._log_and_save(step)
         return step
 
-    def _write_log(self, step:Step) -> None:
+    def _log_and_save(self, step:Step) -> None:
         "Write the log line, and a checkpoint when it is time"
         if core.rank() == 0:
             self.out.mkdir(parents=True, exist_ok=True)
@@ -359,12 +359,11 @@ class Learner:
 
     def _run_settings(self) -> dict:
         "The settings a checkpoint must share with the run that resumes from it"
+        horizon = dict(horizon=self.horizon) if self.horizon != 1 else {}
         return dict(seed=self.seed, total=self.total, batch=self.batch, accumulate=self.accumulate,
-                    samples=len(self.data),
-                    method=type(self.method).__name__, processes=self.accelerator.num_processes,
-                    precision=self.precision,
-                    lr=self.lr, warmup=self.warmup, lr_end=self.lr_end,
-                    betas=self.betas) | (dict(horizon=self.horizon) if self.horizon != 1 else {})
+                    samples=len(self.data), method=type(self.method).__name__,
+                    processes=self.accelerator.num_processes, precision=self.precision, lr=self.lr,
+                    warmup=self.warmup, lr_end=self.lr_end, betas=self.betas, **horizon)
 
     def save(self) -> Path:       # the checkpoint's folder
         "Write a checkpoint under a temporary name, then rename it: a killed run never leaves half of one"
@@ -400,8 +399,8 @@ class Learner:
         if path is None: raise ValueError(f'there is no checkpoint in {self.out}')
         run = _read_file(path/'run.json', lambda f: json.loads(f.read_text()))
         self._check_same_run(path, run)
-        parts = [_read_file(path/name, _tensors) for name in ('model.safetensors', 'state.pt',
-                                                              f'random-{core.rank()}.pt')]
+        files = 'model.safetensors', 'state.pt', f'random-{core.rank()}.pt'
+        parts = [_read_file(path/name, _tensors) for name in files]
         self._restore(*parts)
         self.i, self.drawn, self.started = run['i'], run['drawn'], True
         if core.rank() == 0: _truncate_log(self.out, self.i)

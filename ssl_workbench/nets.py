@@ -12,6 +12,7 @@ import math
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import LayerNorm2d, PatchEmbed, resample_abs_pos_embed
 from timm.models import resnet as timm_resnet
 from timm.models.convnext import ConvNeXtStage
@@ -82,29 +83,31 @@ def pack_sequences(
     along = torch.arange(x.shape[1], device=x.device)
     row, start, counts_ = (torch.tensor(v, device=x.device)[:, None] for v in (row, start, counts))
     true, length = along < counts_, max(counts)
-    place = torch.where(true, row * length + start + along, 0)
-    out = x.new_zeros(rows * length, x.shape[2]).index_put((place[true],), x[true])
-    owner = torch.full((rows * length,), -1, device=x.device).index_put((place[true],),
-                                                                        torch.arange(len(x),
-                                                                                     device=x.device)[:,
-                                                                                                      None].expand_as(true)[true])
+    index = torch.where(true, row * length + start + along, 0)
+    out = x.new_zeros(rows * length, x.shape[2]).index_put((index[true],), x[true])
+    sequence = torch.arange(len(x), device=x.device)[:, None].expand_as(true)[true]
+    owner = torch.full((rows * length,), -1, device=x.device).index_put((index[true],), sequence)
     owner = owner.view(rows, 1, length)
-    return out.view(rows, length, -1), owner[..., None] == owner[..., None, :], place
+    return out.view(rows, length, -1), owner[..., None] == owner[..., None, :], index
 
 # %% ../nbs/05_nets.ipynb #eeda73bf
+def _register_statistics(module:nn.Module, mean:tuple=IMAGENET_DEFAULT_MEAN, std:tuple=IMAGENET_DEFAULT_STD):
+    "Buffers `mean` and `std` (1,3,1,1) by which images are normalised; not part of the state"
+    for name, values in (('mean', mean), ('std', std)):
+        module.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+
 class ViT(nn.Module):
     "A timm vision transformer that takes images in 0–1, masks or drops patches, and returns its attention"
     def __init__(self,
         net:VisionTransformer,    # built with dynamic_img_size=True, num_classes=0
-        mean=(.485, .456, .406),  # of the pixels it was made for
-        std=(.229, .224, .225),   # likewise
+        mean:tuple=IMAGENET_DEFAULT_MEAN,  # of the pixels it was made for
+        std:tuple=IMAGENET_DEFAULT_STD,    # likewise
     ):
         super().__init__()
         self.net, self.dim = net, net.embed_dim
         self.patch, self.prefix = net.patch_embed.patch_size[0], net.num_prefix_tokens
         self.mask_token = nn.Parameter(torch.zeros(1, net.embed_dim))
-        self.register_buffer('mean', torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer('std', torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        _register_statistics(self, mean, std)
 
     def grid(self,
         images:torch.Tensor,      # (…,H,W)
@@ -119,7 +122,7 @@ class ViT(nn.Module):
         images:torch.Tensor,      # (B,3,H,W) float 0–1
         mask=None,                # (B,N) bool, true = masked
         keep=None,                # (B,n) int64, patches that enter, −1: nothing; None: all
-        position_ids=None,                # (B,n) int64, the cell whose position each gets, −1: none; None: its own
+        position_ids=None,        # (B,n) int64, the cell whose position each gets, −1: none; None: its own
     ) -> torch.Tensor:            # (B,prefix+n,D)
         "Input of the first block: patches, masked ones replaced, positions added, CLS in front"
         h, w = self.grid(images)
@@ -149,7 +152,7 @@ class ViT(nn.Module):
         images:torch.Tensor,      # (B,3,H,W) float 0–1
         mask=None,                # (B,N) bool
         keep=None,                # (B,n) int64
-        position_ids=None,                # (B,n) int64
+        position_ids=None,        # (B,n) int64
     ) -> torch.Tensor:            # (B,prefix+n,D), before the last norm
         "Through all blocks"
         x = self.embed(images, mask, keep, position_ids)
@@ -161,15 +164,15 @@ class ViT(nn.Module):
         "Sequences of different lengths through all blocks; zeros where there is no token"
         true = torch.cat([keep.new_zeros(len(keep), self.prefix), keep], 1) >= 0
         if (true[:, 1:] > true[:, :-1]).any(): raise ValueError('in keep, -1 stands only behind the patches that enter')
-        rows, mask, place = pack_sequences(x, true.sum(1).tolist())
+        rows, mask, index = pack_sequences(x, true.sum(1).tolist())
         for block in self.net.blocks: rows = block(rows, attn_mask=mask)
-        return rows.flatten(0, 1)[place] * true[..., None]
+        return rows.flatten(0, 1)[index] * true[..., None]
 
     def forward(self,
         images:torch.Tensor,      # (B,3,H,W) float 0–1
         mask=None,                # (B,N) bool, replaced by the mask token
         keep=None,                # (B,n) int64, the only patches that enter; −1 at the end of a row: fewer
-        position_ids=None,                # (B,n) int64, the cell whose position each gets, −1: none
+        position_ids=None,        # (B,n) int64, the cell whose position each gets, −1: none
     ) -> tuple:                   # tokens (B,n,D), meaningless where keep is −1; cls (B,D) or None
         "Patch tokens and CLS after the last norm"
         x = self.net.norm(self.blocks(images, mask, keep, position_ids))
@@ -247,8 +250,8 @@ def vit(
                            (init, ('mae', 'moco'))):
         if value not in allowed: raise ValueError(f"choose one of {', '.join(allowed)}, not '{value}'")
     net = VisionTransformer(img_size=size, patch_size=patch, embed_dim=dim, depth=depth, num_heads=heads,
-                            class_token=cls,
-                            num_classes=0, global_pool='', drop_path_rate=drop_path, dynamic_img_size=True,
+                            class_token=cls, num_classes=0, global_pool='', drop_path_rate=drop_path,
+                            dynamic_img_size=True,
                             norm_layer=lambda d, **_: nn.LayerNorm(d, eps=1e-6), act_layer=lambda: nn.GELU(gelu),
                             embed_layer=ConvStem if stem == 'conv' else PatchEmbed)
     net.apply(_init_weights)
@@ -304,14 +307,11 @@ class Pyramid(nn.Module):
                                   for a, b, k in zip((3, stem[0]), stem, kernels))
         rates = torch.linspace(0, drop_path, sum(depths), device='cpu').split(list(depths))
         self.stages = nn.ModuleList(ConvNeXtStage(a, b, stride=1 if i == 0 else 2, depth=n, drop_path_rates=r.tolist(),
-                                                  ls_init_value=None,
-                                                  norm_layer=LayerNorm2d, norm_layer_cl=nn.LayerNorm)
+                                                  ls_init_value=None, norm_layer=LayerNorm2d,
+                                                  norm_layer_cl=nn.LayerNorm)
                                     for i, (a, b, n, r) in enumerate(zip((dims[0], *dims), dims, depths, rates)))
         self.norm = LayerNorm2d(dims[-1])
-        for name in ('mean', 'std'):
-            self.register_buffer(name, torch.tensor({'mean': (.485, .456, .406),
-                                                     'std': (.229, .224, .225)}[name]).view(1, 3, 1, 1),
-                                                     persistent=False)
+        _register_statistics(self)
         self.to(memory_format=torch.channels_last)
 
     def forward(self,
@@ -357,8 +357,7 @@ class ResNet(nn.Module):
         if small: net.maxpool = nn.Identity()
         self.net, self.dims = net, tuple(f['num_chs'] for f in net.feature_info[1:])
         self.dim, self.stride = self.dims[-1], output_stride // (2 if small else 1)
-        for name, values in (('mean', (.485, .456, .406)), ('std', (.229, .224, .225))):
-            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+        _register_statistics(self)
         self.to(memory_format=torch.channels_last)
 
     def forward(self,

@@ -41,8 +41,8 @@ def pixels(
 def _from_pil(image:Image.Image) -> torch.Tensor:
     "uint8 (3,H,W) of a PIL image"
     rgb = image.convert('RGB')
-    return torch.frombuffer(bytearray(rgb.tobytes()), dtype=torch.uint8).view(*rgb.size[::-1],
-                                                                              3).permute(2, 0, 1).contiguous()
+    flat = torch.frombuffer(bytearray(rgb.tobytes()), dtype=torch.uint8)
+    return flat.view(*rgb.size[::-1], 3).permute(2, 0, 1).contiguous()
 
 def to_image(
     image,                        # anything `pixels` takes
@@ -181,10 +181,10 @@ def soft_overlay(
 
 # %% ../nbs/10_show.ipynb #47b5f1fa
 MAPS = dict(
-    viridis='440154 481a6c 472f7d 414487 39568c 31688e 2a788e 23888e 1f988b 22a884 35b779 54c568 7ad151 a5db36 d2e21b '
-            'fde725',
-    magma='000004 0b0924 20114b 3b0f70 57157e 721f81 8c2981 a8327d c43c75 de4968 f1605d fa7f5e fe9f6d febf84 fddea0 '
-          'fcfdbf')
+    viridis='440154 481a6c 472f7d 414487 39568c 31688e 2a788e 23888e '
+            '1f988b 22a884 35b779 54c568 7ad151 a5db36 d2e21b fde725',
+    magma='000004 0b0924 20114b 3b0f70 57157e 721f81 8c2981 a8327d '
+          'c43c75 de4968 f1605d fa7f5e fe9f6d febf84 fddea0 fcfdbf')
 
 def apply_colormap(
     values:torch.Tensor,          # (h,w), 0-1
@@ -326,9 +326,9 @@ def _enlarged(video, enlarge:int, every:int=1) -> list:
 
 def _row_names(truth, futures, labels) -> list:
     "One name a row: the truth, then the futures"
-    names = [] if truth is None else ['truth']
-    return list(labels) if labels else names + ([f'future {k + 1}' for k in range(len(futures))] if len(futures) > 1
-                                                else ['predicted'] * len(futures))
+    if labels: return list(labels)
+    many = [f'future {k + 1}' for k in range(len(futures))] if len(futures) > 1 else ['predicted'] * len(futures)
+    return ([] if truth is None else ['truth']) + many
 
 def filmstrip(
     observed,                     # (t,3,H,W): the frames that were given
@@ -636,7 +636,8 @@ def _plotly():
     "plotly's graph objects; ImportError in one sentence"
     try:
         import plotly.graph_objects as go
-    except ImportError as e: raise ImportError('This figure needs plotly: pip install "ssl_workbench[apps]".') from e
+    except ImportError as e:
+        raise ImportError('This figure needs plotly: pip install "ssl_workbench[apps]".') from e
     return go
 
 def _plotly_layout(columns:int) -> dict:
@@ -649,8 +650,8 @@ def _plotly_layout(columns:int) -> dict:
                                     gridcolor='rgba(128,128,128,.15)')
         axes[f'yaxis{tail}'] = dict(anchor=f'x{tail}', gridcolor='rgba(128,128,128,.15)', zeroline=False)
     return dict(axes, height=300, margin=dict(l=36, r=12, t=30, b=60), font=dict(color='#8a8f99', size=11),
-                uirevision='same',
-                paper_bgcolor='rgba(0,0,0,0)', plot_bgcolor='rgba(0,0,0,0)', legend=dict(orientation='h', y=-.16))
+                uirevision='same', paper_bgcolor='rgba(0,0,0,0)', plot_bgcolor='rgba(0,0,0,0)',
+                legend=dict(orientation='h', y=-.16))
 
 def curves_plotly(
     records,                      # as for `curves`
@@ -668,8 +669,7 @@ def curves_plotly(
                         line=dict(color='#0072b2'))
         if name in healthy:
             fig.add_shape(type='rect', xref=f'x{k} domain', yref=f'y{k}', x0=0, x1=1, y0=healthy[name][0],
-                          y1=healthy[name][1],
-                          fillcolor='#009e73', opacity=.13, line_width=0, layer='below')
+                          y1=healthy[name][1], fillcolor='#009e73', opacity=.13, line_width=0, layer='below')
     for k, name in enumerate(['loss', *meters], 1):
         fig.add_annotation(text=name, showarrow=False, xref=f'x{k} domain'.replace('x1', 'x'), yref='paper', x=0, y=1.1,
                            xanchor='left')

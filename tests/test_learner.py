@@ -111,8 +111,8 @@ def live(folder, step, place):
     due = lambda *_: step is not None and run.i >= step
     if place == PLACES[0]: run.views = deadly(run.views, due)
     if place == PLACES[2]:
-        learner.save_file = lambda tensors, file: due() and (Path(file).write_bytes(b'\x08\0\0'),
-                                                             die()) or save(tensors, file)
+        half = lambda file: (Path(file).write_bytes(b'\x08\0\0'), die())
+        learner.save_file = lambda tensors, file: due() and half(file) or save(tensors, file)
     if place == PLACES[3]: os.replace = deadly(os.replace, due)
     if place == PLACES[4]:
         shutil.rmtree = deadly(shutil.rmtree, lambda path, *_: due() and not str(path).endswith('.part'))
@@ -233,9 +233,9 @@ def test_draws_are_shared_out(processes, monkeypatch):
 def test_not_a_number(tmp_path):
     "Step, term and last good checkpoint are named, and nothing was written over"
     bad = toy(tmp_path, lambda i, loss: loss * math.nan if i == 7 else loss, save_every=3)
-    with pytest.raises(Diverged) as said: run(bad)
-    assert 'step 7' in str(said.value) and "'colour'" in str(said.value)
-    assert str(tmp_path/'checkpoints'/'00000006') in str(said.value)
+    with pytest.raises(Diverged) as error: run(bad)
+    assert 'step 7' in str(error.value) and "'colour'" in str(error.value)
+    assert str(tmp_path/'checkpoints'/'00000006') in str(error.value)
     assert bad.method.net.weight.isfinite().all() and [r['i'] for r in read_log(tmp_path)] == list(range(7))
 
 
@@ -278,15 +278,14 @@ def test_a_log_cut_off(tmp_path):
 
 
 @pytest.mark.parametrize('kw, hint', [(dict(total=13), 'total 12 there, 13 here'), (dict(seed=1), 'seed'),
-                                      (dict(batch=2), 'batch 4 there, 2 here'),
-                                      (dict(lr=.1), 'lr'), (dict(config=Config(**vars(TINY) | dict(dim=32))),
-                                                            'dim 16 there, 32 here'),
+                                      (dict(batch=2), 'batch 4 there, 2 here'), (dict(lr=.1), 'lr'),
+                                      (dict(config=Config(**vars(TINY) | dict(dim=32))), 'dim 16 there, 32 here'),
                                       (dict(data=Batched(9)), 'samples')])
 def test_another_run_is_refused(kw, hint, tmp_path):
     "What differs is named in one line"
     run(slotmim(tmp_path))
-    with pytest.raises(ValueError, match=hint) as said: slotmim(tmp_path, **kw).load()
-    assert '\n' not in str(said.value)
+    with pytest.raises(ValueError, match=hint) as error: slotmim(tmp_path, **kw).load()
+    assert '\n' not in str(error.value)
 
 
 def test_a_new_run_in_an_old_folder_is_refused(tmp_path):
@@ -312,8 +311,8 @@ def test_a_damaged_checkpoint(file, damage, tmp_path):
                               noise=random.Random(0).randbytes(len(content)))[damage])
     fresh = slotmim(tmp_path, save_every=3)
     before = same(state(fresh), state(slotmim()))
-    with pytest.raises(ValueError) as said: fresh.load()
-    assert str(path) in str(said.value) and '\n' not in str(said.value)
+    with pytest.raises(ValueError) as error: fresh.load()
+    assert str(path) in str(error.value) and '\n' not in str(error.value)
     assert before and same(state(fresh), state(slotmim())), 'a refused checkpoint changed the learner'
     assert fresh.load(checkpoints(tmp_path)[0]).i == 3
 
@@ -380,9 +379,8 @@ def test_meter():
     line = torch.linspace(-1, 1, 64)[:, None] * torch.randn(1, 16, generator=torch.Generator().manual_seed(0))
     assert reading(embedding=line)['rank'] == pytest.approx(1 / 16, rel=.01)
     assert reading(embedding=torch.ones(64, 16))['std'] == pytest.approx(0, abs=1e-6)
-    assert reading(embedding=torch.randn(4096, 64,
-                                         generator=torch.Generator().manual_seed(0)))['std'] == pytest.approx(1,
-                                                                                                              abs=.05)
+    noise = torch.randn(4096, 64, generator=torch.Generator().manual_seed(0))
+    assert reading(embedding=noise)['std'] == pytest.approx(1, abs=.05)
     assert set(reading(embedding=line)) == {'rank', 'std'}
     even = reading(embedding=line, prototype_use=torch.full((8,), .125), prototype_wins=torch.ones(8),
                    agreement=torch.tensor(.5))

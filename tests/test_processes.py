@@ -35,13 +35,14 @@ CLASSICS = {'simclr': HEAD, 'mocov3': HEAD, 'dino': CROPS, 'ibot': CROPS,
             'flowe': dict(**HEAD, channels=(8, 8, 12, 16), canvas=48),
             'vqgan': dict(widths=(8, 8, 16), decoder_widths=(8, 8, 16), codes=24, disc_width=8, adversarial_from=0.,
                           adaptive=True),
-            'vqgan before its judge': dict(widths=(8, 8, 16), decoder_widths=(8, 8, 16), codes=24, disc_width=8),
+            'vqgan before its discriminator': dict(widths=(8, 8, 16), decoder_widths=(8, 8, 16), codes=24,
+                                                   disc_width=8),
             'river': dict(SHORT, plan=.25, blank=.25), 'river batch norm': dict(SHORT, out_norm='batch'),
             'river ddpm': dict(SHORT, path='ddpm'),
             'river sparse': dict(SHORT, sparse=True, contexts=2, seen=.5, denoised=.5),
             'mcjepa': dict(canvas=48, pair_size=(32, 32), dims=(8, 8, 16), stem=(4, 8), filters=(8, 8), inputs=8,
-                           radius=2, expand=16, out_dim=8,
-                           vc_warmup=0., flow_start=0., occlusion_start=0., grad_clip=0.)}
+                           radius=2, expand=16, out_dim=8, vc_warmup=0., flow_start=0., occlusion_start=0.,
+                           grad_clip=0.)}
 # terms that depend on the other process's half
 COUPLED = {'simclr': ['contrast'], 'mocov3': ['contrast'], 'loca': ['position', 'cluster', 'me_max'],
            'dilemma': ['contrast'], 'dilemma mixed': ['contrast', 'mismatch'], 'vicreg': ['variance', 'covariance'],
@@ -54,16 +55,18 @@ ROADS = dict(size=32, canvas=48, channels=(8, 8, 12, 16), hidden=16, out_dim=8, 
 PAIRED = {'poodle': {}, 'poodle, row 2': poodle.TABLE4[2], 'poodle, every pixel': dict(loss_size='input', pooled=False)}
 
 
-class Noted:
-    "Pictures of the world; notes which were asked for"
+class Recorded:
+    "Pictures of the world that records which were requested"
     def __init__(self, world=None):
-        self.world, self.asked = world or World('scene', 1, (32, 32), 1, 24, truth=False), []
+        self.world, self.requested = world or World('scene', 1, (32, 32), 1, 24, truth=False), []
     def __len__(self): return len(self.world)
-    def batch(self, indices, device): self.asked.append(list(indices)); return self.world.batch(indices, device)
+    def batch(self, indices, device):
+        self.requested.append(list(indices))
+        return self.world.batch(indices, device)
 
 
-def eaten(name):
-    "What a method learns from here: pairs of a drive with their flow, clips, or pictures"
+def data_for(name):
+    "What a method learns from here: pairs of a drive with their flow, videos, or pictures"
     if 'clip' in catalog.find(name.split()[0]).inputs: return World('bounce', 1, (32, 32), 5, 24, truth=False)
     if 'pair' in catalog.find(name.split()[0]).inputs: return World('drive', 1, (48, 48), 2, 24)
     return World('scene', 1, (32, 32), 1, 24, truth=False)
@@ -89,7 +92,7 @@ def slotmim(config):
 
 
 def learner(config=TINY, out=None):
-    return Learner(slotmim(config), Doubles(config), Noted(), total=STEPS, batch=BATCH, out=out, save_every=2,
+    return Learner(slotmim(config), Doubles(config), Recorded(), total=STEPS, batch=BATCH, out=out, save_every=2,
                    device='cpu', progress=False)
 
 
@@ -104,13 +107,13 @@ def first_step(config):
 
 
 def whole_run(out):
-    "What a run asked for and came to, and what it comes to when it is stopped half way and continued"
+    "Samples requested and weights of a run, and the weights when it is stopped half way and continued"
     one = learner(out=out/'one')
     steps = list(one.steps())
     for _ in learner(out=out/'two').steps(2): pass
     again = learner(out=out/'two').load()
     for _ in again.steps(): pass
-    return dict(asked=one.data.asked, terms=[s.terms for s in steps], seen=[s.seen for s in steps],
+    return dict(requested=one.data.requested, terms=[s.terms for s in steps], seen=[s.seen for s in steps],
                 weights=one.method.state_dict(), continued=again.method.state_dict(),
                 files=sorted(p.name for p in checkpoints(out/'one')[-1].iterdir()))
 
@@ -124,14 +127,15 @@ def classic(name):
     method = catalog.build(home, config).double()
     with torch.no_grad():
         for p in method.parameters(): p.add_(.1 * torch.randn_like(p))
-    made = catalog.module(home).Views(config)
-    return method, lambda batch: {k: v.double() if v.is_floating_point() else v for k, v in made(batch).items()}
+    views = catalog.module(home).Views(config)
+    return method, lambda batch: {k: v.double() if v.is_floating_point() else v for k, v in views(batch).items()}
 
 
 def classic_step(name):
     "Terms, gradients as the optimiser meets them, and buffers after the first step of a classic"
     method, views = classic(name)
-    run, grads = Learner(method, views, Noted(eaten(name)), total=STEPS, batch=BATCH, device='cpu', progress=False), {}
+    run = Learner(method, views, Recorded(data_for(name)), total=STEPS, batch=BATCH, device='cpu', progress=False)
+    grads = {}
     run.optimiser.step = lambda: grads.update({n: p.grad.clone() for n, p in method.named_parameters()
                                                if p.grad is not None})
     return dict(terms=next(run.steps(1)).terms, grads=grads, buffers={n: b.clone() for n, b in method.named_buffers()})
@@ -169,10 +173,10 @@ def futures():
 def work(out):
     "All that is compared, by one process of however many there are; written as a file"
     first = {name: first_step(config) for name, config in CASES.items()}
-    found = dict(first=first, paired={name: paired_step(change) for name, change in PAIRED.items()},
-                 classics={name: classic_step(name) for name in CLASSICS}, run=whole_run(out), futures=futures(),
-                 processes=core.world_size(), rank=core.rank())
-    torch.save(found, out/f'rank{core.rank()}.pt')
+    results = dict(first=first, paired={name: paired_step(change) for name, change in PAIRED.items()},
+                   classics={name: classic_step(name) for name in CLASSICS}, run=whole_run(out), futures=futures(),
+                   processes=core.world_size(), rank=core.rank())
+    torch.save(results, out/f'rank{core.rank()}.pt')
 
 
 @pytest.fixture(scope='module')
@@ -251,7 +255,7 @@ def test_classic_first_step(name, one, two):
 @pytest.mark.parametrize('name', COUPLED)
 def test_classic_needs_the_other_half(name, one):
     "Without the other half its terms are other numbers: the comparison could fail"
-    found, whole = [], eaten(name)
+    found, whole = [], data_for(name)
     for draws in (range(BATCH // 2), range(BATCH // 2, BATCH)):
         method, views = classic(name)
         method.before_step(0.)
@@ -289,12 +293,12 @@ def test_paired_first_step(name, one, two):
 
 
 def test_draws_are_disjoint_halves(one, two):
-    "Step by step, the processes ask for the halves of what one process asks for"
-    whole, a, b = (r['run']['asked'] for r in (one, *two))
+    "Step by step, the processes request the halves of what one process requests"
+    whole, a, b = (r['run']['requested'] for r in (one, *two))
     assert len(whole) == STEPS and [x + y for x, y in zip(a, b)] == whole
     assert all(not set(x) & set(y) and len(x) == len(y) == BATCH // 2 for x, y in zip(a, b))
-    assert one['run']['seen'] == two[0]['run']['seen'] == two[1]['run']['seen'] == [BATCH * (i + 1)
-                                                                                    for i in range(STEPS)]
+    seen = [BATCH * (i + 1) for i in range(STEPS)]
+    assert one['run']['seen'] == two[0]['run']['seen'] == two[1]['run']['seen'] == seen
 
 
 def test_processes_stay_together(one, two):

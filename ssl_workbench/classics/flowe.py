@@ -145,8 +145,8 @@ def downsample_flow(
 ) -> tuple:                       # flow (B,2,2,h,w) in the new pixels, valid (B,2,1,h,w): at least half of the cell
     "Flow and mask on the grid of the features"
     share = F.adaptive_avg_pool2d(valid.flatten(0, 1).to(flow.dtype), size)
-    return resize_flow(flow.flatten(0, 1), size).unflatten(0,
-                                                           flow.shape[:2]), (share >= .5).unflatten(0, valid.shape[:2])
+    coarse = resize_flow(flow.flatten(0, 1), size)
+    return coarse.unflatten(0, flow.shape[:2]), (share >= .5).unflatten(0, valid.shape[:2])
 
 # %% ../../nbs/classics/19_flowe.ipynb #1b61b08e
 def conv_head(
@@ -173,7 +173,7 @@ class Branch(nn.Module):
         return maps, self.projector(maps)
 
 # %% ../../nbs/classics/19_flowe.ipynb #82bb2ee7
-MAX_ELEMENTS = 2**24                      # of full-size maps that are held at a time
+MAX_ELEMENTS = 2**24              # of full-size maps that are held at a time
 
 def _directed_loss(
     prediction:torch.Tensor,      # (n,C,h,w) of one frame

@@ -9,6 +9,7 @@ __all__ = ['cpu', 'gpu', 'paper', 'presets', 'reconstruction_panel', 'panels', '
 
 # %% ../../nbs/classics/16_mae.ipynb #97ac8906
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 import torch.nn as nn
@@ -95,8 +96,8 @@ class Views:
         c, frames = self.config, batch['frames'][:, 0]
         seeds = core.seeds_of(batch['seed'], frames.device)
         keep, _ = keep_tokens(seeds, 'keep', c.cells, visible_count(c.cells, c.dropped))
-        return crops(frames, seeds, 'view', 1, c.size, c.scale, flip_p=c.flip,
-                     aspect=batch.get('aspect')) | dict(keep=keep[:, None])
+        view = crops(frames, seeds, 'view', 1, c.size, c.scale, flip_p=c.flip, aspect=batch.get('aspect'))
+        return view | dict(keep=keep[:, None])
 
 # %% ../../nbs/classics/16_mae.ipynb #d000d439
 def patchify(
@@ -149,9 +150,9 @@ class Decoder(nn.Module):
         super().__init__()
         self.grid, d = (c.size // c.patch,) * 2, c.decoder_dim
         self.embed, self.mask_token = nn.Linear(c.dim, d), nn.Parameter(torch.zeros(1, 1, d))
-        self.blocks = nn.ModuleList(Block(d, c.decoder_heads, qkv_bias=True,
-                                          norm_layer=lambda k, **_: nn.LayerNorm(k, eps=1e-6))
-                                          for _ in range(c.decoder_depth))
+        norm = partial(nn.LayerNorm, eps=1e-6)
+        self.blocks = nn.ModuleList(Block(d, c.decoder_heads, qkv_bias=True, norm_layer=norm)
+                                    for _ in range(c.decoder_depth))
         self.norm, self.pixels = nn.LayerNorm(d, eps=1e-6), nn.Linear(d, 3 * c.patch**2)
         self.register_buffer('positions', sincos(self.grid, d, prefix=1)[None], persistent=False)
         nn.init.normal_(self.mask_token, std=.02)
@@ -168,14 +169,14 @@ class Decoder(nn.Module):
         known, n = self.embed(torch.cat([cls[:, None], tokens], 1)), grid[0] * grid[1]
         every = self.mask_token.to(known.dtype).expand(len(known), n + 1, -1)            # one cell more, for −1
         every = every.scatter(1, (keep % (n + 1))[..., None].expand(-1, -1, known.shape[-1]), known[:, 1:])[:, :n]
-        x = torch.cat([known[:, :1], every], 1) + resample_abs_pos_embed(self.positions, grid, self.grid,
-                                                                         num_prefix_tokens=1)
+        positions = resample_abs_pos_embed(self.positions, grid, self.grid, num_prefix_tokens=1)
+        x = torch.cat([known[:, :1], every], 1) + positions
         for block in self.blocks: x = block(x)
         return self.pixels(self.norm(x))[:, 1:]
 
 # %% ../../nbs/classics/16_mae.ipynb #5f26aa69
 def reconstruction_error(
-    prediction:torch.Tensor,            # (B,N,K) predictions
+    prediction:torch.Tensor,      # (B,N,K)
     target:torch.Tensor,          # (B,N,K)
     counted:torch.Tensor,         # (B,N) bool, patches that count
 ) -> torch.Tensor:                # scalar
@@ -262,13 +263,12 @@ class MAE(nn.Module):
         seed:int=0,               # for drawing
     ) -> torch.Tensor:            # (B,3,H,W) float 0–1
         "Masked patches as predicted, the others as they are; with `norm_pixels`, of true mean and deviation"
-        keep = self.random_keep(images, self.config.dropped if dropped is None else dropped,
-                                seed) if keep is None else keep
+        if keep is None: keep = self.random_keep(images, self.config.dropped if dropped is None else dropped, seed)
         tokens, cls = self.encoder(images, keep=keep)
         return self.compose(self.decoder(tokens, cls, keep, self.encoder.grid(images)), images, keep)
 
     def compose(self,
-        prediction:torch.Tensor,        # (B,N,3·P²) predictions
+        prediction:torch.Tensor,  # (B,N,3·P²)
         images:torch.Tensor,      # (B,3,H,W) float 0–1, the truth
         keep:torch.Tensor,        # (B,n) int64, visible patches
     ) -> torch.Tensor:            # (B,3,H,W) float 0–1
@@ -317,8 +317,8 @@ def draw_reconstruction(
 
 reconstruction_panel = Panel('Fill in', reconstruct_masked, draw_reconstruction, (
     Knob('dropped', .05, .95, .05, .75, 'Part hidden'), Knob('seed', 0, 50, 1, 0, 'Other patches'),
-    Choice('by', ('MAE', 'zero'), 'MAE', 'Painted by', "'zero' predicts 0 for every pixel: what one gets without a "
-                                                       "network.")),
+    Choice('by', ('MAE', 'zero'), 'MAE', 'Painted by',
+           "'zero' predicts 0 for every pixel: what one gets without a network.")),
     ('method', 'image'),
     'Left what the network sees, middle what it makes of it, right the truth. If it was trained on normalised pixels, '
     'brightness and contrast of every masked patch are taken from the truth.')

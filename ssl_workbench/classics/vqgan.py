@@ -347,7 +347,7 @@ class Perceptual:
 
 # %% ../../nbs/classics/19_vqgan.ipynb #99370e0d
 def pixel_error(
-    reconstruction:torch.Tensor,            # reconstruction
+    reconstruction:torch.Tensor,  # (B,3,H,W)
     x:torch.Tensor,               # true
     error:str='l1',               # 'l1' or 'l2'
 ) -> torch.Tensor:                # scalar
@@ -596,6 +596,6 @@ def draw_reconstruction(
 
 reconstruction_panel = Panel('Squeeze', reconstruct_picture, draw_reconstruction,
                              (Knob('gain', 1, 16, 1, 4, 'Error, times'),), ('method', 'image'),
-                      'The picture, the number of each cell\'s code as a colour, the reconstruction from the codes, '
-                      'and the error.')
+                             "The picture, the number of each cell's code as a colour, the reconstruction from the "
+                             "codes, and the error.")
 panels = dict(squeeze=reconstruction_panel, likeness=similarity_panel)

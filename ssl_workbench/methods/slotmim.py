@@ -218,15 +218,14 @@ class SlotMIM(nn.Module):
 
     def _pairs(self, mine:dict, other:dict, mask:torch.Tensor) -> dict:
         "What the losses compare when `mine` is the student's view and `other` the teacher's"
-        rows = (mine['active'] & core.gather(other['teacher_active'])[self._own_rows(mine)]).sum()
+        teacher_active = core.gather(other['teacher_active'].int()).bool()
+        rows = (mine['active'] & teacher_active[self._own_rows(mine)]).sum()
         return dict(cross_student=mine['student_aligned'], cross_target=self.targets(other['teacher_aligned']),
                     within_student=mine['student_scores'][mask],
                     within_target=self.targets(mine['teacher_scores'][mask]),
                     within_share=core.global_share(mask.sum()), student_scores=mine['student_scores'],
-                    teacher_scores=mine['teacher_scores'],
-                    slots=self.predictor(mine['slots']), active=mine['active'],
-                    teacher_slots=core.gather(other['teacher_slots']),
-                    teacher_active=core.gather(other['teacher_active'].int()).bool(),
+                    teacher_scores=mine['teacher_scores'], slots=self.predictor(mine['slots']), active=mine['active'],
+                    teacher_slots=core.gather(other['teacher_slots']), teacher_active=teacher_active,
                     slot_share=core.global_share(rows))
 
     def _own_rows(self, side:dict) -> slice:
@@ -250,19 +249,17 @@ class SlotMIM(nn.Module):
         out:dict,                 # of forward
     ) -> dict:                    # cross, within, slot: scalars; those with weight 0 are left out
         "The three terms of eq. 3, symmetrised, weighted as in the authors' code"
-        c, terms = self.config, {}
-        both = lambda f: .5 * (f(1) + f(2))
+        c, terms, both = self.config, {}, lambda term: .5 * (term(1) + term(2))
         if c.cross:
-            terms['cross'] = c.cross * c.patch_weight * both(lambda v: distill(out[f'cross_student_{v}'],
-                                                                               out[f'cross_target_{v}'],
-                                                                               c.student_temp))
+            cross = both(lambda v: distill(out[f'cross_student_{v}'], out[f'cross_target_{v}'], c.student_temp))
+            terms['cross'] = c.cross * c.patch_weight * cross
         if c.within:
-            terms['within'] = c.within * c.patch_weight * both(lambda v: out[f'within_share_{v}']
-                                                               * distill(out[f'within_student_{v}'],
-                                                                         out[f'within_target_{v}'], c.student_temp))
+            within = both(lambda v: out[f'within_share_{v}'] * distill(out[f'within_student_{v}'],
+                                                                       out[f'within_target_{v}'], c.student_temp))
+            terms['within'] = c.within * c.patch_weight * within
         if c.slot:
-            terms['slot'] = c.slot * (1 - c.patch_weight) * 2 * c.slot_temp * both(lambda v: out[f'slot_share_{v}']
-                                                                                   * self._slot_loss(out, v))
+            slot = both(lambda v: out[f'slot_share_{v}'] * self._slot_loss(out, v))
+            terms['slot'] = c.slot * (1 - c.patch_weight) * 2 * c.slot_temp * slot
         return terms
 
     def _slot_loss(self, out:dict, v:int) -> torch.Tensor:
