@@ -243,15 +243,9 @@ def draw_boxes(
 # %% ../nbs/10_show.ipynb #4aeaea2a
 PAPER, INK = (255, 255, 255), (60, 64, 72)
 
-def _cell(image:Image.Image, size:tuple, title:str, bar:int, paper:tuple) -> Image.Image:
-    "One cell of a sheet: the picture centred, its title below"
-    cell = Image.new('RGB', (size[0], size[1] + bar), paper)
-    cell.paste(image, ((size[0] - image.width) // 2, (size[1] - image.height) // 2))
-    if bar:
-        ink = INK if sum(paper) > 380 else (225, 228, 235)
-        ImageDraw.Draw(cell).text((size[0] / 2, size[1] + 2), title, ink, ImageFont.load_default(bar * .72),
-                                  anchor='ma')
-    return cell
+def _ink(paper:tuple) -> tuple:
+    "RGB of text on the ground"
+    return INK if sum(paper) > 380 else (225, 228, 235)
 
 def grid(
     images,                       # list of pictures, or (N,3,H,W)
@@ -268,9 +262,11 @@ def grid(
     bar = max(13, h // 9) if titles else 0
     rows = -(-len(images) // cols)
     sheet = Image.new('RGB', (cols * (w + pad) - pad, rows * (h + bar + pad) - pad), paper)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(bar * .72) if bar else None
     for k, image in enumerate(images):
-        cell = _cell(image, (w, h), titles[k] if titles else '', bar, paper)
-        sheet.paste(cell, (k % cols * (w + pad), k // cols * (h + bar + pad)))
+        x, y = k % cols * (w + pad), k // cols * (h + bar + pad)
+        sheet.paste(image, (x + (w - image.width) // 2, y + (h - image.height) // 2))
+        if bar: draw.text((x + w / 2, y + h + 2), titles[k], _ink(paper), font, anchor='ma')
     return _from_pil(sheet)
 
 # %% ../nbs/10_show.ipynb #32b64934
@@ -324,12 +320,6 @@ def _enlarged(video, enlarge:int, every:int=1) -> list:
     "PIL images of every n-th frame of a video, each pixel repeated"
     return [to_image(upscale(frame, enlarge)) for frame in video[::every]]
 
-def _row_names(truth, futures, labels) -> list:
-    "One name a row: the truth, then the futures"
-    if labels: return list(labels)
-    many = [f'future {k + 1}' for k in range(len(futures))] if len(futures) > 1 else ['predicted'] * len(futures)
-    return ([] if truth is None else ['truth']) + many
-
 def filmstrip(
     observed,                     # (t,3,H,W): the frames that were given
     truth=None,                   # (n,3,H,W): what came, or None
@@ -344,8 +334,9 @@ def filmstrip(
     if not rows or not all(rows) or not len(observed):
         raise ValueError('A filmstrip needs observed frames, and a truth or a future of at least one frame.')
     past, (w, h) = _enlarged(observed, enlarge), rows[0][0].size
-    names, bar = _row_names(truth, futures, labels), max(13, h // 5)
-    font, ink = ImageFont.load_default(bar * .72), INK if sum(paper) > 380 else (225, 228, 235)
+    names = [f'future {k + 1}' for k in range(len(futures))] if len(futures) > 1 else ['predicted'] * len(futures)
+    names, bar = labels or ([] if truth is None else ['truth']) + names, max(13, h // 5)
+    font, ink = ImageFont.load_default(bar * .72), _ink(paper)
     left, step = round(max(font.getlength(n) for n in names)) + 8, (w + 2, h + 2)
     line = left + len(past) * step[0] + 2
     sheet = Image.new('RGB', (line + 4 + max(map(len, rows)) * step[0], bar + len(rows) * step[1]), paper)
@@ -408,6 +399,8 @@ def video_bytes(
         return Path(save_video(video, Path(folder) / f'video.{kind}', fps, enlarge)).read_bytes()
 
 # %% ../nbs/10_show.ipynb #b5da8dea
+UNKNOWN = 128   # grey of holes and of unknown motion
+
 def flow_colours(
     flow:torch.Tensor,            # (2,H,W) dx, dy in pixels; NaN where unknown
     top:float|None=None,          # speed of full colour; default the largest
@@ -423,14 +416,14 @@ def flow_colours(
     colour = ((1 + (speed / top).clamp(0, 1) * (wheel - 1)) * 255).round().to(torch.uint8)
     return torch.where(known, colour, UNKNOWN)
 
-UNKNOWN = 128   # grey of holes and of unknown motion
-
 # %% ../nbs/10_show.ipynb #3fce9117
 def _arrow(draw, tail:tuple, tip:tuple, width:float, ink:tuple, halo:tuple):
     "One arrow with a halo, in pixels of the canvas: shaft and a head no longer than the shaft"
     (x0, y0), (x1, y1) = tail, tip
     length = ((x1 - x0) ** 2 + (y1 - y0) ** 2) ** .5
-    if length < .5 * width: return _dot(draw, tail, width, ink, halo)
+    if length < .5 * width:  # no motion: a dot
+        draw.circle(tail, 1.3 * width, halo)
+        return draw.circle(tail, .7 * width, ink)
     ux, uy = (x1 - x0) / length, (y1 - y0) / length
     head = min(3.6 * width, .75 * length)
     neck = (x1 - ux * head, y1 - uy * head)
@@ -438,16 +431,8 @@ def _arrow(draw, tail:tuple, tip:tuple, width:float, ink:tuple, halo:tuple):
         back, side = head + .5 * grow, .5 * head + 1.15 * grow
         bx, by, tx, ty = x1 - ux * back, y1 - uy * back, x1 + 1.4 * ux * grow, y1 + 1.4 * uy * grow
         draw.line([tail, neck], fill=colour, width=max(1, round(width + 2 * grow)))
-        _round(draw, tail, width / 2 + grow, colour)
+        draw.circle(tail, width / 2 + grow, colour)
         draw.polygon([(tx, ty), (bx - uy * side, by + ux * side), (bx + uy * side, by - ux * side)], fill=colour)
-
-def _round(draw, at:tuple, radius:float, colour:tuple):
-    "A disk"
-    draw.ellipse([at[0] - radius, at[1] - radius, at[0] + radius, at[1] + radius], fill=colour)
-
-def _dot(draw, at:tuple, width:float, ink:tuple, halo:tuple):
-    "A dot: no motion"
-    for radius, colour in ((1.3 * width, halo), (.7 * width, ink)): _round(draw, at, radius, colour)
 
 def flow_wheel(
     size:int=96,                  # pixels a side
@@ -464,18 +449,23 @@ def flow_wheel(
     wheel = to_image(torch.where(inside, flow_colours(torch.stack([x, y]), 1.),
                                  torch.tensor(paper, dtype=torch.uint8)[:, None, None]))
     draw, middle = ImageDraw.Draw(wheel), (fine / 2, (fine - bar) / 2)
-    draw.ellipse([middle[0] - radius, middle[1] - radius, middle[0] + radius, middle[1] + radius],
-                 outline=(150, 154, 162), width=k)
+    draw.circle(middle, radius, outline=(150, 154, 162), width=k)
     for turn in range(8):
         u = (torch.tensor(turn * torch.pi / 4).cos().item(), torch.tensor(turn * torch.pi / 4).sin().item())
         _arrow(draw, *[(middle[0] + r * radius * u[0], middle[1] + r * radius * u[1]) for r in (.3, .72)], fine / 75,
                INK, (255, 255, 255))
     if bar:
-        draw.text((fine / 2, fine - .1 * bar), f'rim: {top:.3g} px', INK if sum(paper) > 380 else (225, 228, 235),
+        draw.text((fine / 2, fine - .1 * bar), f'rim: {top:.3g} px', _ink(paper),
                   ImageFont.load_default(bar * .8), anchor='md')
     return _from_pil(wheel.resize((size, size), Image.LANCZOS))
 
 # %% ../nbs/10_show.ipynb #748e7a08
+def _check_flow(image:torch.Tensor, flow:torch.Tensor) -> None:
+    "ValueError unless the flow is (2,H,W) for a picture (3,H,W)"
+    h, w = image.shape[1:]
+    if flow.shape != (2, h, w):
+        raise ValueError(f'A picture of {h, w} has a flow of (2,{h},{w}), not {tuple(flow.shape)}.')
+
 def arrows(
     image,                        # anything `pixels` takes, (3,H,W)
     flow:torch.Tensor,            # (2,H,W) dx, dy in pixels; NaN is skipped
@@ -488,9 +478,7 @@ def arrows(
 ) -> torch.Tensor:                # uint8 (3,H*enlarge,W*enlarge)
     "The picture with arrows from where pixels are to where they go, four times finer than the picture and shrunk"
     image = pixels(image)
-    if flow.shape != (2, *image.shape[1:]):
-        raise ValueError(f'A picture of {tuple(image.shape[1:])} has a flow of (2,{image.shape[1]},{image.shape[2]}), '
-                         f'not {tuple(flow.shape)}.')
+    _check_flow(image, flow)
     if step < 1: raise ValueError(f'step is at least 1 pixel, not {step}.')
     k = 4 * enlarge
     size = (image.shape[2] * k, image.shape[1] * k)
@@ -532,9 +520,7 @@ def forward_warp(
 ) -> torch.Tensor:                # uint8 (3,H,W); holes grey
     "Frame A splatted along s·flow: colours are A's, overlaps go to the pixel most like B, holes stay grey"
     a, flow = pixels(a).float(), flow.detach().float().cpu().nan_to_num(0, 0, 0)
-    if flow.shape != (2, *a.shape[1:]):
-        raise ValueError(f'A picture of {tuple(a.shape[1:])} has a flow of (2,{a.shape[1]},{a.shape[2]}), not '
-                         f'{tuple(flow.shape)}.')
+    _check_flow(a, flow)
     weight = torch.ones_like(a[:1])
     if b is not None:
         distance = (a - warp(pixels(b).float()[None], flow[None])[0]).abs().mean(0, keepdim=True) / 255
@@ -571,8 +557,7 @@ def error_key(
     sheet = Image.new('RGB', (4 * width, 4 * height), paper)
     bar = apply_colormap(torch.linspace(0, 1, 4 * width - 32)[None].expand(2 * height, -1), colormap)
     sheet.paste(to_image(bar), (16, 4))
-    draw, ink = ImageDraw.Draw(sheet), INK if sum(paper) > 380 else (225, 228, 235)
-    font = ImageFont.load_default(1.5 * height)
+    draw, ink, font = ImageDraw.Draw(sheet), _ink(paper), ImageFont.load_default(1.5 * height)
     for part, anchor in ((0, 'ls'), (.5, 'ms'), (1, 'rs')):
         draw.text((16 + part * (4 * width - 32), 3.7 * height), f'{part * top:.3g}' + (' px' if part == 1 else ''), ink,
                   font, anchor=anchor)
@@ -592,20 +577,15 @@ def series(
     for record in records:
         values = _get(record, group, {})
         for name, value in (values.items() if isinstance(values, dict) else [(group, values)]):
-            xs, ys = out.setdefault(name, ([], []))
-            xs.append(_get(record, 'i'))
-            ys.append(float(value))
+            for points, v in zip(out.setdefault(name, ([], [])), (_get(record, 'i'), float(value))): points.append(v)
     return out
 
 # %% ../nbs/10_show.ipynb #c53a1b20
-def _hexes(n:int) -> list:
-    "n colours as '#rrggbb'"
-    return ['#%02x%02x%02x' % tuple(c) for c in colours(n).tolist()]
-
 def _loss_lines(records, reference) -> list:
     "(name, xs, ys, colour, style) of the losses; the reference is grey and dotted"
     terms = series(records, 'terms')
-    lines = [(n, *xy, c, '-') for (n, xy), c in zip(terms.items(), _hexes(len(terms) + 1))]
+    inks = ['#%02x%02x%02x' % tuple(c) for c in colours(len(terms) + 1).tolist()]
+    lines = [(n, *xy, c, '-') for (n, xy), c in zip(terms.items(), inks)]
     lines += [('total', *xy, '#7a7f89', '-') for xy in series(records, 'total').values()]
     return lines + [('reference', *xy, '#a0a4ad', ':') for xy in series(reference or [], 'total').values()]
 
@@ -616,8 +596,7 @@ def curves(
     height:float=2.4,             # inches
 ):                                # a matplotlib figure
     "Loss terms and total, and each collapse meter with its healthy range shaded"
-    records = list(records)
-    meters = series(records, 'meter')
+    meters = series(records := list(records), 'meter')
     fig = _matplotlib()(figsize=(4.2 + 2.3 * len(meters), height), dpi=72, layout='constrained')
     axes = fig.subplots(1, 1 + len(meters), squeeze=False, width_ratios=[1.8] + [1] * len(meters))[0]
     for name, xs, ys, colour, style in _loss_lines(records, reference):
@@ -632,14 +611,6 @@ def curves(
     return _finished(fig)
 
 # %% ../nbs/10_show.ipynb #92cf3c76
-def _plotly():
-    "plotly's graph objects; ImportError in one sentence"
-    try:
-        import plotly.graph_objects as go
-    except ImportError as e:
-        raise ImportError('This figure needs plotly: pip install "ssl_workbench[apps]".') from e
-    return go
-
 def _plotly_layout(columns:int) -> dict:
     "Layout of one wide and some narrow plots, readable on light and dark"
     axes = {}
@@ -659,8 +630,11 @@ def curves_plotly(
     healthy:dict=HEALTHY,         # as for `curves`
 ):                                # a plotly figure
     "The figure of `curves` to hover and zoom"
-    go, records = _plotly(), list(records)
-    meters = series(records, 'meter')
+    try:
+        import plotly.graph_objects as go
+    except ImportError as e:
+        raise ImportError('This figure needs plotly: pip install "ssl_workbench[apps]".') from e
+    meters = series(records := list(records), 'meter')
     fig = go.Figure(layout=_plotly_layout(1 + len(meters)))
     for name, xs, ys, colour, style in _loss_lines(records, reference):
         fig.add_scatter(x=xs, y=ys, name=name, line=dict(color=colour, dash='solid' if style == '-' else 'dot'))
