@@ -47,7 +47,7 @@ def seeds_of(
 
 def fold_in(
     seeds,                        # (B,) int64
-    stream:str,                   # name of the purpose, 'crop' say
+    stream:str,                   # name of the purpose, e.g. 'crop'
 ) -> torch.Tensor:                # (B,) int64
     "New seeds, independent of the old ones and of every other stream's"
     return _mix(_mix(seeds_of(seeds) * GOLDEN) ^ _stream(stream))
@@ -114,7 +114,7 @@ def budget(
     return max(least, round(n * float(os.environ.get('SSL_BUDGET', '1'))))
 
 def full_budget() -> bool:
-    "Whether notebooks train at full length; an assertion about what was learnt asks this"
+    "Whether notebooks train at full length; assertions about what was learnt depend on it"
     full = float(os.environ.get('SSL_BUDGET', '1')) >= 1
     if not full: print('small budget: this check of what was learnt is not run')
     return full
@@ -147,24 +147,24 @@ def warmup_cosine(
     return linear(t, 0., peak, part) if t < part else cosine((t - part) / (1 - part), peak, end)
 
 # %% ../nbs/00_core.ipynb #15b73d7a
-def _parallel() -> bool:
+def _distributed() -> bool:
     "Whether several processes train together"
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 def rank() -> int:
     "This process's number, 0 when alone"
-    return dist.get_rank() if _parallel() else 0
+    return dist.get_rank() if _distributed() else 0
 
 def world_size() -> int:
     "How many processes train together"
-    return dist.get_world_size() if _parallel() else 1
+    return dist.get_world_size() if _distributed() else 1
 
 def all_sum(
     x:torch.Tensor,               # any shape, the same on every process
     grad:bool=False,              # let gradients flow to every process's summand
 ) -> torch.Tensor:                # same shape
     "Sum over all processes"
-    if not _parallel(): return x if grad else x.detach()
+    if not _distributed(): return x if grad else x.detach()
     if grad: return torch.distributed.nn.functional.all_reduce(x)
     x = x.detach().clone()
     dist.all_reduce(x)
@@ -175,7 +175,7 @@ def gather(
     grad:bool=False,              # let gradients flow to every process's rows
 ) -> torch.Tensor:                # (W·N,…), process 0's rows first
     "The rows of all processes"
-    if not _parallel(): return x if grad else x.detach()
+    if not _distributed(): return x if grad else x.detach()
     if grad: return torch.cat(torch.distributed.nn.functional.all_gather(x))
     parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
     dist.all_gather(parts, x.detach().contiguous())
@@ -187,7 +187,7 @@ def global_share(
 ) -> torch.Tensor:                # scalar; 1 when alone
     "Factor that turns this process's mean into its share of the global mean, once gradients are averaged"
     count = torch.as_tensor(count, dtype=torch.float64)
-    total = all_sum(count.to(device()) if _parallel() and dist.get_backend() == 'nccl' else count).to(count.device)
+    total = all_sum(count.to(device()) if _distributed() and dist.get_backend() == 'nccl' else count).to(count.device)
     return (count * world_size() / total.clamp(min=1)).float() if total > 0 else torch.zeros(())
 
 # %% ../nbs/00_core.ipynb #bf735c35
@@ -198,5 +198,5 @@ def weights_dir() -> Path:
 def data_root():                  # Path or None
     "The folder of real data: SSL_DATA, else `shared/data` in or beside the checkout, else None"
     here = Path(__file__).resolve().parent.parent if '__file__' in globals() else Path('..').resolve()
-    tries = [os.environ.get('SSL_DATA'), here/'shared/data', here.parent/'shared/data']
-    return next((Path(p) for p in tries if p and Path(p).is_dir()), None)
+    candidates = [os.environ.get('SSL_DATA'), here/'shared/data', here.parent/'shared/data']
+    return next((Path(p) for p in candidates if p and Path(p).is_dir()), None)

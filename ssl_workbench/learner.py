@@ -35,12 +35,15 @@ from .losses import mean_entropy
 
 # %% ../nbs/08_learner.ipynb #e79f5eba
 class Method(Protocol):
-    "All that the learner may ask of a method (DESIGN: a method)"
-    def before_step(self, t:float) -> None: "Temperatures, what is frozen, EMA where the paper updates before; t runs 0→1"
-    def __call__(self, views:dict) -> dict: "Everything that has parameters; every intermediate, named; holds 'embedding' (B,D)"
+    "What the learner calls on a method"
+    def before_step(self, t:float) -> None:
+        "Temperatures, what is frozen, EMA where the paper updates before; t runs 0→1"
+    def __call__(self, views:dict) -> dict:
+        "Everything that has parameters; every intermediate, named; holds 'embedding' (B,D)"
     def loss(self, out:dict) -> dict: "Named scalar terms, parameter-free; the learner sums them"
     def after_step(self, t:float) -> None: "EMA, centres, queues"
-    def param_groups(self) -> list: "Dicts: params, weight_decay (number or function of t), lr_scale, clip ('parameter'|'global', norm)"
+    def param_groups(self) -> list:
+        "Dicts: params, weight_decay (number or function of t), lr_scale, clip ('parameter'|'global', norm)"
     def features(self, x:torch.Tensor) -> dict: "tokens (B,N,D), grid, pooled (B,D)"
 
 # %% ../nbs/08_learner.ipynb #30600d94
@@ -68,7 +71,7 @@ def draw_seeds(
 def collate(
     samples:list,                 # dicts of tensors and values
 ) -> dict:                        # stacked where shapes agree, lists elsewhere
-    "A batch from samples, nested where they are; `aspect` is 1 where a sample does not say"
+    "A batch from samples, nested where they are; `aspect` is 1 where a sample has none"
     def stack(values):
         if all(isinstance(v, dict) for v in values): return collate(values)
         if all(isinstance(v, (int, float)) for v in values): return torch.tensor(values)
@@ -79,7 +82,7 @@ def collate(
     batch['aspect'] = torch.tensor([float(s.get('aspect', 1.)) for s in samples])
     return batch
 
-class _Draws:
+class _IndexBatches:
     "Batch sampler: from each step's draws to indices, for torch's DataLoader"
     def __init__(self, batches, seed, n): self.batches, self.seed, self.n = batches, seed, n
     def __len__(self): return len(self.batches)
@@ -106,21 +109,23 @@ class Meter:
 
     def __call__(self,
         i:int,                    # step
-        out:dict,                 # embedding (B,D); optional prototype_use (K,), prototype_wins (K,), agreement (), accuracy ()
+        out:dict,                 # embedding (B,D); optional prototype_use, prototype_wins (K,), agreement, accuracy ()
     ) -> dict:                    # rank, std; entropy, active, agreement where they exist
         "The readings, new every few steps; what a method does not have is not shown"
         x = out['embedding'].detach().float().cpu()
         self.ring = x[-self.size:] if self.ring is None else torch.cat([self.ring, x])[-self.size:]
-        if i % self.every == 0: self.last = self._read(out)
+        if i % self.every == 0: self.last = self._reading(out)
         return self.last
 
-    def _read(self, out:dict) -> dict:
+    def _reading(self, out:dict) -> dict:
         "One reading"
         x = nn.functional.normalize(self.ring, dim=-1)
-        reading = dict(rank=effective_rank(x - x.mean(0)) / min(x.shape), std=float(x.std(0, correction=0).mean() * x.shape[1]**.5))
+        reading = dict(rank=effective_rank(x - x.mean(0)) / min(x.shape),
+                       std=float(x.std(0, correction=0).mean() * x.shape[1]**.5))
         if 'prototype_use' in out:
             p = out['prototype_use'].detach().float()
-            reading |= dict(entropy=float(mean_entropy(p / p.sum())) / math.log(len(p)), active=float((out['prototype_wins'] > 0).float().mean()))
+            reading |= dict(entropy=float(mean_entropy(p / p.sum())) / math.log(len(p)),
+                            active=float((out['prototype_wins'] > 0).float().mean()))
         return reading | {k: float(out[k]) for k in ('agreement', 'accuracy') if k in out}
 
     def state(self) -> dict: return dict(ring=self.ring, last=self.last)
@@ -129,15 +134,15 @@ class Meter:
 # %% ../nbs/08_learner.ipynb #428bee13
 @dataclass(frozen=True)
 class Step:
-    "One step of training, as its watchers see it"
+    "One step of training, as `steps` yields it"
     i: int                        # number of this step, from 0
     t: float                      # progress of the schedules, i / total
     terms: dict                   # name → loss term
     total: float                  # their sum
     lr: float                     # learning rate
     meter: dict                   # the collapse meter's last reading
-    views: dict                   # what the method saw
-    out: dict                     # what it made of it, detached
+    views: dict                   # the method's input
+    out: dict                     # its output, detached
     seen: int                     # samples drawn so far
     seconds: float                # this step took
     waited: float                 # of which for data
@@ -172,10 +177,11 @@ def param_groups_weight_decay(
 
 # %% ../nbs/08_learner.ipynb #1772557b
 def _accelerator(device, precision:str) -> Accelerator:
-    "An accelerator on the wanted device, of the wanted precision; a process may ask again for another one"
+    "An accelerator for this device and precision; a later call may change both"
     cpu = core.device(device).type == 'cpu'
     if PartialState._shared_state and (PartialState().device.type == 'cpu') != cpu: AcceleratorState._reset_state(True)
-    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision: AcceleratorState._reset_state()
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
+        AcceleratorState._reset_state()
     handlers = [DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)]
     return Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=handlers)
 
@@ -215,21 +221,25 @@ class Learner:
     ):
         self.accelerator = _accelerator(device, precision)
         self.method, self.views, self.data, self.total = method.to(self.accelerator.device), views, data, total
-        self.lr, self.warmup, self.lr_end, self.horizon, self.batch, self.seed = lr, warmup, lr_end, horizon, batch, seed
+        self.lr, self.warmup, self.lr_end, self.horizon = lr, warmup, lr_end, horizon
+        self.batch, self.seed = batch, seed
         self.workers, self.accumulate, self.keep, self.progress = workers, accumulate, keep, progress
         self.out, self.save_every = Path(out) if out else None, save_every or max(total // 10, 1)
-        self.i, self.drawn, self.begun = 0, 0, False
+        self.i, self.drawn, self.started = 0, 0, False
         self.betas, self.precision = list(betas), precision
         self.meter, self.recent = Meter(), deque(maxlen=50)
         self._check()
-        groups = [dict(g, lr_scale=g.get('lr_scale', 1.), wd=g.get('weight_decay', 0.), weight_decay=0., clip=g.get('clip')) for g in method.param_groups()]
+        groups = [dict(g, lr_scale=g.get('lr_scale', 1.), wd=g.get('weight_decay', 0.), weight_decay=0.,
+                       clip=g.get('clip')) for g in method.param_groups()]
         self.optimiser = torch.optim.AdamW(groups, lr=lr, betas=betas, foreach=True)
         self.model = self.accelerator.prepare_model(method)  # from here on its forward pass is in the wanted precision
 
     def _check(self) -> None:
         "One sentence for what cannot be trained"
         if len(self.data) == 0: raise ValueError('there is no sample in the data')
-        if self.batch % self.accelerator.num_processes: raise ValueError(f'a batch of {self.batch} does not divide among {self.accelerator.num_processes} processes')
+        if self.batch % self.accelerator.num_processes:
+            raise ValueError(f'a batch of {self.batch} does not divide among '
+                             f'{self.accelerator.num_processes} processes')
         if self.total < 1: raise ValueError(f'a run needs at least one step, not {self.total}')
 
     @property
@@ -237,13 +247,14 @@ class Learner:
 
     def _schedule(self, t:float) -> float:
         "Set learning rate and weight decay for progress t; returns the rate"
-        lr = core.warmup_cosine((t + 1 / self.total * (t < self.warmup)) / self.horizon, self.lr, self.lr_end, self.warmup / self.horizon)
+        lr = core.warmup_cosine((t + 1 / self.total * (t < self.warmup)) / self.horizon, self.lr, self.lr_end,
+                                self.warmup / self.horizon)
         for g in self.optimiser.param_groups:
             g['lr'], g['weight_decay'] = lr * g['lr_scale'], g['wd'](t) if callable(g['wd']) else g['wd']
         return lr
 
-    def _size(self, i:int) -> int:
-        "Samples of a batch of step i: constant, or what the method says, the same for all processes"
+    def _batch_size(self, i:int) -> int:
+        "Samples in the batch of step i, over all processes: constant, or the method's `batch_size(i)`"
         n = self.method.batch_size(i) if hasattr(self.method, 'batch_size') else self.batch
         return max(n // core.world_size(), 1) * core.world_size()
 
@@ -252,24 +263,28 @@ class Learner:
         plan, drawn, w, r = [], self.drawn, core.world_size(), core.rank()
         for i in range(self.i, self.i + n):
             for _ in range(self.accumulate):
-                size = self._size(i) // w
+                size = self._batch_size(i) // w
                 plan.append(range(drawn + r * size, drawn + (r + 1) * size))
                 drawn += size * w
         return plan
 
     def _batches(self, plan:list):
         "Batches on the device, each sample with its seed"
-        if hasattr(self.data, 'batch'): loaded = (self.data.batch(draw_indices(self.seed, d, len(self.data)), self.device) for d in plan)
-        else: loaded = iter(DataLoader(self.data, batch_sampler=_Draws(plan, self.seed, len(self.data)), num_workers=self.workers,
-                                       collate_fn=collate, generator=torch.Generator()))  # its own: a loader must not move the run's
+        if hasattr(self.data, 'batch'):
+            loaded = (self.data.batch(draw_indices(self.seed, d, len(self.data)), self.device) for d in plan)
+        else:
+            loaded = iter(DataLoader(self.data, batch_sampler=_IndexBatches(plan, self.seed, len(self.data)),
+                                     num_workers=self.workers, collate_fn=collate,
+                                     generator=torch.Generator()))  # not the run's generator
         for draws in plan:
             batch = _move(next(loaded), self.device)
             batch['seed'] = draw_seeds(self.seed, draws).to(self.device)
             yield batch
 
     def _attention(self):
-        "Torch's fused attention, but plain products on a processor in bf16: there the fused one is slow backwards"
-        return sdpa_kernel(SDPBackend.MATH) if (self.precision, self.device.type) == ('bf16', 'cpu') else contextlib.nullcontext()
+        "Torch's fused attention, but plain products on a CPU in bf16, where its backward pass is slow"
+        slow = (self.precision, self.device.type) == ('bf16', 'cpu')
+        return sdpa_kernel(SDPBackend.MATH) if slow else contextlib.nullcontext()
 
     def _backward(self, batches) -> tuple:
         "Gradients of one step: views, out, terms (summed over processes), seconds waited"
@@ -281,24 +296,27 @@ class Learner:
                 with self._attention(): out = self.model(views)
                 terms = self.method.loss(out)
                 self.accelerator.backward(sum(terms.values()) / self.accumulate)
-            for name, v in terms.items(): sums[name] = sums.get(name, 0) + core.all_sum(v.detach()) / core.world_size() / self.accumulate
+            for name, v in terms.items():
+                sums[name] = sums.get(name, 0) + core.all_sum(v.detach()) / core.world_size() / self.accumulate
         return views, _detach(out), {k: float(v) for k, v in sums.items()}, waited
 
-    def _guard(self, terms:dict) -> None:
-        "Stop at a loss that is not a number or a thousand times its recent size"
-        total, usual = sum(terms.values()), sorted(map(abs, self.recent))[len(self.recent) // 2] if len(self.recent) >= 10 else math.inf
+    def _stop_if_diverged(self, terms:dict) -> None:
+        "Raise `Diverged` for a loss that is not finite or a thousand times its recent median"
+        total = sum(terms.values())
+        usual = sorted(map(abs, self.recent))[len(self.recent) // 2] if len(self.recent) >= 10 else math.inf
         bad = next((k for k, v in terms.items() if not math.isfinite(v)), None)
         if bad is None and abs(total) <= 1000 * max(usual, 1e-3): return self.recent.append(total)
         last = newest_checkpoint(self.out) if self.out else None
         what = f"the loss term '{bad}' is {terms[bad]}" if bad else f'the loss exploded to {total:.3g}'
-        raise Diverged(f"step {self.i}: {what}; " + (f'the last good checkpoint is {last}' if last else 'no checkpoint was kept'))
+        kept = f'the last good checkpoint is {last}' if last else 'no checkpoint was kept'
+        raise Diverged(f'step {self.i}: {what}; {kept}')
 
     def steps(self,
         n:int=None,               # how many; None: to the end of the run
     ):                            # generator of Step
         "Train n more steps, yielding each; stop with `break`"
         n = self.total - self.i if n is None else n
-        if not self.begun: self._begin()
+        if not self.started: self._start()
         batches = self._batches(self._plan(n))
         self.model.train()
         bar = tqdm(range(n), disable=None if self.progress and core.rank() == 0 else True, initial=0)
@@ -307,12 +325,13 @@ class Learner:
             bar.set_postfix({k: f'{v:.3g}' for k, v in step.terms.items()}, refresh=False)
             yield step
 
-    def _begin(self) -> None:
-        "A new run wants a folder without another's checkpoints, and starts its log afresh"
+    def _start(self) -> None:
+        "Refuse a folder with another run's checkpoints; start an empty log"
         if self.out and newest_checkpoint(self.out):
-            raise ValueError(f'{self.out} holds the checkpoints of a run: load() continues it, a new run needs another folder')
+            raise ValueError(f'{self.out} holds the checkpoints of a run: '
+                             'load() continues it, a new run needs another folder')
         if self.out and core.rank() == 0: (self.out/'log.jsonl').unlink(missing_ok=True)
-        self.begun = True
+        self.started = True
 
     def _step(self, batches) -> Step:
         "One step: schedules, gradients, optimiser, teacher, meter, log, checkpoint"
@@ -320,28 +339,31 @@ class Learner:
         lr = self._schedule(t)
         self.method.before_step(t)
         views, out, terms, waited = self._backward(batches)
-        self._guard(terms)
+        self._stop_if_diverged(terms)
         clip_gradients(self.optimiser.param_groups)
         self.optimiser.step(); self.optimiser.zero_grad(set_to_none=True)
         self.method.after_step(t)
         meter = self.meter(i, out)
-        self.i, self.drawn = i + 1, self.drawn + self._size(i) * self.accumulate
-        step = Step(i, t, terms, sum(terms.values()), lr, meter, views, out, self.drawn, time.perf_counter() - start, waited)
-        if self.out: self._keep(step)
+        self.i, self.drawn = i + 1, self.drawn + self._batch_size(i) * self.accumulate
+        step = Step(i, t, terms, sum(terms.values()), lr, meter, views, out, self.drawn, time.perf_counter() - start,
+                    waited)
+        if self.out: self._log_and_save(step)
         return step
 
-    def _keep(self, step:Step) -> None:
+    def _log_and_save(self, step:Step) -> None:
         "Write the log line, and a checkpoint when it is time"
         if core.rank() == 0:
             self.out.mkdir(parents=True, exist_ok=True)
             with open(self.out/'log.jsonl', 'a') as f: f.write(json.dumps(record(step)) + '\n')
         if self.i % self.save_every == 0 or self.i == self.total: self.save()
 
-    def _header(self) -> dict:
-        "What a run must share with its checkpoint to be continued exactly"
-        return dict(seed=self.seed, total=self.total, batch=self.batch, accumulate=self.accumulate, samples=len(self.data),
-                    method=type(self.method).__name__, processes=self.accelerator.num_processes, precision=self.precision,
-                    lr=self.lr, warmup=self.warmup, lr_end=self.lr_end, betas=self.betas) | (dict(horizon=self.horizon) if self.horizon != 1 else {})
+    def _run_settings(self) -> dict:
+        "The settings a checkpoint must share with the run that resumes from it"
+        horizon = dict(horizon=self.horizon) if self.horizon != 1 else {}
+        return dict(seed=self.seed, total=self.total, batch=self.batch, accumulate=self.accumulate,
+                    samples=len(self.data), method=type(self.method).__name__,
+                    processes=self.accelerator.num_processes, precision=self.precision, lr=self.lr,
+                    warmup=self.warmup, lr_end=self.lr_end, betas=self.betas, **horizon)
 
     def save(self) -> Path:       # the checkpoint's folder
         "Write a checkpoint under a temporary name, then rename it: a killed run never leaves half of one"
@@ -363,8 +385,10 @@ class Learner:
     def _write(self, part:Path) -> None:
         "Weights, optimiser, meter and counters"
         save_file({k: v.contiguous() for k, v in self.method.state_dict().items()}, part/'model.safetensors')
-        torch.save(dict(optimiser=_plain(self.optimiser.state_dict()), meter=self.meter.state(), recent=list(self.recent)), part/'state.pt')
-        counters = dict(i=self.i, drawn=self.drawn, run=self._header(), config=_config(self.method), module=type(self.method).__module__)
+        torch.save(dict(optimiser=_plain(self.optimiser.state_dict()), meter=self.meter.state(),
+                        recent=list(self.recent)), part/'state.pt')
+        counters = dict(i=self.i, drawn=self.drawn, run=self._run_settings(), config=_config(self.method),
+                        module=type(self.method).__module__)
         (part/'run.json').write_text(json.dumps(counters, indent=1, default=str))
 
     def load(self,
@@ -373,18 +397,20 @@ class Learner:
         "Continue exactly from a checkpoint; ValueError where it is damaged or belongs to another run"
         path = Path(path) if path else newest_checkpoint(self.out) if self.out else None
         if path is None: raise ValueError(f'there is no checkpoint in {self.out}')
-        run = _read(path/'run.json', lambda f: json.loads(f.read_text()))
-        self._same(path, run)
-        parts = [_read(path/name, _tensors) for name in ('model.safetensors', 'state.pt', f'random-{core.rank()}.pt')]
+        run = _read_file(path/'run.json', lambda f: json.loads(f.read_text()))
+        self._check_same_run(path, run)
+        files = 'model.safetensors', 'state.pt', f'random-{core.rank()}.pt'
+        parts = [_read_file(path/name, _tensors) for name in files]
         self._restore(*parts)
-        self.i, self.drawn, self.begun = run['i'], run['drawn'], True
-        if core.rank() == 0: _cut_log(self.out, self.i)
+        self.i, self.drawn, self.started = run['i'], run['drawn'], True
+        if core.rank() == 0: _truncate_log(self.out, self.i)
         return self
 
-    def _same(self, path:Path, run:dict) -> None:
+    def _check_same_run(self, path:Path, run:dict) -> None:
         "ValueError naming what differs between a checkpoint's run and this one"
-        pairs = [(run['run'], _json(self._header())), (run['config'], _json(_config(self.method)))]
-        differ = [f'{k} {there.get(k)} there, {v} here' for there, here in pairs for k, v in here.items() if there.get(k) != v]
+        pairs = [(run['run'], _json(self._run_settings())), (run['config'], _json(_config(self.method)))]
+        differ = [f'{k} {there.get(k)} there, {v} here' for there, here in pairs for k, v in here.items()
+                  if there.get(k) != v]
         if differ: raise ValueError(f'{path} belongs to another run: {"; ".join(differ)}')
 
     def _restore(self, weights:dict, state:dict, generators:dict) -> None:
@@ -409,10 +435,12 @@ def _json(x:dict) -> dict:
     "`x` as JSON would give it back"
     return json.loads(json.dumps(x, default=str))
 
-def _read(file:Path, reader):
+def _read_file(file:Path, reader):
     "What `reader` makes of a checkpoint's file; ValueError naming the file where it is damaged or missing"
     try: return reader(file)
-    except Exception as e: raise ValueError(f'{file} is damaged or missing ({type(e).__name__}): load an older checkpoint by its path') from None
+    except Exception as e:
+        raise ValueError(f'{file} is damaged or missing ({type(e).__name__}): '
+                         'load an older checkpoint by its path') from None
 
 def _tensors(file:Path) -> dict:
     "A checkpoint's file on the CPU, whence its tensors go where they belong"
@@ -431,20 +459,21 @@ def _set_random_state(state:dict) -> None:
     random.setstate(state['python'])
     np.random.set_state(('MT19937', state['numpy'][0].numpy().astype('uint32'), *state['numpy'][1:]))
 
-def _lines(log:Path) -> list:     # of (line, record)
-    "The whole lines of a log"
+def _log_lines(log:Path) -> list:     # of (line, record)
+    "The complete lines of a log, each with its record"
     def parse(line):
         try: return json.loads(line)
         except ValueError: return None
-    lines = [(line, parse(line)) for line in log.read_text(errors='replace').splitlines(keepends=True) if line.endswith('\n')]
+    lines = [(line, parse(line)) for line in log.read_text(errors='replace').splitlines(keepends=True)
+             if line.endswith('\n')]
     return [(line, record) for line, record in lines if isinstance(record, dict)]
 
-def _cut_log(out:Path, i:int) -> None:
+def _truncate_log(out:Path, i:int) -> None:
     "Drop the log's lines from step i on: they will be written again"
     log = (out/'log.jsonl') if out else None
     if not log or not log.exists(): return
-    kept = [line for line, record in _lines(log) if record['i'] < i]
-    (out/'log.part').write_text(''.join(kept)); os.replace(out/'log.part', log)
+    lines = [line for line, record in _log_lines(log) if record['i'] < i]
+    (out/'log.part').write_text(''.join(lines)); os.replace(out/'log.part', log)
 
 def checkpoints(
     out,                          # folder of a run
@@ -464,7 +493,8 @@ def record(
     step:Step,                    # one step
 ) -> dict:                        # plain numbers: i, total, lr, seen, seconds, waited, terms, meter, extra
     "The numbers of a step, ready for JSON"
-    return dict(i=step.i, t=step.t, total=step.total, lr=step.lr, seen=step.seen, seconds=round(step.seconds, 4), waited=round(step.waited, 4),
+    return dict(i=step.i, t=step.t, total=step.total, lr=step.lr, seen=step.seen, seconds=round(step.seconds, 4),
+                waited=round(step.waited, 4),
                 terms=step.terms, meter=step.meter, **({'extra': step.extra} if step.extra else {}))
 
 def every(
@@ -484,7 +514,8 @@ def tensorboard(
     from torch.utils.tensorboard import SummaryWriter
     with SummaryWriter(folder) as writer:
         for step in steps:
-            scalars = {'loss/total': step.total, 'lr': step.lr, **{f'loss/{k}': v for k, v in step.terms.items()}, **{f'meter/{k}': v for k, v in step.meter.items()}}
+            scalars = {'loss/total': step.total, 'lr': step.lr, **{f'loss/{k}': v for k, v in step.terms.items()},
+                       **{f'meter/{k}': v for k, v in step.meter.items()}}
             for k, v in scalars.items(): writer.add_scalar(k, v, step.i)
             yield step
 
@@ -492,4 +523,4 @@ def read_log(
     out,                          # folder of a run
 ) -> list:                        # of records
     "The log of a run, as records; a line that was cut off when the run was killed is left out"
-    return [record for _, record in _lines(Path(out)/'log.jsonl')]
+    return [record for _, record in _log_lines(Path(out)/'log.jsonl')]

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ADJUST', 'BYOL', 'crop_boxes', 'overlapping_boxes', 'brighten', 'contrast', 'saturate', 'shift_hue', 'jitter',
-           'greyscale', 'solarise', 'blur', 'Photometric', 'two_crops', 'crops', 'pair_crops', 'affines', 'undo_affine',
-           'inside_affine', 'keep_tokens', 'block_mask']
+           'greyscale', 'solarise', 'blur', 'Photometric', 'two_crops', 'byol_photometric', 'crops', 'pair_crops',
+           'affines', 'undo_affine', 'inside_affine', 'keep_tokens', 'block_mask']
 
 # %% ../nbs/04_views.ipynb #fcb625c5
 import math
@@ -30,7 +30,7 @@ def _column(
     value = torch.as_tensor(value, dtype=torch.float64, device=seeds.device)
     return value.expand(len(seeds))[:, None]
 
-def _tries(
+def _random_boxes(
     seeds:torch.Tensor,           # (B,)
     stream:str,                   # name of the purpose
     scale:tuple,                  # smallest and largest area, fractions of the picture
@@ -49,7 +49,7 @@ def _tries(
     corner = u[..., 2:] * (1 - size)
     return torch.cat([corner, corner + size], -1), (size <= 1).all(-1)
 
-def _first(
+def _first_valid(
     boxes:torch.Tensor,           # (B,n,4)
     good:torch.Tensor,            # (B,n) bool
     fallback:torch.Tensor,        # (B,4)
@@ -80,8 +80,8 @@ def crop_boxes(
 ) -> torch.Tensor:                # (B,4) float64 x1 y1 x2 y2 in 0–1
     "Random resized crops: the first of ten tries that fits, else centred (torchvision's rule)"
     seeds = seeds_of(seeds)
-    boxes, fits = _tries(seeds, stream, scale, ratio, aspect)
-    return _first(boxes, fits, _centre_boxes(seeds, ratio, aspect))
+    boxes, fits = _random_boxes(seeds, stream, scale, ratio, aspect)
+    return _first_valid(boxes, fits, _centre_boxes(seeds, ratio, aspect))
 
 # %% ../nbs/04_views.ipynb #a0a646dc
 def overlapping_boxes(
@@ -95,10 +95,10 @@ def overlapping_boxes(
 ) -> torch.Tensor:                # (B,4) float64
     "Random resized crops that overlap `first` if one of ten tries does (SlotMIM's public code)"
     seeds = seeds_of(seeds)
-    boxes, fits = _tries(seeds, stream, scale, ratio, aspect)
+    boxes, fits = _random_boxes(seeds, stream, scale, ratio, aspect)
     shared = box_area(shared_box(boxes, first[:, None].to(boxes)))
     good = fits & (shared >= min_overlap * box_area(boxes))
-    return _first(boxes, good, crop_boxes(seeds, stream + '/any', scale, ratio, aspect))
+    return _first_valid(boxes, good, crop_boxes(seeds, stream + '/any', scale, ratio, aspect))
 
 # %% ../nbs/04_views.ipynb #9fc1c5b7
 def _grey(
@@ -170,29 +170,29 @@ def jitter(
     middle = u.new_tensor([1., 1, 1, 0])
     least = torch.cat([(1 - spread[:3]).clamp(min=0), -spread[3:]])
     factors = least + (middle + spread - least) * u[:, 1:5]
-    turns = torch.where(u[:, :1] < p, u[:, 5:].argsort(1), -1)
-    return _in_turns(x.clone(), factors.to(x.dtype), turns)
+    order = torch.where(u[:, :1] < p, u[:, 5:].argsort(1), -1)
+    return _apply_in_order(x.clone(), factors.to(x.dtype), order)
 
-def _in_turns(
+def _apply_in_order(
     x:torch.Tensor,               # (B,3,H,W), changed in place
     factors:torch.Tensor,         # (B,4)
-    turns:torch.Tensor,           # (B,4) which operation comes first, second, …; -1: none
+    order:torch.Tensor,           # (B,4) which operation comes first, second, …; -1: none
 ) -> torch.Tensor:                # (B,3,H,W)
     "The four operations in each sample's order"
-    for turn in turns.unbind(1):
+    for position in order.unbind(1):
         for k, adjust in enumerate(ADJUST):
-            rows = (turn == k).nonzero()[:, 0]
+            rows = (position == k).nonzero()[:, 0]
             if len(rows): x[rows] = adjust(x[rows], factors[rows, k].view(-1, 1, 1, 1))
     return x
 
 # %% ../nbs/04_views.ipynb #c5a61c2f
-def _chosen(
+def _selected_rows(
     x:torch.Tensor,               # (B,…), for its device
     seeds,                        # (B,) int64
     stream:str,                   # name of the purpose
     p:float,                      # probability
 ) -> torch.Tensor:                # (n,) int64
-    "The rows that are changed"
+    "The rows to which an operation of probability p applies"
     return (uniform(seeds, stream, 1)[:, 0] < p).nonzero()[:, 0].to(x.device)
 
 def greyscale(
@@ -202,7 +202,7 @@ def greyscale(
     p:float=.2,                   # probability
 ) -> torch.Tensor:                # (B,3,H,W)
     "Some pictures without colour"
-    rows = _chosen(x, seeds, stream, p)
+    rows = _selected_rows(x, seeds, stream, p)
     if not len(rows): return x
     x = x.clone()
     x[rows] = _grey(x[rows]).expand(-1, 3, -1, -1)
@@ -216,7 +216,7 @@ def solarise(
     threshold:float=.5,           # values from here on are inverted
 ) -> torch.Tensor:                # (B,3,H,W)
     "Some pictures with their bright values inverted"
-    rows = _chosen(x, seeds, stream, p)
+    rows = _selected_rows(x, seeds, stream, p)
     if not len(rows): return x
     x = x.clone()
     some = x[rows]
@@ -259,7 +259,7 @@ def blur(
 # %% ../nbs/04_views.ipynb #b8064964
 @dataclass(frozen=True)
 class Photometric:
-    "What may happen to a view's colours; called on a batch it returns the changed batch"
+    "Photometric augmentation of a view: probabilities and strengths; called on a batch it returns the changed batch"
     jitter_p:float = .8           # probability of colour jitter
     brightness:float = .4         # factor within 1 ± this
     contrast:float = .4           # factor within 1 ± this
@@ -313,6 +313,17 @@ def two_crops(
     x = [photometric[v](crops[v], seeds, f'view{v + 1}') for v in range(2)]
     return dict(x=torch.stack(x, 1), matrix=matrix, box=box.float(), flip=flip)
 
+# %% ../nbs/04_views.ipynb #fc3c28ad
+def byol_photometric(
+    strength:float=1.,            # of the colour jitter, 1 = BYOL's
+    grey:float=.2,                # probability of no colour
+    blur:float=0.,                # probability of blur
+    solarise:float=0.,            # probability of solarising
+) -> Photometric:
+    "BYOL's augmentation of one view (table 6), its colour jitter scaled; MoCo v3, DINO, VICReg and SlotMIM use it too"
+    return Photometric(jitter_p=.8, brightness=.4 * strength, contrast=.4 * strength, saturation=.2 * strength,
+                       hue=.1 * strength, grey_p=grey, blur_p=blur, solarise_p=solarise)
+
 # %% ../nbs/04_views.ipynb #df03c8fe
 def crops(
     frames:torch.Tensor,          # (B,3,H,W) uint8, or float 0–1
@@ -337,11 +348,12 @@ def crops(
     images = frames.float() / 255 if frames.dtype == torch.uint8 else frames
     recipes = photometric if isinstance(photometric, tuple) else (photometric,) * count
     pixels = [resample(images, matrix[:, v], size, interpolation).clamp_(0, 1) for v in range(count)]
-    x = [recipe(one, seeds, f'{stream}/view{v}') if recipe else one for v, (recipe, one) in enumerate(zip(recipes, pixels))]
+    x = [recipe(one, seeds, f'{stream}/view{v}') if recipe else one
+         for v, (recipe, one) in enumerate(zip(recipes, pixels))]
     return dict(x=torch.stack(x, 1), matrix=matrix, box=box.float(), flip=flip)
 
 # %% ../nbs/04_views.ipynb #99836304
-def _cut_flow(
+def _crop_flow(
     flow:torch.Tensor,            # (B,2,H0,W0) pixels of the frames, or (B,1,2,H0,W0)
     matrix:torch.Tensor,          # (B,2,3) of crops, mirrored or not
     size:tuple,                   # (h,w) of the view
@@ -362,10 +374,11 @@ def pair_crops(
     scale:tuple=(.16, .45),       # smallest and largest area
     ratio:tuple=(3/4, 4/3),       # smallest and largest width/height, true proportions
     flip_p:float=.5,              # probability of a mirror, for both frames alike
-    aspect=None,                  # (B,) W/H of the film; None: of the canvas
-) -> dict:                        # x (B,2,3,H,W), flow (B,2,2,H,W) 0 → 1 and 1 → 0, matrix (B,2,3), box (B,4), flip (B,) bool
+    aspect=None,                  # (B,) W/H of the video; None: of the canvas
+) -> dict:                        # x (B,2,3,H,W), flow (B,2,2,H,W) 0→1 and 1→0, matrix (B,2,3), box (B,4), flip (B,)
     "The same random crop of both frames, colours untouched, and the flow between the two views in their pixels"
-    if frames.dim() != 5 or frames.shape[1:3] != (2, 3): raise ValueError(f'pairs of frames are (B,2,3,H,W), got {tuple(frames.shape)}')
+    if frames.dim() != 5 or frames.shape[1:3] != (2, 3):
+        raise ValueError(f'pairs of frames are (B,2,3,H,W), got {tuple(frames.shape)}')
     if (flow is None) != (flow_back is None): raise ValueError('flow and flow_back come together: give both or neither')
     seeds, size = seeds_of(seeds, frames.device), (size, size) if isinstance(size, int) else tuple(size)
     if aspect is None: aspect = frames.shape[-1] / frames.shape[-2]
@@ -373,7 +386,7 @@ def pair_crops(
     matrix = crop_matrix(box, flip).float()
     images = frames.float() / 255 if frames.dtype == torch.uint8 else frames
     x = resample(images.flatten(1, 2), matrix, size, 'bilinear').clamp_(0, 1).unflatten(1, (2, 3))
-    both = {} if flow is None else dict(flow=torch.stack([_cut_flow(f, matrix, size) for f in (flow, flow_back)], 1))
+    both = {} if flow is None else dict(flow=torch.stack([_crop_flow(f, matrix, size) for f in (flow, flow_back)], 1))
     return dict(x=x, matrix=matrix, box=box.float(), flip=flip, **both)
 
 # %% ../nbs/04_views.ipynb #b99e0fb3
@@ -381,21 +394,21 @@ def affines(
     seeds,                        # (B,) int64
     stream:str,                   # name of the purpose, another for each frame
     scale:tuple=(.9, 1.1),        # smallest and largest magnification
-    degrees:float=10.,            # turn within ± this
+    degrees:float=10.,            # rotation within ± this
     aspect:float=1.,              # W/H of the view: circles stay circles
 ) -> torch.Tensor:                # (B,2,3) augmented view → view, both in [0,1]²
-    "Random turn and magnification about the centre"
+    "Random rotation and magnification about the centre"
     u = uniform(seeds_of(seeds), stream, 2)
     turn, grow = (2 * u[:, 0] - 1) * math.radians(degrees), scale[0] + (scale[1] - scale[0]) * u[:, 1]
     c, s = turn.cos() / grow, turn.sin() / grow
     linear = torch.stack([c, -s / aspect, s * aspect, c], -1).unflatten(-1, (2, 2))
     return torch.cat([linear, .5 - linear.sum(-1, keepdim=True) / 2], -1).float()
 
-def _undone(
+def _to_augmented(
     matrix:torch.Tensor,          # (B,2,3) augmented view → view
     size:tuple,                   # (h,w) of the view
 ) -> torch.Tensor:                # (B,h,w,2) x, y in the augmented view's [0,1]²
-    "Where each pixel of the view went"
+    "Position of each pixel of the view in the augmented view"
     ys, xs = ((torch.arange(n, device=matrix.device).to(matrix) + .5) / n for n in size)
     centres = torch.stack(torch.meshgrid(xs, ys, indexing='xy'), -1).flatten(0, 1)
     return apply(invert(matrix), centres).unflatten(1, tuple(size))
@@ -405,9 +418,9 @@ def undo_affine(
     matrix:torch.Tensor,          # (B,2,3) augmented view → view
     size:tuple,                   # (h,w), the same or finer
 ) -> torch.Tensor:                # (B,C,h,w) on the view's own grid, bilinear; beyond the maps their edge goes on
-    "Maps as they would lie had the view not been turned"
-    places = _undone(matrix, size).to(maps) * 2 - 1
-    return grid_sample(maps, places, 'bilinear', 'border', align_corners=False)
+    "Maps resampled onto the grid of the view before its affine"
+    points = _to_augmented(matrix, size).to(maps) * 2 - 1
+    return grid_sample(maps, points, 'bilinear', 'border', align_corners=False)
 
 def inside_affine(
     matrix:torch.Tensor,          # (B,2,3) augmented view → view
@@ -415,7 +428,7 @@ def inside_affine(
 ) -> torch.Tensor:                # (B,1,h,w) bool
     "Which pixels of the view the augmented view shows: their centre lies between its outermost pixel centres"
     (h, w), near = size, 1e-4
-    x, y = (_undone(matrix, size) * matrix.new_tensor([w, h]) - .5).unbind(-1)
+    x, y = (_to_augmented(matrix, size) * matrix.new_tensor([w, h]) - .5).unbind(-1)
     return ((x > -near) & (x < w - 1 + near) & (y > -near) & (y < h - 1 + near))[:, None]
 
 # %% ../nbs/04_views.ipynb #6669951a
@@ -428,7 +441,8 @@ def keep_tokens(
 ) -> tuple:                       # kept (B,keep) int64, dropped (B,n-keep) int64, both rising
     "Which patches of each sample enter the network"
     if not 0 < keep <= n: raise ValueError(f'keep at least 1 and at most {n} patches, not {keep}')
-    if mode not in ('random', 'consecutive', 'first'): raise ValueError(f"mode is random, consecutive or first, not '{mode}'")
+    if mode not in ('random', 'consecutive', 'first'):
+        raise ValueError(f"mode is random, consecutive or first, not '{mode}'")
     seeds = seeds_of(seeds)
     if mode == 'random': order = uniform(seeds, stream, n).argsort(1)
     else:
@@ -449,7 +463,7 @@ def _block_tries(
 
 def _block(
     u:np.ndarray,                 # (4,B) in [0,1)
-    room:np.ndarray,              # (B,) how many patches may still be hidden
+    room:np.ndarray,              # (B,) how many patches may still be masked
     grid:tuple,                   # (h,w)
     log_aspect:tuple,             # log of smallest and largest height/width
     min_area:int,                 # patches
@@ -469,11 +483,11 @@ def block_mask(
     seeds,                        # (B,) int64
     stream:str,                   # name of the purpose
     grid:tuple,                   # (h,w) patches
-    ratio,                        # part to hide: a number or (B,)
+    ratio,                        # part to mask: a number or (B,)
     aspect:tuple=(.3, 1/.3),      # smallest and largest height/width of a block
     min_area=None,                # patches; None: (min(h,w)//3)², iBOT's
-) -> torch.Tensor:                # (B,h·w) bool, True = hidden
-    "Hidden blocks: at most `ratio` of the grid, stopped after ten misses in a row (BEiT, iBOT)"
+) -> torch.Tensor:                # (B,h·w) bool, True = masked
+    "Masked blocks: at most `ratio` of the grid, stopped after ten misses in a row (BEiT, iBOT)"
     seeds = seeds_of(seeds)
     goal = _column(ratio, seeds)[:, 0].cpu().numpy() * grid[0] * grid[1]
     min_area = (min(grid) // 3)**2 if min_area is None else min_area

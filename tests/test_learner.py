@@ -1,4 +1,4 @@
-"""Runs that are killed, stopped, damaged or split over workers come to the same weights, or say in one sentence why not."""
+"""Runs that are killed, stopped, damaged or split over workers reach the same weights, or fail with one sentence."""
 import json
 import math
 import os
@@ -19,7 +19,8 @@ from ssl_workbench.learner import Diverged, Learner, Meter, checkpoints, clip_gr
 from ssl_workbench.methods.slotmim import Config, SlotMIM, Views
 from ssl_workbench.world import World
 
-TINY = Config(size=16, patch=4, dim=16, depth=2, heads=2, stem='linear', drop_path=.3, hidden=16, out_dim=8, prototypes=6, momentum=(.9, 1.))
+TINY = Config(size=16, patch=4, dim=16, depth=2, heads=2, stem='linear', drop_path=.3, hidden=16, out_dim=8,
+              prototypes=6, momentum=(.9, 1.))
 ENV = os.environ | dict(OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
 
 
@@ -38,7 +39,8 @@ class Batched(Plain):
 def slotmim(out=None, data=None, config=TINY, **kw):
     "A learner of a tiny SlotMIM with stochastic depth, so that torch's generator matters"
     core.seed_everything(0)
-    return Learner(SlotMIM(config), Views(config), data or Batched(), **dict(dict(total=12, lr=1e-3, batch=4, out=out, device='cpu', progress=False), **kw))
+    return Learner(SlotMIM(config), Views(config), data or Batched(),
+                   **dict(dict(total=12, lr=1e-3, batch=4, out=out, device='cpu', progress=False), **kw))
 
 
 class Toy(nn.Module):
@@ -60,7 +62,8 @@ def views(batch): return dict(x=batch['frames'][:, 0].double() / 255, seed=batch
 def toy(out=None, spoil=lambda i, loss: loss, sizes=None, **kw):
     "A learner of the toy, in float64"
     core.seed_everything(0)
-    return Learner(Toy(spoil, sizes).double(), views, Batched(), **dict(dict(total=30, lr=1e-3, batch=4, out=out, device='cpu', progress=False), **kw))
+    return Learner(Toy(spoil, sizes).double(), views, Batched(),
+                   **dict(dict(total=30, lr=1e-3, batch=4, out=out, device='cpu', progress=False), **kw))
 
 
 def run(learner, n=None):
@@ -83,7 +86,8 @@ def state(learner): return learner.method.state_dict(), learner.optimiser.state_
 # Killed
 
 TOTAL, EVERY, KILLS = 30, 4, 10
-PLACES = ('while the views are made', 'between two steps', 'half way through a checkpoint', 'before its name is final', 'before old ones go')
+PLACES = ('while the views are made', 'between two steps', 'half way through a checkpoint', 'before its name is final',
+          'before old ones go')
 
 
 def die(): os.kill(os.getpid(), signal.SIGKILL)
@@ -101,13 +105,17 @@ def live(folder, step, place):
     "One life of a run: from its newest checkpoint until SIGKILL at or just after `step`, or to the end"
     random.seed(0), numpy.random.seed(0)  # a forked process has a seed of its own otherwise
     run = slotmim(folder, Plain(), total=TOTAL, save_every=EVERY)
-    run.views = lambda batch, views=run.views: (random.random(), numpy.random.rand()) and views(batch)  # move both generators
+    # move both generators
+    run.views = lambda batch, views=run.views: (random.random(), numpy.random.rand()) and views(batch)
     if newest_checkpoint(folder): run.load()
     due = lambda *_: step is not None and run.i >= step
     if place == PLACES[0]: run.views = deadly(run.views, due)
-    if place == PLACES[2]: learner.save_file = lambda tensors, file: due() and (Path(file).write_bytes(b'\x08\0\0'), die()) or save(tensors, file)
+    if place == PLACES[2]:
+        half = lambda file: (Path(file).write_bytes(b'\x08\0\0'), die())
+        learner.save_file = lambda tensors, file: due() and half(file) or save(tensors, file)
     if place == PLACES[3]: os.replace = deadly(os.replace, due)
-    if place == PLACES[4]: shutil.rmtree = deadly(shutil.rmtree, lambda path, *_: due() and not str(path).endswith('.part'))
+    if place == PLACES[4]:
+        shutil.rmtree = deadly(shutil.rmtree, lambda path, *_: due() and not str(path).endswith('.part'))
     for _ in run.steps():
         if place == PLACES[1] and due(): die()
 
@@ -130,16 +138,19 @@ def lives(folder):
 
 
 def test_ten_deaths(tmp_path):
-    "Killed with SIGKILL ten times and resumed: weights, optimiser, generators and log of the uninterrupted run, bit for bit"
-    done = subprocess.run([sys.executable, __file__, str(tmp_path)], capture_output=True, text=True, env=ENV, timeout=600)
+    "Killed ten times and resumed: weights, optimiser, generators and log of the uninterrupted run, bit for bit"
+    done = subprocess.run([sys.executable, __file__, str(tmp_path)], capture_output=True, text=True, env=ENV,
+                          timeout=600)
     assert done.returncode == 0, done.stderr
     ends = json.loads(done.stdout.splitlines()[-1])
     assert [e[2] for e in ends] == [0] + KILLS * [-signal.SIGKILL] + [0], ends
     assert len({e[1] for e in ends}) >= 4
     whole, killed = (newest_checkpoint(tmp_path/n) for n in ('whole', 'killed'))
     assert whole.name == killed.name == f'{TOTAL:08d}'
-    for file in ('model.safetensors', 'state.pt', 'random-0.pt'): assert same(learner._tensors(whole/file), learner._tensors(killed/file)), file
-    a, b = ([{k: v for k, v in r.items() if k not in ('seconds', 'waited')} for r in read_log(tmp_path/n)] for n in ('whole', 'killed'))
+    for file in ('model.safetensors', 'state.pt', 'random-0.pt'):
+        assert same(learner._tensors(whole/file), learner._tensors(killed/file)), file
+    a, b = ([{k: v for k, v in r.items() if k not in ('seconds', 'waited')} for r in read_log(tmp_path/n)]
+            for n in ('whole', 'killed'))
     assert a == b and [r['i'] for r in a] == list(range(TOTAL))
 
 
@@ -190,7 +201,8 @@ def test_accumulated_steps():
 
 def test_accumulated_centre():
     "The centre follows the mean over all batches of a step"
-    a, b = (run(slotmim(config=Config(**vars(TINY) | dict(drop_path=0.)), **kw), 1).method.centre for kw in (dict(batch=8), dict(batch=4, accumulate=2)))
+    a, b = (run(slotmim(config=Config(**vars(TINY) | dict(drop_path=0.)), **kw), 1).method.centre
+            for kw in (dict(batch=8), dict(batch=4, accumulate=2)))
     assert torch.allclose(a, b, atol=1e-7) and a.abs().max() > 1e-4
 
 
@@ -210,10 +222,10 @@ def test_draws_are_shared_out(processes, monkeypatch):
     monkeypatch.setattr(core, 'world_size', lambda: processes)
     one, plans = toy(sizes=lambda i: 4 + i), []
     for rank in range(processes):
-        monkeypatch.setattr(core, 'rank', lambda: rank)
+        monkeypatch.setattr(core, 'rank', lambda rank=rank: rank)
         plans.append(one._plan(5))
     drawn = [k for step in zip(*plans) for draws in step for k in draws]
-    assert drawn == list(range(sum(one._size(i) for i in range(5))))
+    assert drawn == list(range(sum(one._batch_size(i) for i in range(5))))
 
 
 # What stops a run
@@ -221,21 +233,24 @@ def test_draws_are_shared_out(processes, monkeypatch):
 def test_not_a_number(tmp_path):
     "Step, term and last good checkpoint are named, and nothing was written over"
     bad = toy(tmp_path, lambda i, loss: loss * math.nan if i == 7 else loss, save_every=3)
-    with pytest.raises(Diverged) as said: run(bad)
-    assert 'step 7' in str(said.value) and "'colour'" in str(said.value) and str(tmp_path/'checkpoints'/'00000006') in str(said.value)
+    with pytest.raises(Diverged) as error: run(bad)
+    assert 'step 7' in str(error.value) and "'colour'" in str(error.value)
+    assert str(tmp_path/'checkpoints'/'00000006') in str(error.value)
     assert bad.method.net.weight.isfinite().all() and [r['i'] for r in read_log(tmp_path)] == list(range(7))
 
 
 def test_explosion():
     "A loss a thousand times its recent size stops the run; a fall or a tenfold rise does not"
-    with pytest.raises(Diverged, match='step 15: the loss exploded.*no checkpoint'): run(toy(spoil=lambda i, loss: loss * (1e7 if i == 15 else 1)))
+    with pytest.raises(Diverged, match='step 15: the loss exploded.*no checkpoint'):
+        run(toy(spoil=lambda i, loss: loss * (1e7 if i == 15 else 1)))
     assert run(toy(spoil=lambda i, loss: loss * (10 if i == 15 else 1))).i == 30
 
 
 @pytest.mark.parametrize('wrong, hint', [(dict(total=0), 'at least one step'), (dict(data=Batched(0)), 'no sample')])
 def test_what_cannot_be_trained(wrong, hint):
     "One sentence"
-    with pytest.raises(ValueError, match=hint): Learner(Toy(), views, **dict(dict(data=Batched(), total=3, device='cpu'), **wrong))
+    with pytest.raises(ValueError, match=hint):
+        Learner(Toy(), views, **dict(dict(data=Batched(), total=3, device='cpu'), **wrong))
 
 
 # Checkpoints
@@ -262,14 +277,15 @@ def test_a_log_cut_off(tmp_path):
     assert [r['i'] for r in read_log(tmp_path)] == list(range(12))
 
 
-@pytest.mark.parametrize('kw, hint', [(dict(total=13), 'total 12 there, 13 here'), (dict(seed=1), 'seed'), (dict(batch=2), 'batch 4 there, 2 here'),
-                                      (dict(lr=.1), 'lr'), (dict(config=Config(**vars(TINY) | dict(dim=32))), 'dim 16 there, 32 here'),
+@pytest.mark.parametrize('kw, hint', [(dict(total=13), 'total 12 there, 13 here'), (dict(seed=1), 'seed'),
+                                      (dict(batch=2), 'batch 4 there, 2 here'), (dict(lr=.1), 'lr'),
+                                      (dict(config=Config(**vars(TINY) | dict(dim=32))), 'dim 16 there, 32 here'),
                                       (dict(data=Batched(9)), 'samples')])
 def test_another_run_is_refused(kw, hint, tmp_path):
     "What differs is named in one line"
     run(slotmim(tmp_path))
-    with pytest.raises(ValueError, match=hint) as said: slotmim(tmp_path, **kw).load()
-    assert '\n' not in str(said.value)
+    with pytest.raises(ValueError, match=hint) as error: slotmim(tmp_path, **kw).load()
+    assert '\n' not in str(error.value)
 
 
 def test_a_new_run_in_an_old_folder_is_refused(tmp_path):
@@ -290,11 +306,13 @@ def test_a_damaged_checkpoint(file, damage, tmp_path):
     path = newest_checkpoint(tmp_path)/file
     content = path.read_bytes()
     if damage == 'gone': path.unlink()
-    else: path.write_bytes(dict(cut=content[:len(content) // 2], empty=b'', noise=random.Random(0).randbytes(len(content)))[damage])
+    else:
+        path.write_bytes(dict(cut=content[:len(content) // 2], empty=b'',
+                              noise=random.Random(0).randbytes(len(content)))[damage])
     fresh = slotmim(tmp_path, save_every=3)
     before = same(state(fresh), state(slotmim()))
-    with pytest.raises(ValueError) as said: fresh.load()
-    assert str(path) in str(said.value) and '\n' not in str(said.value)
+    with pytest.raises(ValueError) as error: fresh.load()
+    assert str(path) in str(error.value) and '\n' not in str(error.value)
     assert before and same(state(fresh), state(slotmim())), 'a refused checkpoint changed the learner'
     assert fresh.load(checkpoints(tmp_path)[0]).i == 3
 
@@ -361,9 +379,11 @@ def test_meter():
     line = torch.linspace(-1, 1, 64)[:, None] * torch.randn(1, 16, generator=torch.Generator().manual_seed(0))
     assert reading(embedding=line)['rank'] == pytest.approx(1 / 16, rel=.01)
     assert reading(embedding=torch.ones(64, 16))['std'] == pytest.approx(0, abs=1e-6)
-    assert reading(embedding=torch.randn(4096, 64, generator=torch.Generator().manual_seed(0)))['std'] == pytest.approx(1, abs=.05)
+    noise = torch.randn(4096, 64, generator=torch.Generator().manual_seed(0))
+    assert reading(embedding=noise)['std'] == pytest.approx(1, abs=.05)
     assert set(reading(embedding=line)) == {'rank', 'std'}
-    even = reading(embedding=line, prototype_use=torch.full((8,), .125), prototype_wins=torch.ones(8), agreement=torch.tensor(.5))
+    even = reading(embedding=line, prototype_use=torch.full((8,), .125), prototype_wins=torch.ones(8),
+                   agreement=torch.tensor(.5))
     assert (even['entropy'], even['active'], even['agreement']) == (pytest.approx(1), 1, .5)
     alone = reading(embedding=line, prototype_use=torch.eye(8)[0], prototype_wins=9 * torch.eye(8)[0])
     assert (alone['entropy'], alone['active']) == (pytest.approx(0, abs=1e-6), .125)
@@ -383,7 +403,8 @@ def test_clipping():
     a, b, c = (nn.Parameter(torch.zeros(2)) for _ in range(3))
     def norms(kind):
         for p, g in zip((a, b, c), (3., 4., 100.)): p.grad = torch.tensor([g, 0.])
-        clip_gradients([dict(params=[a], clip=(kind, 1.)), dict(params=[b], clip=(kind, 1.)), dict(params=[c], clip=None)])
+        clip_gradients([dict(params=[a], clip=(kind, 1.)), dict(params=[b], clip=(kind, 1.)),
+                        dict(params=[c], clip=None)])
         return [float(p.grad.norm()) for p in (a, b, c)]
     assert norms('parameter') == pytest.approx([1, 1, 100], rel=1e-4)
     assert norms('global') == pytest.approx([.6, .8, 100], rel=1e-4)
@@ -393,7 +414,8 @@ def test_schedules():
     "The rate rises over the warm-up to its peak and falls to its end; weight decay follows its own; groups may scale"
     run = slotmim(total=100, lr=1e-2, lr_end=1e-4, warmup=.1)
     rates = [run._schedule(i / 100) for i in range(101)]
-    assert rates[0] == pytest.approx(1e-3) and max(rates) == pytest.approx(1e-2) and rates.index(max(rates)) in (9, 10) and rates[-1] == pytest.approx(1e-4)
+    assert rates[0] == pytest.approx(1e-3) and max(rates) == pytest.approx(1e-2) and rates.index(max(rates)) in (9, 10)
+    assert rates[-1] == pytest.approx(1e-4)
     assert all(a <= b for a, b in zip(rates[:10], rates[1:10])) and all(a >= b for a, b in zip(rates[10:], rates[11:]))
     assert [g['weight_decay'] for g in run.optimiser.param_groups] == [pytest.approx(.4), 0]
 

@@ -15,6 +15,7 @@ def run(path):
     "True when the notebook ran, else what was printed; in a process of its own"
     import contextlib
     import io
+
     from nbdev.test import test_nb
     words = io.StringIO()
     with contextlib.redirect_stdout(words), contextlib.redirect_stderr(words):
@@ -27,7 +28,8 @@ def runner():
     "A process that runs notebooks one after the other"
     quiet = dict(MPLBACKEND='agg', PLOTLY_RENDERER='plotly_mimetype', IN_TEST='1', OMP_NUM_THREADS='1')
     os.environ.update(quiet)
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn'), max_tasks_per_child=6) as pool: yield pool
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn'), max_tasks_per_child=6) as pool:
+        yield pool
 
 
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: str(p.relative_to(ROOT)))

@@ -16,44 +16,57 @@ from ssl_workbench.world import World
 
 ROOT = Path(__file__).resolve().parent.parent
 BATCH, STEPS = 8, 4
-TINY = replace(cpu, size=32, patch=8, dim=16, depth=2, heads=2, stem='linear', drop_path=0., hidden=16, out_dim=8, prototypes=6,
-               freeze_prototypes=0., clip=0., batch=BATCH)
+TINY = replace(cpu, size=32, patch=8, dim=16, depth=2, heads=2, stem='linear', drop_path=0., hidden=16, out_dim=8,
+               prototypes=6, freeze_prototypes=0., clip=0., batch=BATCH)
 CASES = {'centring': TINY, 'sinkhorn': replace(TINY, sinkhorn=True), 'hard slots': replace(TINY, hard_slots=True),
          'cross alone': replace(TINY, within=0., slot=0.)}
 SMALL = dict(size=32, patch=8, dim=16, depth=2, heads=2, batch=BATCH)
 HEAD = dict(hidden=16, out_dim=8)
 CROPS = dict(**HEAD, small_size=16, small=2, prototypes=6, freeze_prototypes=0., clip=0.)
-SHORT = dict(canvas=32, frames=5, middle=1, ae=(('widths', (8, 8, 8)), ('decoder_widths', (8, 8, 8)), ('codes', 24), ('adversarial', 0.)))
-CLASSICS = {'simclr': HEAD, 'mocov3': HEAD, 'dino': CROPS, 'ibot': CROPS,  # and LOCA; what else to change in the cpu preset
-            'mae': dict(decoder_dim=16, decoder_depth=1, decoder_heads=2), 'loca': dict(**HEAD, small=16, queries=4, prototypes=6, clip=0.),
-            'dilemma': dict(given=HEAD, weight=.4, ratios=(.4,), growth=(1,)), 'dilemma mixed': dict(given=HEAD, weight=.4, mixed=True, growth=(1, 1, 1, 1)),
+SHORT = dict(canvas=32, frames=5, middle=1, ae=(('widths', (8, 8, 8)), ('decoder_widths', (8, 8, 8)), ('codes', 24),
+                                                ('adversarial', 0.)))
+# and LOCA, …; what to change in the cpu preset
+CLASSICS = {'simclr': HEAD, 'mocov3': HEAD, 'dino': CROPS, 'ibot': CROPS,
+            'mae': dict(decoder_dim=16, decoder_depth=1, decoder_heads=2),
+            'loca': dict(**HEAD, small=16, queries=4, prototypes=6, clip=0.),
+            'dilemma': dict(given=HEAD, weight=.4, ratios=(.4,), growth=(1,)),
+            'dilemma mixed': dict(given=HEAD, weight=.4, mixed=True, growth=(1, 1, 1, 1)),
             'vicreg': dict(**HEAD, dims=(8, 8, 12, 16), stem=(4, 8)), 'byol': dict(**HEAD, channels=(8, 8, 12, 16)),
             'flowe': dict(**HEAD, channels=(8, 8, 12, 16), canvas=48),
-            'vqgan': dict(widths=(8, 8, 16), decoder_widths=(8, 8, 16), codes=24, disc_width=8, adversarial_from=0., adaptive=True),
-            'vqgan before its judge': dict(widths=(8, 8, 16), decoder_widths=(8, 8, 16), codes=24, disc_width=8),
-            'river': dict(SHORT, plan=.25, blank=.25), 'river batch norm': dict(SHORT, out_norm='batch'), 'river ddpm': dict(SHORT, path='ddpm'),
+            'vqgan': dict(widths=(8, 8, 16), decoder_widths=(8, 8, 16), codes=24, disc_width=8, adversarial_from=0.,
+                          adaptive=True),
+            'vqgan before its discriminator': dict(widths=(8, 8, 16), decoder_widths=(8, 8, 16), codes=24,
+                                                   disc_width=8),
+            'river': dict(SHORT, plan=.25, blank=.25), 'river batch norm': dict(SHORT, out_norm='batch'),
+            'river ddpm': dict(SHORT, path='ddpm'),
             'river sparse': dict(SHORT, sparse=True, contexts=2, seen=.5, denoised=.5),
-            'mcjepa': dict(canvas=48, pair_size=(32, 32), dims=(8, 8, 16), stem=(4, 8), filters=(8, 8), inputs=8, radius=2, expand=16, out_dim=8,
-                           vc_warmup=0., flow_start=0., occlusion_start=0., grad_clip=0.)}
-COUPLED = {'simclr': ['contrast'], 'mocov3': ['contrast'], 'loca': ['position', 'cluster', 'me_max'],  # terms that depend on the other process's half
-           'dilemma': ['contrast'], 'dilemma mixed': ['contrast', 'mismatch'], 'vicreg': ['variance', 'covariance'], 'byol': ['regression'],
-           'vqgan': ['reconstruction', 'commitment'], 'river batch norm': ['field'],
+            'mcjepa': dict(canvas=48, pair_size=(32, 32), dims=(8, 8, 16), stem=(4, 8), filters=(8, 8), inputs=8,
+                           radius=2, expand=16, out_dim=8, vc_warmup=0., flow_start=0., occlusion_start=0.,
+                           grad_clip=0.)}
+# terms that depend on the other process's half
+COUPLED = {'simclr': ['contrast'], 'mocov3': ['contrast'], 'loca': ['position', 'cluster', 'me_max'],
+           'dilemma': ['contrast'], 'dilemma mixed': ['contrast', 'mismatch'], 'vicreg': ['variance', 'covariance'],
+           'byol': ['regression'], 'vqgan': ['reconstruction', 'commitment'], 'river batch norm': ['field'],
            'flowe': ['equivariance'], 'mcjepa': ['reconstruction', 'covariance', 'content covariance']}
 
 
 ROADS = dict(size=32, canvas=48, channels=(8, 8, 12, 16), hidden=16, out_dim=8, subcrops=3, sub_size=16, batch=BATCH)
-PAIRED = {'poodle': {}, 'poodle, row 2': poodle.TABLE4[2], 'poodle, every pixel': dict(loss_size='input', pooled=False)}  # what eats pairs of frames with flow
+# what takes pairs of frames with flow
+PAIRED = {'poodle': {}, 'poodle, row 2': poodle.TABLE4[2], 'poodle, every pixel': dict(loss_size='input', pooled=False)}
 
 
-class Noted:
-    "Pictures of the world; notes which were asked for"
-    def __init__(self, world=None): self.world, self.asked = world or World('scene', 1, (32, 32), 1, 24, truth=False), []
+class Recorded:
+    "Pictures of the world that records which were requested"
+    def __init__(self, world=None):
+        self.world, self.requested = world or World('scene', 1, (32, 32), 1, 24, truth=False), []
     def __len__(self): return len(self.world)
-    def batch(self, indices, device): self.asked.append(list(indices)); return self.world.batch(indices, device)
+    def batch(self, indices, device):
+        self.requested.append(list(indices))
+        return self.world.batch(indices, device)
 
 
-def eaten(name):
-    "What a method learns from here: pairs of a drive with their flow, clips, or pictures"
+def data_for(name):
+    "What a method learns from here: pairs of a drive with their flow, videos, or pictures"
     if 'clip' in catalog.find(name.split()[0]).inputs: return World('bounce', 1, (32, 32), 5, 24, truth=False)
     if 'pair' in catalog.find(name.split()[0]).inputs: return World('drive', 1, (48, 48), 2, 24)
     return World('scene', 1, (32, 32), 1, 24, truth=False)
@@ -72,13 +85,15 @@ def slotmim(config):
     method = SlotMIM(config).double()
     with torch.no_grad():
         for p in [*method.student.parameters(), *method.predictor.parameters()]: p.add_(.4 * torch.randn_like(p))
-        for late, p in zip(method.teacher.parameters(), method.student.parameters()): late.copy_(p + .05 * torch.randn_like(p))
+        for late, p in zip(method.teacher.parameters(), method.student.parameters()):
+            late.copy_(p + .05 * torch.randn_like(p))
         method.centre.copy_(.1 * torch.randn_like(method.centre))
     return method
 
 
 def learner(config=TINY, out=None):
-    return Learner(slotmim(config), Doubles(config), Noted(), total=STEPS, batch=BATCH, out=out, save_every=2, device='cpu', progress=False)
+    return Learner(slotmim(config), Doubles(config), Recorded(), total=STEPS, batch=BATCH, out=out, save_every=2,
+                   device='cpu', progress=False)
 
 
 def first_step(config):
@@ -92,33 +107,37 @@ def first_step(config):
 
 
 def whole_run(out):
-    "What a run asked for and came to, and what it comes to when it is stopped half way and continued"
+    "Samples requested and weights of a run, and the weights when it is stopped half way and continued"
     one = learner(out=out/'one')
     steps = list(one.steps())
     for _ in learner(out=out/'two').steps(2): pass
     again = learner(out=out/'two').load()
     for _ in again.steps(): pass
-    return dict(asked=one.data.asked, terms=[s.terms for s in steps], seen=[s.seen for s in steps],
-                weights=one.method.state_dict(), continued=again.method.state_dict(), files=sorted(p.name for p in checkpoints(out/'one')[-1].iterdir()))
+    return dict(requested=one.data.requested, terms=[s.terms for s in steps], seen=[s.seen for s in steps],
+                weights=one.method.state_dict(), continued=again.method.state_dict(),
+                files=sorted(p.name for p in checkpoints(out/'one')[-1].iterdir()))
 
 
 def classic(name):
     "A classic in float64 with its views; no weight is fresh, so a teacher differs from its student"
     home, cpu = name.split()[0], catalog.module(name.split()[0]).cpu
-    config = replace(cpu, **{k: v for k, v in SMALL.items() if hasattr(cpu, k)}, **CLASSICS[name])  # ResNets have no patches
+    # ResNets have no patches
+    config = replace(cpu, **{k: v for k, v in SMALL.items() if hasattr(cpu, k)}, **CLASSICS[name])
     core.seed_everything(0)
     method = catalog.build(home, config).double()
     with torch.no_grad():
         for p in method.parameters(): p.add_(.1 * torch.randn_like(p))
-    made = catalog.module(home).Views(config)
-    return method, lambda batch: {k: v.double() if v.is_floating_point() else v for k, v in made(batch).items()}
+    views = catalog.module(home).Views(config)
+    return method, lambda batch: {k: v.double() if v.is_floating_point() else v for k, v in views(batch).items()}
 
 
 def classic_step(name):
     "Terms, gradients as the optimiser meets them, and buffers after the first step of a classic"
     method, views = classic(name)
-    run, grads = Learner(method, views, Noted(eaten(name)), total=STEPS, batch=BATCH, device='cpu', progress=False), {}
-    run.optimiser.step = lambda: grads.update({n: p.grad.clone() for n, p in method.named_parameters() if p.grad is not None})
+    run = Learner(method, views, Recorded(data_for(name)), total=STEPS, batch=BATCH, device='cpu', progress=False)
+    grads = {}
+    run.optimiser.step = lambda: grads.update({n: p.grad.clone() for n, p in method.named_parameters()
+                                               if p.grad is not None})
     return dict(terms=next(run.steps(1)).terms, grads=grads, buffers={n: b.clone() for n, b in method.named_buffers()})
 
 
@@ -129,11 +148,16 @@ def paired_step(change):
     method = poodle.PooDLe(config).double()
     with torch.no_grad():
         for p in method.parameters(): p.add_(.1 * torch.randn_like(p))
-    views = lambda batch: {k: v.double() if v.is_floating_point() else v for k, v in poodle.Views(config)(batch).items()}
-    run, grads = Learner(method, views, World('drive', 1, (48, 48), 2, 24), total=STEPS, batch=BATCH, device='cpu', progress=False), {}
-    run.optimiser.step = lambda: grads.update({n: p.grad.clone() for n, p in method.named_parameters() if p.grad is not None})
+    views = lambda batch: {k: v.double() if v.is_floating_point() else v
+                           for k, v in poodle.Views(config)(batch).items()}
+    run = Learner(method, views, World('drive', 1, (48, 48), 2, 24), total=STEPS, batch=BATCH, device='cpu',
+                  progress=False)
+    grads = {}
+    run.optimiser.step = lambda: grads.update({n: p.grad.clone() for n, p in method.named_parameters()
+                                               if p.grad is not None})
     step = next(run.steps(1))
-    return dict(terms=step.terms, grads=grads, buffers={n: b.clone() for n, b in method.named_buffers()}, valid=step.out['valid'].sum((0, 2, 3, 4)).tolist())
+    return dict(terms=step.terms, grads=grads, buffers={n: b.clone() for n, b in method.named_buffers()},
+                valid=step.out['valid'].sum((0, 2, 3, 4)).tolist())
 
 
 def futures():
@@ -142,21 +166,25 @@ def futures():
     core.seed_everything(0)
     method, part = river.RIVER(config).eval(), BATCH // core.world_size()
     draws = range(core.rank() * part, (core.rank() + 1) * part)
-    return method.predict(World('bounce', 1, (32, 32), 2, 24, truth=False).batch(draws, 'cpu')['frames'], 3, steps=2, seed=draw_seeds(0, draws))
+    return method.predict(World('bounce', 1, (32, 32), 2, 24, truth=False).batch(draws, 'cpu')['frames'], 3, steps=2,
+                          seed=draw_seeds(0, draws))
 
 
 def work(out):
     "All that is compared, by one process of however many there are; written as a file"
     first = {name: first_step(config) for name, config in CASES.items()}
-    found = dict(first=first, paired={name: paired_step(change) for name, change in PAIRED.items()}, classics={name: classic_step(name) for name in CLASSICS}, run=whole_run(out), futures=futures(), processes=core.world_size(), rank=core.rank())
-    torch.save(found, out/f'rank{core.rank()}.pt')
+    results = dict(first=first, paired={name: paired_step(change) for name, change in PAIRED.items()},
+                   classics={name: classic_step(name) for name in CLASSICS}, run=whole_run(out), futures=futures(),
+                   processes=core.world_size(), rank=core.rank())
+    torch.save(results, out/f'rank{core.rank()}.pt')
 
 
 @pytest.fixture(scope='module')
 def two(tmp_path_factory):
     "What each of two processes found"
     out = tmp_path_factory.mktemp('two')
-    env = os.environ | dict(ACCELERATE_USE_CPU='true', CUDA_VISIBLE_DEVICES='', OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
+    env = os.environ | dict(ACCELERATE_USE_CPU='true', CUDA_VISIBLE_DEVICES='', OMP_NUM_THREADS='1',
+                            PYTHONPATH=str(ROOT))
     words = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2', __file__, str(out)]
     done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-4000:]
@@ -200,12 +228,13 @@ def test_first_step(case, one, two):
         far = {n: (g - want['grads'][n]).abs().max().item() for n, g in got['grads'].items()}
         assert max(far.values()) < 1e-6, max(far.items(), key=lambda f: f[1])
         assert (got['centre'] - want['centre']).abs().max() < 1e-6
-    assert max(g.abs().max() for g in want['grads'].values()) > 1e-2, 'gradients so small that the comparison says nothing'
+    assert max(g.abs().max()
+               for g in want['grads'].values()) > 1e-2, 'gradients too small to compare'
 
 
 @pytest.mark.parametrize('case, coupled', [('centring', ['within', 'slot']), ('sinkhorn', ['cross', 'within', 'slot'])])
 def test_processes_matter(case, coupled, one):
-    "What depends on the other half (negatives, balance, counts) is another number without it: the comparison could fail"
+    "What depends on the other half (negatives, balance, counts) differs without it: the comparison could fail"
     alone, want = halves(CASES[case]), one['first'][case]['terms']
     for term in coupled: assert abs(alone[term] - want[term]) > 1e-4, (term, alone, want)
 
@@ -226,12 +255,14 @@ def test_classic_first_step(name, one, two):
 @pytest.mark.parametrize('name', COUPLED)
 def test_classic_needs_the_other_half(name, one):
     "Without the other half its terms are other numbers: the comparison could fail"
-    found, whole = [], eaten(name)
+    found, whole = [], data_for(name)
     for draws in (range(BATCH // 2), range(BATCH // 2, BATCH)):
         method, views = classic(name)
         method.before_step(0.)
-        found.append(method.loss(method(views(whole.batch(draw_indices(0, draws, 24), 'cpu') | dict(seed=draw_seeds(0, draws))))))
-    for term in COUPLED[name]: assert abs(sum(f[term].item() for f in found) / 2 - one['classics'][name]['terms'][term]) > 1e-4
+        found.append(method.loss(method(views(whole.batch(draw_indices(0, draws, 24), 'cpu')
+                                              | dict(seed=draw_seeds(0, draws))))))
+    for term in COUPLED[name]:
+        assert abs(sum(f[term].item() for f in found) / 2 - one['classics'][name]['terms'][term]) > 1e-4
 
 
 @pytest.mark.parametrize('name, centres', [('dino', ['centre']), ('ibot', ['centre', 'patch_centre'])])
@@ -239,7 +270,8 @@ def test_centre_is_that_of_the_whole_batch(name, centres, one):
     "A half's own centre is another one: the comparison of buffers could fail"
     whole, (method, views) = World('scene', 1, (32, 32), 1, 24, truth=False), classic(name)
     method.before_step(0.)
-    method(views(whole.batch(draw_indices(0, range(BATCH // 2), 24), 'cpu') | dict(seed=draw_seeds(0, range(BATCH // 2)))))
+    method(views(whole.batch(draw_indices(0, range(BATCH // 2), 24), 'cpu')
+                 | dict(seed=draw_seeds(0, range(BATCH // 2)))))
     method.after_step(0.)
     for centre in centres:
         want = one['classics'][name]['buffers'][centre]
@@ -261,11 +293,12 @@ def test_paired_first_step(name, one, two):
 
 
 def test_draws_are_disjoint_halves(one, two):
-    "Step by step, the processes ask for the halves of what one process asks for"
-    whole, a, b = (r['run']['asked'] for r in (one, *two))
+    "Step by step, the processes request the halves of what one process requests"
+    whole, a, b = (r['run']['requested'] for r in (one, *two))
     assert len(whole) == STEPS and [x + y for x, y in zip(a, b)] == whole
     assert all(not set(x) & set(y) and len(x) == len(y) == BATCH // 2 for x, y in zip(a, b))
-    assert one['run']['seen'] == two[0]['run']['seen'] == two[1]['run']['seen'] == [BATCH * (i + 1) for i in range(STEPS)]
+    seen = [BATCH * (i + 1) for i in range(STEPS)]
+    assert one['run']['seen'] == two[0]['run']['seen'] == two[1]['run']['seen'] == seen
 
 
 def test_processes_stay_together(one, two):
@@ -277,7 +310,7 @@ def test_processes_stay_together(one, two):
 
 
 def test_two_processes_continue(two):
-    "Stopped half way and continued: the uninterrupted run's weights, bit for bit; each process keeps its own generators"
+    "Stopped half way and continued: the uninterrupted run's weights, bit for bit; generators are kept by process"
     for r in two: assert all(torch.equal(v, r['run']['continued'][k]) for k, v in r['run']['weights'].items())
     assert two[0]['run']['files'] == ['model.safetensors', 'random-0.pt', 'random-1.pt', 'run.json', 'state.pt']
 
