@@ -315,7 +315,7 @@ def _load_run(folder:Path):
     point = newest_checkpoint(folder) or folder
     try:
         run = json.loads((point/'run.json').read_text(encoding='utf-8'))
-        name, config = run['module'], dict(run['config'])
+        name, config = str(run['module']), dict(run['config'])
     except (OSError, ValueError, KeyError, TypeError):
         raise ValueError(f'{folder} is not the folder of a run: it holds no checkpoint') from None
     method = _build_stored(name, config)

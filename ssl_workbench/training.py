@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from . import core
-from .catalog import Entry, build, find, load, module, replace_config
+from .catalog import Entry, build, find, load, migrate, module, replace_config
 from .data import Streams, WithFlow, dis, open_data, open_pairs, raft, still
 from .learner import Learner, newest_checkpoint
 from .probes import Score, encode, knn, linear, random_init
@@ -104,7 +104,7 @@ def open_run(
     settings = json.loads(json.dumps(settings, default=str))       # as they come back from the file
     _check_run(out, settings, resume)
     learner = learner_of(method, config, training_data(data, find(method), config), seed, out, usable(device))
-    if resume: learner.load()
+    if resume: _load_newest(learner)
     if core.rank() == 0:
         Path(out).mkdir(parents=True, exist_ok=True)
         (Path(out)/'settings.json').write_text(json.dumps(settings, indent=1) + '\n', encoding='utf-8')
@@ -118,9 +118,28 @@ def _check_run(out, settings:dict, resume:bool) -> None:
     if not resume: return
     if not checkpoint: raise ValueError(f'there is nothing to resume in {out}: it holds no checkpoint')
     old = json.loads(file.read_text(encoding='utf-8')) if file.exists() else {}
+    name, old = migrate(old.get('method', settings['method']), old)
     for key, value in settings.items():
-        if key in old and old[key] != value:
+        if key in old and (old | dict(method=name))[key] != value:
             raise ValueError(f'{out} is another run: its {key} is {old[key]}, not {value}')
+
+# %% ../nbs/30_training.ipynb #5e1c07ab
+def _load_newest(learner:Learner) -> None:
+    "Continue from the newest checkpoint, its settings under their present names"
+    file = newest_checkpoint(learner.out)/'run.json'
+    if core.rank() == 0 and (run := _renamed(file)):
+        file.with_suffix('.part').write_text(json.dumps(run, indent=1), encoding='utf-8')
+        file.with_suffix('.part').replace(file)
+    learner.accelerator.wait_for_everyone()
+    learner.load()
+
+def _renamed(file:Path):          # dict, or None where nothing is to be renamed
+    "What run.json should hold; the learner itself refuses a file that cannot be read"
+    try:
+        run = json.loads(file.read_text(encoding='utf-8'))
+        _, config = migrate(run['module'], run['config'])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError): return None
+    return None if config == run['config'] else run | dict(config=config)
 
 # %% ../nbs/30_training.ipynb #03f37859
 class _StopSignal:
