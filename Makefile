@@ -12,7 +12,7 @@ JOBS    ?= 2
 CHECK   := $(QUIET) MPLBACKEND=agg OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-full lab export refresh tidy bench hooks docs
+.PHONY: help run test test-full lint lab export refresh tidy bench hooks
 
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */make \1\t/' | expand -t 20
@@ -26,13 +26,16 @@ test: $(VENV)/.dev    ## every check, notebooks at a small training budget (JOBS
 test-full: $(VENV)/.dev    ## every check, notebooks trained at full length
 	SSL_BUDGET=1 $(CHECK)
 
+lint: $(VENV)/.dev    ## form: lines, names, order of imports, in notebooks and code
+	$(BIN)/python -m ruff check .
+
 lab: $(VENV)/.dev    ## open the notebooks in JupyterLab
 	$(QUIET) $(BIN)/jupyter lab nbs
 
 export: $(VENV)/.dev    ## write ssl_workbench/ from the notebooks
 	$(BIN)/nbdev_export
 
-refresh: $(VENV)/.dev    ## run notebooks at full length, keep their outputs, tidy (NB=nbs/01_world.ipynb for one)
+refresh: $(VENV)/.dev    ## run notebooks at full length, keep their outputs, tidy (NB=nbs/08_learner.ipynb for one)
 	$(QUIET) SSL_BUDGET=1 CUDA_VISIBLE_DEVICES= $(BIN)/python nbs/tidy.py --run $(NB)
 
 tidy: $(VENV)/.dev    ## strip what a run leaves in notebooks: counts, timings, widget state
@@ -41,9 +44,10 @@ tidy: $(VENV)/.dev    ## strip what a run leaves in notebooks: counts, timings, 
 bench: $(VENV)/.dev    ## measure speed on this machine (MORE='world app': these too)
 	$(BIN)/python -m benchmarks.speed $(MORE)
 
-hooks: $(VENV)/.dev    ## git hooks: readable notebook merges, no untidy notebook committed
+hooks: $(VENV)/.dev    ## git hooks: readable notebook merges, nothing untidy committed
 	$(BIN)/nbdev_install_hooks
-	printf '#!/bin/sh\nexec $(BIN)/python nbs/tidy.py --check --staged\n' > "$$(git rev-parse --git-path hooks)/pre-commit"
+	printf '#!/bin/sh\n$(BIN)/python nbs/tidy.py --check --staged && exec $(BIN)/python -m ruff check -q .\n' \
+		> "$$(git rev-parse --git-path hooks)/pre-commit"
 	chmod +x "$$(git rev-parse --git-path hooks)/pre-commit"
 
 $(BIN)/python:

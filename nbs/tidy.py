@@ -46,7 +46,8 @@ def small(picture):
     except OSError: return picture
     if image.mode == 'P': return picture
     file = io.BytesIO()
-    image.convert('RGB').quantize(128, Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE).save(file, 'PNG', optimize=True)
+    image = image.convert('RGB').quantize(128, Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE)
+    image.save(file, 'PNG', optimize=True)
     return base64.b64encode(file.getvalue()).decode()
 
 

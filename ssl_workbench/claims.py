@@ -55,10 +55,8 @@ def correlation(
     y,                            # (n,) the other
 ) -> float:                       # -1 … 1, NaN where one of them does not vary
     "Pearson's correlation"
-    x, y = (torch.as_tensor(v, dtype=torch.float64) for v in (x, y))
-    x, y = x - x.mean(), y - y.mean()
-    size = (x.square().sum() * y.square().sum()).sqrt().item()
-    return (x * y).sum().item() / size if size > 1e-12 else math.nan
+    both = torch.stack([torch.as_tensor(v, dtype=torch.float64) for v in (x, y)])
+    return torch.corrcoef(both)[0, 1].item() if both.std(1).min() > 1e-12 else math.nan
 
 def correlations_of(
     result:dict,                  # of a claim
@@ -94,12 +92,13 @@ def verdicts(
 ) -> list:                        # of dicts: why, what, metric, paper, and what `verdict` says; 'not run' without seeds
     "One row a sentence: pairs first, then scores that should go together"
     rows = [dict(why=p['why'], what=f"{p['above']} above {p['below']}", metric=p['metric'],
-                 paper=paper_difference(result, p), **_judged(differences_of(result, p))) for p in result['pairs']]
+                 paper=paper_difference(result, p), **_verdict_or_none(differences_of(result, p)))
+            for p in result['pairs']]
     return rows + [dict(why=b['why'], what=f"{b['x']} with {b['y']}", metric='correlation',
-                        paper=paper_correlation(result, b), **_judged(correlations_of(result, b)))
+                        paper=paper_correlation(result, b), **_verdict_or_none(correlations_of(result, b)))
                    for b in result.get('together', ())]
 
-def _judged(values:list) -> dict:
+def _verdict_or_none(values:list) -> dict:
     "The verdict, or the word for none yet"
     return verdict(values) if values else dict(mean=None, low=None, high=None, effect=None, n=0, verdict='not run')
 
@@ -140,7 +139,8 @@ def _columns(rows:list) -> str:
 
 def _verdict_row(result:dict, row:dict) -> list:
     "One sentence's cells"
-    show = lambda x: '–' if x is None else f"{_scaled(result, row['metric'], x):+.{_digits(result, row['metric']) + 1}f}"
+    digits = _digits(result, row['metric']) + 1
+    show = lambda x: '–' if x is None else f"{_scaled(result, row['metric'], x):+.{digits}f}"
     size = '' if row['effect'] is None else f"d {row['effect']:+.1f}"
     return [row['what'], row['metric'], show(row['mean']), f"[{show(row['low'])}, {show(row['high'])}]", size,
             '–' if row['paper'] is None else f"{row['paper']:+.2f}", row['verdict'], row['why']]
@@ -153,10 +153,10 @@ def claim_table(
     arms = [(a, arm['runs']) for a, arm in result['arms'].items()] + list(result.get('references', {}).items())
     head = ['', *(m['title'] for m in result['metrics'].values()), 'seeds']
     body = [[a, *(_cell(result, a, runs, m) for m in result['metrics']), str(len(runs))] for a, runs in arms]
-    said = [['above / below', 'score', 'difference', '95 % interval', 'size', 'paper', 'verdict', 'because']]
-    said += [_verdict_row(result, r) for r in verdicts(result)]
+    sentences = [['above / below', 'score', 'difference', '95 % interval', 'size', 'paper', 'verdict', 'because']]
+    sentences += [_verdict_row(result, r) for r in verdicts(result)]
     return '\n\n'.join([f"{result['method']} {result['id']}: {result['sentence']} ({result['where']})",
-                        _columns([head] + body), _columns(said), _orders(result), _made(result)])
+                        _columns([head] + body), _columns(sentences), _orders(result), _provenance(result)])
 
 def _orders(result:dict) -> str:
     "How much of the paper's order came back, metric by metric"
@@ -164,7 +164,7 @@ def _orders(result:dict) -> str:
     words = [f"{result['metrics'][m]['title']} {same} of {all}" for m, (same, all) in found.items() if all]
     return "Pairs of arms in the paper's order: " + (', '.join(words) or 'none to compare') + '.'
 
-def _made(result:dict) -> str:
+def _provenance(result:dict) -> str:
     "What was run, and the command that runs it again"
     runs = [r for a in result['arms'].values() for r in a['runs']]
     lost = [r for r in runs if not r.get('scores')]
@@ -206,7 +206,8 @@ def _panel(ax, result:dict, metric:str) -> None:
 
 def _reference(ax, result:dict, metric:str) -> None:
     "A dotted line where random weights stand"
-    values = [_scaled(result, metric, x) for x in scores(result.get('references', {}).get('random init', []), metric).values()]
+    runs = result.get('references', {}).get('random init', [])
+    values = [_scaled(result, metric, x) for x in scores(runs, metric).values()]
     if values: ax.axvline(sum(values) / len(values), color='#888888', linestyle=':', label='random init')
 
 def _paper(ax, result:dict, metric:str) -> None:
@@ -260,7 +261,8 @@ def load_claim(
     file = path if path.suffix == '.json' else folder/f'{path}.json' if folder else None
     if file is None or not file.exists():
         method, _, claim = path.stem.partition('-')
-        return print(f'no result of {path.stem} here; in a checkout: python -m benchmarks.claims {method} --claim {claim}')
+        command = f'python -m benchmarks.claims {method} --claim {claim}'
+        return print(f'no result of {path.stem} here; in a checkout: {command}')
     return json.loads(file.read_text(encoding='utf-8'))
 
 def load_claims(

@@ -1,6 +1,7 @@
-"""One thread in the checks, here and in what they start: sums of floats depend on how many there are. One worker a file, notebooks apart.
+"""One thread in the checks, here and in what they start: sums of floats depend on how many there are.
 
-Loader processes are forked from a server that has done nothing else: a process that drove a browser or ran threads is not safe to fork.
+One worker a file, notebooks apart. Loader processes are forked from a server that has done nothing else: a process that
+drove a browser or ran threads is not safe to fork.
 """
 import multiprocessing
 import os
