@@ -78,7 +78,8 @@ def clicked_cell(
 
 # %% ../../nbs/app/45a_positions.ipynb #9348efe2
 BLUE, GREEN, RED, WHITE, DARK = (0, 114, 178), (0, 130, 95), (205, 70, 0), (255, 255, 255), (16, 18, 22)
-SIGNS = dict(tick=[(.28, .53), (.44, .69), (.73, .33)], cross=[(.32, .32), (.68, .68), (.5, .5), (.68, .32), (.32, .68)])
+SIGNS = dict(tick=[(.28, .53), (.44, .69), (.73, .33)],
+             cross=[(.32, .32), (.68, .68), (.5, .5), (.68, .32), (.32, .68)])
 
 def _frame(draw, box, colour, width) -> None:
     "A frame within the cell, dark around a colour around white"
@@ -105,7 +106,7 @@ def draw_marks(
     image:torch.Tensor,           # uint8 (3,H,W)
     grid:tuple,                   # (h,w) cells
     marks=(),                     # marked cells
-    truth=None,                   # (h,w) bool: tick found ones, cross false alarms, frame missed ones; None: no answer yet
+    truth=None,                   # (h,w) bool: tick found, cross false alarms, frame missed; None: no answer yet
     cursor=None,                  # cell that the sliders point at
 ) -> torch.Tensor:                # uint8 (3,H,W)
     "The picture with its patches divided by hairlines, and marks on some"
@@ -183,7 +184,8 @@ def game_view(
                 '<figcaption>As it was before patches changed places.</figcaption></figure>')
     row, col = divmod(game.cursor or 0, w)
     return [game, to_image(marked), status(game, maps), gr.update(visible=out),
-            to_image(suspicion_picture(game, maps)) if out else None, gr.update(value=original if out else '', visible=out),
+            to_image(suspicion_picture(game, maps)) if out else None,
+            gr.update(value=original if out else '', visible=out),
             gr.update(maximum=h, value=row + 1), gr.update(maximum=w, value=col + 1)]
 
 # %% ../../nbs/app/45a_positions.ipynb #6a6f1ad2
@@ -213,14 +215,16 @@ def layout() -> SimpleNamespace:  # of components
                     caption(f'The brighter a patch, the more the network suspects it. {LEGEND}')
                 ui.photo = picture_input('Drop your picture here', height=220, elem_id='positions-photo')
                 gr.Examples(example_files(), ui.photo)
-                ui.share = gr.Slider(.05, .5, .2, step=.05, label='Moved', info='Part of the patches that changed places.')
-                ui.number = gr.Slider(1, 99, 10, step=1, label='Picture', info='Another number, another scene and other '
-                                      'patches; of your own picture, other patches.')
+                ui.share = gr.Slider(.05, .5, .2, step=.05, label='Moved',
+                                     info='Part of the patches that changed places.')
+                ui.number = gr.Slider(1, 99, 10, step=1, label='Picture', info='Another number, another scene and '
+                                      'other patches; of your own picture, other patches.')
     return ui
 
 def fill() -> None:
     "Which patches are in a wrong place? The visitor marks them, then the network does"
-    heading('Find the misplaced patch', 'DILEMMA learns by telling which patches of a picture were put in a wrong place. '
+    heading('Find the misplaced patch',
+            'DILEMMA learns by telling which patches of a picture were put in a wrong place. '
             '**Can you?** Mark the patches that look wrong, then see what the network suspects. '
             'Only the middle square of a picture is used.')
     opened, pick = on_open(), picker('mismatch')
@@ -236,7 +240,8 @@ def fill() -> None:
         event(errors_shown(handler), [*inputs, *more], outputs, **waiting)
     def point(game, w, row, col): return replace(game, answered=False, cursor=(int(row) - 1) * w + int(col) - 1)
     def mark(game, cell): return replace(game, answered=False, marks=tuple(toggle(list(game.marks), cell)))
-    for event in (opened, pick.change, ui.photo.change, ui.number.input, ui.share.input): on(event, lambda game, w: game)
+    for event in (opened, pick.change, ui.photo.change, ui.number.input, ui.share.input):
+        on(event, lambda game, w: game)
     for slider in (ui.row, ui.col): on(slider.input, point, ui.row, ui.col)
     on(ui.mark.click, lambda game, w, *at: mark(point(game, w, *at), point(game, w, *at).cursor), ui.row, ui.col)
     on(ui.answer.click, lambda game, w: replace(game, answered=True))

@@ -99,9 +99,10 @@ def home(
             'Play with it on your own pictures.</p></div>', padding=False)
     with gr.Row(elem_id='cards'):
         doors |= {page_card(page): page.name for page in pages().values() if page.thumbnail}
-    gr.HTML('<div class="page"><h2>The methods</h2><p>Each is a notebook to step through, a class to train, and panels '
-            f'to look through.</p>{method_cards()}<h2>The world they learn from</h2><p>Rendered on this machine, so that '
-            f'the truth is known to the pixel. No method is ever shown it.</p>{world_figures()}</div>', padding=False)
+    gr.HTML('<div class="page"><h2>The methods</h2><p>Each is a notebook to step through, a class to train, '
+            f'and panels to look through.</p>{method_cards()}<h2>The world they learn from</h2><p>Rendered on this '
+            'machine, so that the truth is known to the pixel. No method is ever shown it.</p>'
+            f'{world_figures()}</div>', padding=False)
     for button, name in doors.items(): button.click(partial(gr.Tabs, selected=name), None, tabs, queue=False, **QUIET)
 
 # %% ../../nbs/app/49_shell.ipynb #9b0d28dd
