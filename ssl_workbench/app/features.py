@@ -21,6 +21,7 @@ from ssl_workbench.app.widgets import (
     QUIET,
     Page,
     caption,
+    change_events,
     columns,
     draw_on_open,
     heading,
@@ -232,9 +233,10 @@ def clip_tab(
         with gr.Column(min_width=280):
             number = gr.Slider(1, 99, 7, step=1, label='Drive',
                                info='Another number, another road; used while there is no clip of yours.')
-    gr.on([opened, pick.change, clip.change, moment.input, number.input], errors_shown(run),
-          [pick, clip, moment, number], [*figures, *lines], trigger_mode='always_last', concurrency_limit=2,
-          concurrency_id='dense', **QUIET | dict(show_progress='minimal'))
+    inputs = [pick, clip, moment, number]
+    gr.on([opened, *change_events(inputs)], errors_shown(run), inputs, [*figures, *lines],
+          trigger_mode='always_last', concurrency_limit=2, concurrency_id='dense',
+          **QUIET | dict(show_progress='minimal'))
 
 def fill() -> None:
     "Pairs of subcrops, dense features as colours, a linear readout, and what else PooDLe lists"
@@ -244,9 +246,10 @@ def fill() -> None:
     with gr.Tabs():
         with gr.Tab('Subcrops'): draw_on_open(panels.pop('subcrops').app(), opened)
         with gr.Tab('Features'):
-            clip_tab('features', 'Features', 'Move through the clip: **a thing that keeps its colour keeps its feature**. '
-                     'Colours are the first three principal components, one basis for the whole clip, '
-                     'and mean nothing across networks.', three_features)
+            clip_tab('features', 'Features',
+                     'Move through the clip: **a thing that keeps its colour keeps its feature**. Colours are '
+                     'the first three principal components, one basis for the whole clip, and mean nothing across '
+                     'networks.', three_features)
         with gr.Tab('Classes'):
             clip_tab('classes', 'Classes', 'The features are frozen; a linear classifier was given the labels of '
                      f'{LABELLED} drawn roads. **Look at the small things**: persons, signs and cars far away. '
@@ -261,5 +264,6 @@ def thumbnail() -> torch.Tensor:  # uint8 (3,H,W)
 
 PAGE = Page(
     'features', 'poodle', 'Features', 'The same thing, a moment later',
-    'Small crops follow things through a street. Watch features keep their colours over a clip, and read classes off them.',
+    'Small crops follow things through a street. '
+    'Watch features keep their colours over a clip, and read classes off them.',
     'norm_map', thumbnail, fill, order=60)

@@ -32,6 +32,7 @@ from ssl_workbench.app.widgets import (
     QUIET,
     Page,
     caption,
+    change_events,
     heading,
     on_open,
     picker,
@@ -215,10 +216,8 @@ def fill() -> None:
     inputs, last = [ui.source, ui.s, pick, *ui.origin], dict(trigger_mode='always_last', concurrency_limit=2, **QUIET)
     outputs = [ui.a, ui.b, ui.status, ui.table, ui.key, ui.hint, ui.source, ui.warped, ui.arrows, ui.occluded,
                ui.occluded_note, *(c for parts in ui.columns.values() for c in parts)]
-    files = [c for c in ui.origin if isinstance(c, (gr.Image, gr.Video))]
-    events = [ui.source.input, *(c.change for c in files), *(c.input for c in ui.origin if c not in files),
-              *([] if isinstance(pick, gr.State) else [pick.change])]
-    gr.on([opened, *events], errors_shown(draw), inputs, outputs, concurrency_id='flow', **last)
+    events = [opened, ui.source.input, *change_events([pick, *ui.origin])]
+    gr.on(events, errors_shown(draw), inputs, outputs, concurrency_id='flow', **last)
     ui.s.input(errors_shown(slide), inputs, ui.warped, concurrency_id='flow', **last)
 
 def thumbnail() -> torch.Tensor:  # uint8 (3,H,W)
