@@ -1,4 +1,4 @@
-"""Where does every pixel of one frame go in the next? Of your own pictures, clip or webcam: `python apps/flow.py [PORT]`."""
-from ssl_workbench.hub import shell
+"""Where every pixel of one frame goes in the next, of your own pictures, clip or webcam: `python apps/flow.py [PORT]`."""
+from ssl_workbench.app.shell import shell
 
 if __name__ == '__main__': shell('flow')
