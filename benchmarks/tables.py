@@ -1,4 +1,4 @@
-"""README's table of results, made from the cards and the committed claims: `python -m benchmarks.tables --write`."""
+"""README's tables, made from the catalog, the cards and the committed claims: `python -m benchmarks.tables --write`."""
 import re
 import sys
 from collections import Counter
@@ -8,6 +8,7 @@ from ssl_workbench import catalog
 from ssl_workbench.claims import load_claims, verdicts
 
 README = Path(__file__).resolve().parent.parent/'README.md'
+METHODS = re.compile(r'(\| method \| paper \| inputs \| state \| name \|\n\|[-|]+\n)(?:\|.*\n)+')
 BETWEEN = re.compile(r'(<!-- results[^>]*-->\n).*?(<!-- /results -->)', re.S)
 
 
@@ -51,8 +52,15 @@ def table() -> str:
     return '\n'.join(lines) + '\n'
 
 
+def method_rows() -> str:
+    "The catalog as rows of README's first table"
+    return ''.join(f"| {e.title} | {e.authors}, {e.venue} | {' + '.join(e.inputs)} | {e.state} | `{e.name}` |\n"
+                   for e in catalog.catalog)
+
+
 def written(text) -> str:
-    "README with the table between its marks"
+    "README with the catalog in its table of methods, and the results between their marks"
+    text = METHODS.sub(lambda m: m[1] + method_rows(), text)
     return BETWEEN.sub(lambda m: m[1] + table() + m[2], text)
 
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from . import core
 from .catalog import Entry, build, find, load, migrate, module, replace_config
-from .data import Streams, WithFlow, dis, open_data, open_pairs, raft, still
+from .data import Streams, WithFlow, dis, open_data, open_pairs, raft, zero_flow
 from .learner import Learner, newest_checkpoint
 from .probes import Score, encode, knn, linear, random_init
 
@@ -58,7 +58,7 @@ def flow_source(
     name:str,                     # 'dis', 'raft', 'still', or what `load` takes: weights with a `flow(a, b)`
 ):                                # function of two (B,3,H,W) → (B,2,H,W) pixels
     "An optical flow estimator; ValueError where it cannot be had"
-    if name in ('dis', 'still'): return dict(dis=dis, still=still)[name]
+    if name in ('dis', 'still'): return dict(dis=dis, still=zero_flow)[name]
     if name in ('raft', 'raft_small', 'raft_large'): return raft('raft_small' if name == 'raft' else name)
     method = load(name)
     if not hasattr(method, 'flow'):

@@ -44,33 +44,33 @@ def test_exact_share_of_misplaced(ratio, size, patch):
     ratio_index = torch.full((5,), c.ratios.index(ratio))
     v = Views(c).tokens(draw_seeds(1, range(10)).view(5, 2), ratio_index, torch.zeros(5, 2, 3, size, size))
     assert v['keep'].shape == (5, 2, n) and v['queried'].all()
-    assert (v['corrupted'].sum(-1) == int(.2 * n)).all() and torch.equal(v['told'] != v['keep'], v['corrupted'])
-    for keep, told, corrupted in zip(*(v[k].flatten(0, 1) for k in ('keep', 'told', 'corrupted'))):
-        assert not set(told[corrupted].tolist()) & set(keep.tolist()) and len(set(told.tolist())) == n
-        assert 0 <= told.min() and told.max() < c.cells
+    assert (v['corrupted'].sum(-1) == int(.2 * n)).all() and torch.equal(v['position_ids'] != v['keep'], v['corrupted'])
+    for keep, position_ids, corrupted in zip(*(v[k].flatten(0, 1) for k in ('keep', 'position_ids', 'corrupted'))):
+        assert not set(position_ids[corrupted].tolist()) & set(keep.tolist()) and len(set(position_ids.tolist())) == n
+        assert 0 <= position_ids.min() and position_ids.max() < c.cells
 
 
 def test_misplaced_differ():
     "Views, pictures and seeds have their own; the same seed has the same"
     v = Views(TINY)(batch() | dict(ratio=.4))
-    told = v['told'].flatten(0, 1)
-    assert len({tuple(t.tolist()) for t in told}) == len(told)
-    assert torch.equal(Views(TINY)(batch() | dict(ratio=.4))['told'], v['told'])
+    position_ids = v['position_ids'].flatten(0, 1)
+    assert len({tuple(t.tolist()) for t in position_ids}) == len(position_ids)
+    assert torch.equal(Views(TINY)(batch() | dict(ratio=.4))['position_ids'], v['position_ids'])
 
 
 def test_every_cell_is_given():
     "Substitutes come evenly from the dropped cells, misplaced patches evenly from the kept"
     keep, dropped = torch.arange(10).expand(4000, -1), torch.arange(10, 16).expand(4000, -1)
-    told, corrupted = misplaced(keep, dropped, 2, torch.arange(4000))
-    places = torch.bincount(told[corrupted], minlength=16)[10:] / 4000
+    position_ids, corrupted = misplaced(keep, dropped, 2, torch.arange(4000))
+    places = torch.bincount(position_ids[corrupted], minlength=16)[10:] / 4000
     assert (places - 2 / 6).abs().max() < .04 and (corrupted.float().mean(0) - .2).abs().max() < .03
 
 
 def test_swap_where_nothing_is_dropped():
     "Exactly theta of them, each in the place of another, all cells still given once"
     v = Views(replace(TINY, dense_task=True))(batch())
-    assert (v['corrupted'].sum(-1) == int(.2 * 16)).all() and torch.equal(v['told'] != v['keep'], v['corrupted'])
-    assert (v['told'].sort(-1).values == torch.arange(16)).all()
+    assert (v['corrupted'].sum(-1) == int(.2 * 16)).all() and torch.equal(v['position_ids'] != v['keep'], v['corrupted'])
+    assert (v['position_ids'].sort(-1).values == torch.arange(16)).all()
 
 
 @pytest.mark.parametrize('mixed', [False, True])
@@ -97,10 +97,10 @@ def test_mismatch_sees_only_what_is_kept():
     "DILEMMA.mismatch with keep"
     method = made(TINY).eval()
     v = Views(TINY)(batch() | dict(ratio=.4))
-    x, keep, told = (v[k][:, 0] for k in ('x', 'keep', 'told'))
+    x, keep, position_ids = (v[k][:, 0] for k in ('x', 'keep', 'position_ids'))
     seen = torch.zeros(4, 16).scatter(1, keep, 1.).bool().view(4, 1, 4, 4)
     seen = seen.repeat_interleave(8, 2).repeat_interleave(8, 3)
-    assert torch.equal(method.mismatch(x, told, keep), method.mismatch(torch.where(seen, x, .5), told, keep))
+    assert torch.equal(method.mismatch(x, position_ids, keep), method.mismatch(torch.where(seen, x, .5), position_ids, keep))
 
 
 def test_a_wrong_position_is_seen():
@@ -115,10 +115,10 @@ def test_mismatch_does_not_depend_on_order():
     "Kept patches handed over in another order, with their positions: the same predictions in that order"
     method = made(TINY).eval()
     v = Views(TINY)(batch() | dict(ratio=.4))
-    x, keep, told = (v[k][:, 0] for k in ('x', 'keep', 'told'))
+    x, keep, position_ids = (v[k][:, 0] for k in ('x', 'keep', 'position_ids'))
     other = torch.randperm(keep.shape[1], generator=torch.Generator().manual_seed(0))
-    reordered = method.mismatch(x, told[:, other], keep[:, other])
-    assert torch.allclose(reordered, method.mismatch(x, told, keep)[:, other], atol=1e-5)
+    reordered = method.mismatch(x, position_ids[:, other], keep[:, other])
+    assert torch.allclose(reordered, method.mismatch(x, position_ids, keep)[:, other], atol=1e-5)
 
 
 def test_dense_step_has_no_mismatch_loss():
@@ -178,14 +178,14 @@ def test_mixed_batch_equals_pictures_alone():
     c = replace(TINY, mixed=True)
     method = made(c).eval()
     v = Views(c)(batch(12))
-    x, keep, told = (v[k][:, 0] for k in ('x', 'keep', 'told'))
+    x, keep, position_ids = (v[k][:, 0] for k in ('x', 'keep', 'position_ids'))
     counts = (keep >= 0).sum(1)
     assert len(counts.unique()) > 2
-    together, cls = method.encoder(x, keep=keep, told=told)
-    p = method.mismatch(x, told, keep)
+    together, cls = method.encoder(x, keep=keep, position_ids=position_ids)
+    p = method.mismatch(x, position_ids, keep)
     for i, n in enumerate(counts.tolist()):
-        one = x[i:i + 1], told[i:i + 1, :n], keep[i:i + 1, :n]
-        tokens, c0 = method.encoder(one[0], keep=one[2], told=one[1])
+        one = x[i:i + 1], position_ids[i:i + 1, :n], keep[i:i + 1, :n]
+        tokens, c0 = method.encoder(one[0], keep=one[2], position_ids=one[1])
         assert torch.allclose(tokens[0], together[i, :n], atol=1e-5) and torch.allclose(c0[0], cls[i], atol=1e-5)
         assert torch.allclose(method.mismatch(*one)[0], p[i, :n], atol=1e-5)
 

@@ -304,6 +304,6 @@ def test_no_pickles_and_no_machine_paths():
 
 def test_readme_results():
     "README's results are those of the cards and of the committed claims"
-    from benchmarks.table import written
+    from benchmarks.tables import written
     text = (ROOT/'README.md').read_text(encoding='utf-8')
-    assert written(text) == text, 'run: python -m benchmarks.table --write'
+    assert written(text) == text, 'run: python -m benchmarks.tables --write'

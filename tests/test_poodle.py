@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from ssl_workbench import core, geometry, world
-from ssl_workbench.classics.flowe import ROOM, FlowE
+from ssl_workbench.classics.flowe import MAX_ELEMENTS, FlowE
 from ssl_workbench.classics.flowe import cpu as FLOWE
 from ssl_workbench.learner import draw_seeds
 from ssl_workbench.methods.poodle import TABLE4, PooDLe, SpatialDecoder, Views, cpu, dense_loss, pooled_loss, presets
@@ -219,7 +219,7 @@ def test_pieces_change_nothing():
     views, g = Views(TINY)(batch()), torch.Generator().manual_seed(0)
     p, z = (torch.randn(4, 2, 6, 8, 8, generator=g) for _ in range(2))
     found = []
-    for room in (ROOM, 1):
+    for room in (MAX_ELEMENTS, 1):
         q = p.clone().requires_grad_()
         loss = dense_loss(q, z, views['affine'], views['flow'], views['valid'], room)
         loss.backward()

@@ -10,7 +10,7 @@ from benchmarks.protocols.cost import cost_per_image
 from benchmarks.protocols.positions import mismatch, misplaced_patches
 from benchmarks.protocols.runs import as_drawn, train
 from benchmarks.protocols.worlds import float_images, image_set, tiny_images, training_images
-from ssl_workbench.methods.dilemma import DILEMMA, auroc, on
+from ssl_workbench.methods.dilemma import DILEMMA, auroc, config_on
 
 # ---- the setting: what the arms share, the smallest in which the sentences make sense
 
@@ -172,7 +172,7 @@ table310 = Claim(
 def cheap(base):
     "Changes that time a classic with 196 tokens, its views twice as wide as those of the cpu preset"
     def change(config, **more):
-        own = on(base)
+        own = config_on(base)
         return dict(base=base, given=own.given, steps=TIMED, size=112, canvas=128, ratios=own.ratios, growth=own.growth,
                     batch=16) | more
     return change
@@ -226,7 +226,7 @@ table313 = Claim(
 
 def with_mae(config, **more):
     "Changes that put DILEMMA on MAE, which drops three quarters at every step"
-    return dict(base='mae', given=dict(pos_base=10.), ratios=(.75,), growth=(1,), lr=on('mae').lr) | more
+    return dict(base='mae', given=dict(pos_base=10.), ratios=(.75,), growth=(1,), lr=config_on('mae').lr) | more
 
 
 table314 = Claim(

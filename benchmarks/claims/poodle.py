@@ -8,8 +8,8 @@ from benchmarks.claims.runner import Claim, above
 from benchmarks.protocols import camvid
 from benchmarks.protocols.runs import train
 from benchmarks.protocols.segmentation import camvid_iou, drive_iou, patch_pixels
-from ssl_workbench import catalog, core, data, probes, world
-from ssl_workbench.methods.poodle import TABLE4, PooDLe, by_size, subcrop_hits, toy_probabilities
+from ssl_workbench import core, data, probes, training, world
+from ssl_workbench.methods.poodle import TABLE4, PooDLe, mean_by_size, subcrop_probabilities, toy_probabilities
 
 # ---- the setting: what the arms share, the smallest in which the sentences make sense
 
@@ -22,7 +22,7 @@ SEEDS = 3
 class Protocol:
     "What is trained on, and how a run is scored; an arm changes `flow`, `stride` or `count` alone"
     pool: int = 512               # pairs to train on
-    flow: str = 'truth'           # the source of their flow: 'truth', or what `catalog.flow_source` takes
+    flow: str = 'truth'           # the source of their flow: 'truth', or what `training.flow_source` takes
     stride: int = 1               # Δt: the world's time from the one frame to the other
     seg_train: int = 100          # drives that the linear segmentation learns from
     scenes: int = 150             # test drives
@@ -50,7 +50,7 @@ def rendered_pairs(kind, level, canvas, stride, n, flow):
     "Pairs with flow, rendered once a process"
     drawn = data.open_pairs(f'world:{kind}:{level}', size=canvas, stride=stride or 1, length=n, truth=flow == 'truth')
     if stride == 0: return StillPairs(drawn)
-    return drawn if flow == 'truth' else data.WithFlow(drawn, catalog.flow_source(flow))
+    return drawn if flow == 'truth' else data.WithFlow(drawn, training.flow_source(flow))
 
 
 def training_pairs(config, protocol):
@@ -98,7 +98,7 @@ def probabilities(where, seed):
     "(n,) subcrop probability, (n,) pixel probability of objects from small to large: ten equal bins, or four circles"
     if where == 'circle': return toy_probabilities(CIRCLES)
     labels, things = dict(road=drive_labels, town=camvid_labels)[where](seed)
-    return by_size(*subcrop_hits(torch.stack(list(labels)), things, seed)) if len(labels) else None
+    return mean_by_size(*subcrop_probabilities(torch.stack(list(labels)), things, seed)) if len(labels) else None
 
 
 def prevalence(what, seed):

@@ -131,7 +131,7 @@ def setting(home, method, claim, preset, texts):
     "(config, protocol) that all arms of a claim start from; ValueError for settings that do not exist"
     base = changed_setting(catalog.module(method).presets[preset], home.protocols[preset],
                            claim.setting.get(preset, {}))
-    return changed_setting(*base, catalog.settings(texts))
+    return changed_setting(*base, catalog.parse_settings(texts))
 
 
 def arm_setting(claim, arm, config, protocol):

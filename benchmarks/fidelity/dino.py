@@ -190,7 +190,7 @@ def parts(theirs, mine, v):
         rows |= {f'{side} CLS': figure(found if found.ndim == 2 else found[:, 0], cls),
                  f'{side} scores': figure(net.head(found if found.ndim == 2 else found[:, 0]), scores)}
     rows['centred targets'] = figure(F.softmax((scores - theirs.loss.center) / .05, -1),
-                                     losses.centred(scores, mine.centre, .05))
+                                     losses.centred_softmax(scores, mine.centre, .05))
     side = c.small_size // c.patch
     blank = images[0].new_zeros(1, side**2 + 1, c.dim)
     interpolate = type(net.backbone).interpolate_pos_encoding

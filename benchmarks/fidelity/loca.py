@@ -85,9 +85,9 @@ def bilinear(encoder):
         return F.interpolate(maps, tuple(grid), mode='bilinear', antialias=True,
                              align_corners=False).flatten(2).mT if tuple(grid) != tuple(side) else table
 
-    def placed(images, mask=None, keep=None, told=None):
+    def placed(images, mask=None, keep=None, position_ids=None):
         h, w = encoder.grid(images)
-        return embed(images, mask, torch.arange(h * w).expand(len(images), -1) if keep is None else keep, told)
+        return embed(images, mask, torch.arange(h * w).expand(len(images), -1) if keep is None else keep, position_ids)
 
     encoder.positions, encoder.embed = positions, placed
 

@@ -114,12 +114,12 @@ def our_steps(method, c, stream):
     optimiser = torch.optim.AdamW(method.param_groups(), LR, betas=c.betas)
     for i, (x, noise) in enumerate(stream):
         for g in optimiser.param_groups: g['lr'] = core.warmup_cosine((i + 1) / TOTAL, LR, 0., WARM / TOTAL)
-        keep = noise.argsort(1)[:, :ours.kept(c.cells, c.dropped)].sort(1).values
+        keep = noise.argsort(1)[:, :ours.visible_count(c.cells, c.dropped)].sort(1).values
         out = method(dict(x=x, keep=keep[:, None]))
         loss = sum(method.loss(out).values())
         optimiser.zero_grad()
         loss.backward()
-        yield loss.item(), gradients(method), out['pixels'], out['hidden']
+        yield loss.item(), gradients(method), out['pixels'], out['mask']
         optimiser.step()
 
 

@@ -75,7 +75,7 @@ def public(path):
     made = lambda **names: types.SimpleNamespace(**names)
     def encoder(stride):
         config = replace(SETTINGS, decoder='none' if stride == 8 else 'full')
-        return lambda pretrained: Stand(ours.encoder_of(config))
+        return lambda pretrained: Stand(ours.build_encoder(config))
     sys.modules |= {'kornia': made(augmentation=None), 'kornia.augmentation': made(),
                     'src.models.raft.raft': made(RAFT=Known), 'src.models.registry': made(register_model=lambda f: f),
                     'src.models.backbone.resnet': made(resnet50=encoder(32), resnet50_stride8=encoder(8))}

@@ -156,8 +156,8 @@ class Noted(ours.Rollout):
         self.drawn.append(super().noise(stream))
         return self.drawn[-1]
 
-    def looks(self):
-        conditions, offset = super().looks()
+    def draw_conditions(self):
+        conditions, offset = super().draw_conditions()
         self.drawn.append(self.known + offset[:, 1])
         return conditions, offset
 
@@ -223,7 +223,7 @@ def rollout(net, mine, frames, n, points, warm, seed):
     with given(Noted.drawn), floats(frames.dtype):
         theirs = net.generate_frames(2 * frames - 1, n, steps=points, warm_start=warm)
     hook.remove()
-    latents = net.ae.decoded.unflatten(0, (len(frames), -1))[:, seen:], Noted.last.held[:, -n:]
+    latents = net.ae.decoded.unflatten(0, (len(frames), -1))[:, seen:], Noted.last.latents[:, -n:]
     pixels = (theirs[:, seen:] + 1).div(2).clamp(0, 1), prediction
     name = f'{points} points, warm start {warm:g}, {seen} seen, {n} predicted: '
     return {name + 'latents': figure(*latents), name + 'pixels': figure(*pixels),
@@ -283,7 +283,7 @@ def refiner(pub, dtype='float64'):
     name = lambda n: next((re.sub('^' + a, b, n) for a, b in REFINER if re.match(a, n)), n)
     mine.load_state_dict({name(n): x for n, x in net.state_dict().items()})
     before, decoded, truth = torch.rand(3, 2, 3, 32, 32, dtype=kind).unbind(0)
-    theirs, frame = net(2 * torch.cat([before, decoded], 1) - 1), mine.painted(before, decoded)[0]
+    theirs, frame = net(2 * torch.cat([before, decoded], 1) - 1), mine.refine_frame(before, decoded)[0]
     losses = [nn.functional.mse_loss(theirs, 2 * truth - 1),
               mine.loss(dict(refined=frame[:, None], truth=truth[:, None]))['pixels']]
     for loss in losses: loss.backward()

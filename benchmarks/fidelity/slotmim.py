@@ -130,14 +130,14 @@ def parts(theirs, mine, v):
         rows |= {f'{branch} tokens': figure(tokens, own_tokens), f'{branch} projections': figure(z, own_z),
                  f'{branch} scores': figure(dots.transpose(1, 2), own_s),
                  f'{branch} slots': figure(slots, heads.pool(own_z, heads.assign(own_s, temp))),
-                 f'{branch} active slots': figure(theirs.get_slot_mask(dots), heads.winners(own_s).long()),
+                 f'{branch} active slots': figure(theirs.get_slot_mask(dots), heads.active_slots(own_s).long()),
                  f'{branch} aligned scores': figure(theirs.invaug(dots, coords[0], flags[0]).permute(0, 2, 3, 1),
                                                     mine.aligned(own_s, v['box'][:, 0], v['flip'][:, 0]))}
     scores = own_s.flatten(0, 1)
     rows['Sinkhorn targets'] = figure(theirs.sinkhorn_knopp_teacher(scores, temp), losses.sinkhorn_knopp(scores, temp))
     with torch.enable_grad():
         rows['centred targets'] = figure(their_targets(theirs, scores, False),
-                                         losses.centred(scores, mine.centre, temp))
+                                         losses.centred_softmax(scores, mine.centre, temp))
     return rows
 
 

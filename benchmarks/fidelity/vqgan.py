@@ -55,7 +55,7 @@ def made(setting, seed, dtype):
     with torch.no_grad():
         for p in mine.parameters(): p.add_(.02 * torch.randn_like(p))
         views = cast(ours.Views(c)(pictures(c.batch, seed, 64)), dtype)
-        rows = mine.squeeze(views['x'][:, 0] * 2 - 1)[0].permute(0, 2, 3, 1).flatten(0, 2)
+        rows = mine.encode_with_features(views['x'][:, 0] * 2 - 1)[0].permute(0, 2, 3, 1).flatten(0, 2)
         mine.codebook.codes.copy_(rows[torch.randperm(len(rows))[torch.arange(c.codes) % len(rows)]]
                                   + .05 * rows.std() * torch.randn(c.codes, c.latent).to(dtype))
     mine.before_step(0.)
@@ -86,7 +86,7 @@ def theirs_quantised(quantiser, z):
 
 def quantisers(pub, mine, views):
     "Theirs beside ours, each with its own weights of the two terms"
-    c, z = mine.config, mine.squeeze(views['x'][:, 0] * 2 - 1)[0].detach()
+    c, z = mine.config, mine.encode_with_features(views['x'][:, 0] * 2 - 1)[0].detach()
     sides = dict(mended=(pub['improved'].VectorQuantizer2(c.codes, c.latent, .25, legacy=False), (1, .25)),
                  legacy=(pub['improved'].VectorQuantizer2(c.codes, c.latent, .25, legacy=True), (.25, 1)),
                  plain=(pub['plain'].VectorQuantizer(c.codes, c.latent, .25), (.25, 1)))
@@ -134,9 +134,9 @@ def game(pub, mine, views):
     judge, x = their_judge(pub, mine), views['x'][:, 0] * 2 - 1
     quantiser = pub['improved'].VectorQuantizer2(c.codes, c.latent, c.beta, legacy=False).to(x.dtype)
     quantiser.embedding.weight = twin.codebook.codes
-    z = twin.squeeze(x)[0]
+    z = twin.encode_with_features(x)[0]
     through, codebook, _ = quantiser(z)
-    images, loss = twin.paint(through), their_loss(pub, judge, c.adversarial)
+    images, loss = twin.decode_latents(through), their_loss(pub, judge, c.adversarial)
     first, log = loss(codebook, x, images, 0, 1, last_layer=twin.decoder.pixels.weight)
     second, _ = loss(codebook, x, images, 1, 1)
     painters = [p for n, p in twin.named_parameters() if not n.startswith('discriminator')]

@@ -4,7 +4,7 @@ from functools import lru_cache
 from ssl_workbench import core, data
 
 TRAIN_DRIVES, TEST_DRIVES = ('0001TP', '0016E5'), ('0006R0',)
-CLASSES = data.CAMVID
+CLASSES = data.CAMVID_CLASSES
 CARD_SIZE = (144, 192)              # height, width for cards
 
 

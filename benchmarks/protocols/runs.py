@@ -2,7 +2,7 @@
 from dataclasses import dataclass
 
 from ssl_workbench import core
-from ssl_workbench.catalog import learner_of
+from ssl_workbench.training import learner_of
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.provenance import RESULTS, device_name, positive_int, read_json, write_json
 from benchmarks.speed.measure import about, median_seconds, options
-from ssl_workbench import catalog, core
+from ssl_workbench import catalog, core, training
 from ssl_workbench.learner import Diverged
 
 STEPS = {                          # what is measured → method, preset, changes
@@ -28,8 +28,8 @@ STEPS = {                          # what is measured → method, preset, change
 def learner(name, preset, changes, seed=0):
     "A learner on the world that the preset names"
     config = catalog.replace_config(core.pick(catalog.module(name).presets, preset), changes)
-    data = catalog.training_data(f'world:{config.kind}:{config.level}', catalog.find(name), config)
-    return catalog.learner_of(name, config, data, seed, device='cpu')
+    data = training.training_data(f'world:{config.kind}:{config.level}', catalog.find(name), config)
+    return training.learner_of(name, config, data, seed, device='cpu')
 
 
 def step_memory(what):

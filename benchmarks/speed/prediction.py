@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.provenance import device_name, positive_int
 from benchmarks.speed.measure import median_seconds, options, save
-from ssl_workbench import catalog, core
+from ssl_workbench import catalog, core, training
 from ssl_workbench.methods.river import Rollout
 from ssl_workbench.world import World
 
@@ -71,7 +71,7 @@ def slope(cost):
 def step_seconds(config, precision, tries):
     "One training step in that precision"
     data = World(config.kind, config.level, (config.canvas,) * 2, config.frames, config.batch, truth=False)
-    learner = catalog.learner_of('river', replace(config, precision=precision, steps=tries + 3), data, device='cpu')
+    learner = training.learner_of('river', replace(config, precision=precision, steps=tries + 3), data, device='cpu')
     learner.progress = False
     return median([s.seconds - s.waited for s in learner.steps()][3:])
 

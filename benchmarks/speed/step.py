@@ -9,14 +9,14 @@ import torch
 
 from benchmarks.provenance import device_name, positive_int
 from benchmarks.speed.measure import median_seconds, save
-from ssl_workbench import catalog, core, world
+from ssl_workbench import catalog, core, training, world
 from ssl_workbench.methods.slotmim import presets
 
 
 def training_rate(config, device, steps):
     "Images a second of a whole training step, views and teacher included, waiting for data left out"
     data = world.World(config.kind, config.level, (config.size,) * 2, frames=1, length=config.batch, truth=False)
-    learner = catalog.learner_of('slotmim', replace(config, steps=steps + 3), data, device=device)
+    learner = training.learner_of('slotmim', replace(config, steps=steps + 3), data, device=device)
     learner.progress = False
     times = [s.seconds - s.waited for s in learner.steps(steps + 2)]
     return config.batch / statistics.median(times[2:])

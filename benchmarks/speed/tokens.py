@@ -23,7 +23,7 @@ DENSE = dict(task='none', ratios=(0.,), growth=(1,))
 
 def sparse(base, tries, batch, device):
     "Milliseconds and kept megabytes an image of a classic alone and with DILEMMA"
-    config = replace(dilemma.on(base), **SIDE, batch=batch, steps=tries)
+    config = replace(dilemma.config_on(base), **SIDE, batch=batch, steps=tries)
     protocol = replace(protocols['cpu'], pool=4 * batch)
     configs = dict(dense=replace(config, **DENSE), dilemma=config)
     found = {name: cost_per_image(c, protocol, 0, device) for name, c in configs.items()}

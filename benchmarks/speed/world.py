@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from benchmarks.provenance import positive_int
 from benchmarks.speed.measure import options, save
-from ssl_workbench import catalog, world
+from ssl_workbench import training, world
 from ssl_workbench.methods.slotmim import presets
 
 SIZE, FRAMES, VIDEOS, POOL = (64, 64), 8, 8, 4096  # POOL: pictures in a default world, as training draws them
@@ -35,7 +35,7 @@ def waiting(steps):
     config = replace(presets['cpu'], steps=2 * steps + 1)
     data = world.World(config.kind, config.level, (config.size,) * 2, frames=1, length=steps * config.batch,
                        truth=False)
-    learner = catalog.learner_of('slotmim', config, data, device='cpu')
+    learner = training.learner_of('slotmim', config, data, device='cpu')
     learner.progress = False
     data.batch(range(config.batch), 'cpu')  # tables of shapes and textures are made once a process
     data.pool.clear()

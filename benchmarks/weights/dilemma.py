@@ -8,7 +8,7 @@ from benchmarks.weights.recipes import Recipe
 from benchmarks.weights.scores import SEEDS, camvid, iconic, over_seeds, row, segmented
 from ssl_workbench import core, probes
 from ssl_workbench.data import CamVid, Cifar10
-from ssl_workbench.methods.dilemma import auroc, square
+from ssl_workbench.methods.dilemma import auroc, centre_crop
 
 MILD = dict(                        # few steps: misplaced patches are found sooner, and weigh more in the loss
     batch=16, lr=3e-3, scale=(.5, 1.), weight=10., dense_task=True,
@@ -36,7 +36,7 @@ def mismatch_auroc(method, images, seed, ratio=0.):
 
 def squares(images, config):
     "(N,3,S,S): images at the method's size"
-    return torch.stack([square(x, config.size) for x in images])
+    return torch.stack([centre_crop(x, config.size) for x in images])
 
 
 def detection(method, what, images_of):

@@ -5,7 +5,7 @@ from benchmarks.protocols.flow import constant_flow, estimate, unseen_pairs
 from benchmarks.weights.recipes import Recipe
 from benchmarks.weights.scores import SEEDS, beside, camvid, followed, over_seeds, row, row_of, segmented
 from ssl_workbench import core, probes
-from ssl_workbench.data import dis, open_pairs, read_image, still
+from ssl_workbench.data import dis, open_pairs, read_image, zero_flow
 
 PAIRS = 'world:drive:3@1*3+world:scene:3@2'
 BIG = dict(level=3, canvas=128, pair_size=(96, 96), dims=(48, 64, 96), depths=(1, 2, 2), stem=(24, 48), levels=3,
@@ -28,7 +28,7 @@ def sources(method, seed):
     device = next(method.parameters()).device
     of = lambda m: lambda a, b: m.flow(a.to(device), b.to(device))
     return {'ours': of(method), 'random init': of(probes.random_init(method, seed=seed)), 'DIS': dis,
-            'zero flow': still}
+            'zero flow': zero_flow}
 
 
 def flow_errors(method, kind, stride, seed):

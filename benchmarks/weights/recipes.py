@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.provenance import command, commit, processor_name
-from ssl_workbench import catalog, core
+from ssl_workbench import catalog, core, training
 from ssl_workbench.learner import newest_checkpoint, read_log
 
 SOURCES = {
@@ -58,8 +58,8 @@ def recipe_of(name:str):
 def train(recipe, out, device):
     "The learner at the end of its run, resumed from the newest checkpoint where there is one"
     config = catalog.replace_config(core.pick(catalog.module(recipe.method).presets, recipe.preset), recipe.changes)
-    data = catalog.training_data(recipe.data, catalog.find(recipe.method), config)
-    learner = catalog.learner_of(recipe.method, config, data, recipe.seed, out, device)
+    data = training.training_data(recipe.data, catalog.find(recipe.method), config)
+    learner = training.learner_of(recipe.method, config, data, recipe.seed, out, device)
     learner.save_every = 500
     if newest_checkpoint(out): learner.load()
     start = time.time()

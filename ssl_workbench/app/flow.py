@@ -41,7 +41,7 @@ from ssl_workbench.app.widgets import (
     video_input,
 )
 from ..panels import errors_shown, picture_input, picture_output
-from ..show import arrows, error_map, flow_colours, flow_wheel, forward_warp, overlay, paint, to_image
+from ..show import arrows, error_map, flow_colours, flow_wheel, forward_warp, overlay, apply_colormap, to_image
 
 # %% ../../nbs/app/46b_flow.ipynb #fd9caafb
 def colour_key(
@@ -50,7 +50,7 @@ def colour_key(
 ) -> str:                         # HTML
     "The legend of the colours: the wheel, and the scale of the errors"
     wheel = html_image(flow_wheel(112), 'colour wheel: hue is the direction, saturation the speed')
-    ramp = html_image(paint(torch.linspace(0, 1, 240)[None].expand(14, -1), 'magma'), 'scale of the errors')
+    ramp = html_image(apply_colormap(torch.linspace(0, 1, 240)[None].expand(14, -1), 'magma'), 'scale of the errors')
     bar = (f'<figure class="bar">{ramp}<figcaption><span>0</span><span>off by {error:.2g} px or more</span>'
            '</figcaption></figure>') if error else ''
     return (f'<div class="key"><figure class="wheel">{wheel}<figcaption>Hue is the direction, as the wheel’s arrows '

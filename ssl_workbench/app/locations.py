@@ -26,9 +26,9 @@ from ssl_workbench.app.widgets import (
     warn_untrained,
 )
 from ..geometry import crop_matrix, index_match, resample
-from ..methods.loca import SEEN
+from ..methods.loca import VISIBLE
 from ..panels import click_place, errors_shown, fit_display, run_on_change
-from ..show import boxes_on, pixels, to_image, upscale
+from ..show import draw_boxes, pixels, to_image, upscale
 
 # %% ../../nbs/app/45b_locations.ipynb #d2770c85
 def box_around(
@@ -66,7 +66,7 @@ def locate_piece(
     method, panel = model(name), shelf.module('loca').panels['locate']
     c, home = method.config, next(method.parameters()).device
     piece, reference = crop_box(image, box, c.small).to(home), image[None].to(home).float() / 255
-    predicted = method.locate(piece, reference, SEEN[seen])[0].cpu()
+    predicted = method.locate(piece, reference, VISIBLE[seen])[0].cpu()
     true, w = true_cells(box, c.grid, c.small // c.patch), c.grid[1]
     off = torch.maximum((predicted // w - true // w).abs(), (predicted % w - true % w).abs())
     return panel.figure(method, image, box=box, seen=seen), int((off == 0).sum()), int((off <= 1).sum()), len(true)
@@ -137,12 +137,12 @@ def fill() -> None:
     if names:
         subheading('What masking the picture teaches',
                    'Three networks, alike but for how much of the picture was masked while they were trained.')
-        inputs.append(gr.Radio(list(SEEN), value='a fifth', label='Visible'))
+        inputs.append(gr.Radio(list(VISIBLE), value='a fifth', label='Visible'))
         figures, lines = columns(3, 'Network')
         clickable, outputs = [*clickable, *figures], [*outputs, *figures, *lines]
     def run(name, path, size, x, y, *seen):
         image, box = read_or_example('image', first, path), box_around((x, y), size)
-        rows = [(name, s, f'Visible: {s}') for s in SEEN], [(n, seen[0], masking_label(n)) for n in names]
+        rows = [(name, s, f'Visible: {s}') for s in VISIBLE], [(n, seen[0], masking_label(n)) for n in names]
         return [piece_figure(name, image, box), *[v for row in rows for v in answers(image, box, row)]]
     def click(event:gr.SelectData, picture, name, path, size, x, y, *more):
         x, y = (round(p, 2) for p in click_place(event, picture))
@@ -160,7 +160,7 @@ def thumbnail() -> torch.Tensor:  # uint8 (3,H,W)
     h, w = dim.shape[1:]
     x1, y1, x2, y2 = (round(p * n) for p, n in zip(box_around((.5, .48), .38), (w, h, w, h)))
     dim[:, y1:y2, x1:x2] = lit[:, y1:y2, x1:x2]
-    return boxes_on(dim, [[x1, y1, x2, y2]], 4, torch.full((1, 3), 255, dtype=torch.uint8))
+    return draw_boxes(dim, [[x1, y1, x2, y2]], 4, torch.full((1, 3), 255, dtype=torch.uint8))
 
 PAGE = Page(
     'locations', 'loca', 'Locations', 'Where does this piece come from?',

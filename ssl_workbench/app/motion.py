@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from .. import catalog as shelf
+from .. import training
 from .models import model, shrink_frame, video_frames
 from ..geometry import in_frame, visible
 from ..panels import cached_by_content
@@ -99,7 +99,7 @@ def local_raft():                 # a flow source
     if not file.exists() and os.environ.get('HF_HUB_OFFLINE') == '1':
         raise ValueError('RAFT is left out: its weights are not on this machine, '
                          'and the page was started without `--online`.')
-    try: return shelf.flow_source('raft')
+    try: return training.flow_source('raft')
     except ValueError as e: raise ValueError(f'RAFT is left out: {e}.') from None
 
 raft = Once(local_raft, 'RAFT is left out for now: its weights are still on their way.')
@@ -113,7 +113,7 @@ def estimate_flow(
     "The flow from a to b; ValueError where the source cannot be had"
     classical = name in ('dis', 'still', 'raft')
     if not classical: a, b = a.float() / 255, b.float() / 255
-    source = raft() if name == 'raft' else shelf.flow_source(name) if classical else model(name).flow
+    source = raft() if name == 'raft' else training.flow_source(name) if classical else model(name).flow
     with torch.no_grad(): return source(a[None], b[None])[0].float().cpu()
 
 # %% ../../nbs/app/46a_motion.ipynb #5f39fe2e

@@ -13,7 +13,7 @@ from .models import example_folder
 from .style import html_image, html_table
 from ..panels import digest
 from ..probes import copy_last, psnr
-from ..show import boxes_on, grid, save_film, side_by_side, upscale
+from ..show import draw_boxes, grid, save_video, side_by_side, upscale
 
 # %% ../../nbs/app/48b_playback.ipynb #3d4aad09
 SEEN, PREDICTED, TRUE = (0, 114, 178), (213, 94, 0), (116, 118, 122)   # colours of rims
@@ -25,7 +25,7 @@ def rimmed_strip(
 ) -> torch.Tensor:                # uint8 (3,2S,T·2S)
     "Frames side by side, with rims that tell what they are"
     ink = lambda colour: torch.tensor([colour], dtype=torch.uint8)
-    rim = lambda f, colour: boxes_on(upscale(f, 2), [[0, 0, 2 * f.shape[2], 2 * f.shape[1]]], width, ink(colour))
+    rim = lambda f, colour: draw_boxes(upscale(f, 2), [[0, 0, 2 * f.shape[2], 2 * f.shape[1]]], width, ink(colour))
     return torch.cat([rim(f, colour) for frames, colour in parts for f in frames], 2)
 
 def tile(
@@ -147,7 +147,7 @@ def export_video(
     clips = [torch.cat([f for f, _ in parts]) for _, parts in videos]
     shots = side_by_side(clips, [title for title, _ in videos], enlarge=3)
     path = example_folder()/f'frames-{digest(shots)}.{ending}'
-    return str(path) if path.exists() else save_film(shots, path, FPS)
+    return str(path) if path.exists() else save_video(shots, path, FPS)
 
 def into_noise(
     frames:torch.Tensor,          # uint8 (T,3,S,S)

@@ -19,7 +19,7 @@ from .. import catalog as shelf
 from .models import choices, example_files, model, world_pictures
 from .style import html_image
 from .widgets import QUIET, Page, caption, heading, on_open, picker, warn_untrained
-from ..methods.dilemma import auroc, draw_suspected, square
+from ..methods.dilemma import auroc, draw_mismatch, centre_crop
 from ..panels import digest, errors_shown, patch_at, picture_input, picture_output, read_input
 from ..show import pixels, to_image
 
@@ -136,7 +136,7 @@ def puzzle(
     scenes, panel = world_pictures(), shelf.module('dilemma').panels['mismatch']
     image = read_input('image', path) if path else scenes[number % len(scenes)]
     maps = panel.tensors(model(name), image, share=share, seed=number)
-    return maps | dict(original=pixels(square(image, maps['image'].shape[1])))
+    return maps | dict(original=pixels(centre_crop(image, maps['image'].shape[1])))
 
 # %% ../../nbs/app/45a_positions.ipynb #7b07be21
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def suspicion_picture(
 ) -> torch.Tensor:                # uint8 (3,H,W)
     "The network's suspicion as heat, with what it names and what was moved"
     named = score_marks(game.marks, maps['probability'], maps['truth'])['named']
-    return draw_marks(draw_suspected(maps, .6, answer=False), tuple(maps['truth'].shape), named, maps['truth'])
+    return draw_marks(draw_mismatch(maps, .6, answer=False), tuple(maps['truth'].shape), named, maps['truth'])
 
 def game_view(
     game:Game,                    # of this puzzle

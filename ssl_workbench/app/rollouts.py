@@ -18,7 +18,7 @@ from PIL import ImageDraw
 
 from .models import example_clip, example_pair, model, read_input, video_frames
 from .widgets import paced
-from ..data import as_bytes
+from ..data import to_uint8
 from ..methods.river import Blank, Plan, Rollout, clip_square
 from ..show import pixels, to_image
 from ..world import COLOURS, DISC, GROUNDS, LEVELS, bounced
@@ -51,7 +51,7 @@ def middle_square(
     size:int,                     # S
 ) -> torch.Tensor:                # uint8 (T,3,S,S)
     "The middle square of every frame"
-    return as_bytes(clip_square(frames, size)[0])
+    return to_uint8(clip_square(frames, size)[0])
 
 def clip_video(
     path:str,                     # of an uploaded clip
@@ -195,7 +195,7 @@ def rollout_options(
 
 def _latents(method, frames:torch.Tensor, videos:int) -> torch.Tensor:
     "Frames (t,3,S,S) as latents (videos,t,c,h,w)"
-    return method.encode(method.sized(frames[None])).expand(videos, -1, -1, -1, -1)
+    return method.encode(method.prepare_frames(frames[None])).expand(videos, -1, -1, -1, -1)
 
 def rollouts_next(
     method,                       # RIVER
@@ -228,7 +228,7 @@ def rollouts_blank(
     nothing = next(method.regressor.parameters()).new_zeros(len(options['seed']), 0, *method.config.shape)
     first = Blank(method, nothing, 1, **options)
     yield first
-    if frames > 1: yield Rollout(method, first.held.expand(-1, 2, -1, -1, -1), int(frames) - 1, **options)
+    if frames > 1: yield Rollout(method, first.latents.expand(-1, 2, -1, -1, -1), int(frames) - 1, **options)
 
 @torch.no_grad()
 def rollout_states(
@@ -242,13 +242,13 @@ def rollout_states(
         return dict(now=now, t=t, done=torch.cat(done, 1) if done else None, calls=calls,
                     seconds=time.monotonic() - start)
     def decode_new(rollout, shown):
-        if shown < rollout.known: done.append(as_bytes(method.decode(rollout.held[:, shown:rollout.known])))
+        if shown < rollout.known: done.append(to_uint8(method.decode(rollout.latents[:, shown:rollout.known])))
         return rollout.known
     for rollout in rollouts:
         shown = rollout.known
         for _, t, z in paced(rollout.frames(), seconds):
             shown = decode_new(rollout, shown)
-            yield state(as_bytes(method.decode(z[:, None])[:, 0]), t, calls + rollout.calls)
+            yield state(to_uint8(method.decode(z[:, None])[:, 0]), t, calls + rollout.calls)
         decode_new(rollout, shown)
         calls += rollout.calls
     yield state(None, 1., calls)

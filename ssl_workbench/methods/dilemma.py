@@ -235,7 +235,7 @@ class Views:
             rows = (ratio_indices == k).nonzero()[:, 0]
             part = None if order is None else order[rows]
             made.append((rows, self.sample(seeds[rows], self.config.ratios[int(k)], part)))
-        fills = dict(keep=-1, told=-1, corrupted=False, queried=False)
+        fills = dict(keep=-1, position_ids=-1, corrupted=False, queried=False)
         return {k: pad_rows([(rows, one[k]) for rows, one in made], len(seeds), fill) for k, fill in fills.items()}
 
     def sample(self, seeds:torch.Tensor, ratio:float, order) -> dict:
@@ -244,11 +244,11 @@ class Views:
         if order is None: keep, dropped = keep_tokens(seeds, 'kept', c.cells, n)
         else: keep, dropped = order[:, :n].sort(1).values, order[:, n:].sort(1).values
         wrong = c.wrong(n) if c.task != 'none' and (ratio or c.dense_task) else 0
-        told, corrupted = misplaced(keep, dropped, wrong, seeds)
-        if c.task == 'jigsaw': told = torch.where(corrupted, -1, keep)
-        if c.task in ('flip', 'none'): told = keep
+        position_ids, corrupted = misplaced(keep, dropped, wrong, seeds)
+        if c.task == 'jigsaw': position_ids = torch.where(corrupted, -1, keep)
+        if c.task in ('flip', 'none'): position_ids = keep
         queried = corrupted if c.task == 'jigsaw' else torch.full_like(corrupted, wrong > 0)
-        return dict(keep=keep, told=told, corrupted=corrupted, queried=queried)
+        return dict(keep=keep, position_ids=position_ids, corrupted=corrupted, queried=queried)
 
 # %% ../../nbs/methods/20_dilemma.ipynb #0e7269cc
 def mismatch_loss(
@@ -369,7 +369,7 @@ class DILEMMA(nn.Module):
         task = self.config.task
         if task not in ('mismatch', 'position'):
             raise ValueError(f"this DILEMMA was trained for '{task}' and cannot detect misplaced patches")
-        logits = self.head(self.encoder(images, keep=keep, told=positions)[0])
+        logits = self.head(self.encoder(images, keep=keep, position_ids=positions)[0])
         if task == 'mismatch': return logits[..., 0].sigmoid()
         if logits.shape[-1] != self._cells(images):
             raise ValueError(f'this DILEMMA predicts cells of {self.config.size} px pictures only')
@@ -442,11 +442,11 @@ def mismatch_map(
 ) -> dict:                        # image uint8 (3,H,W) as shown; probability, truth (h,w) by the cell shown
     "A picture with some patches moved, and each patch's predicted probability to be misplaced"
     c, place = method.config, next(method.parameters()).device
-    told = swap_positions(c, share, seed)
-    p = method.mismatch(centre_crop(image, c.size)[None].to(place), told[None].to(place)).cpu()[0]
-    by_cell = lambda v: v[told.argsort()].view(c.grid)
-    drawn = rearrange_patches(centre_crop(image, CELL * c.grid[0]), told, c.grid)
-    return dict(image=pixels(drawn), probability=by_cell(p), truth=by_cell(told != torch.arange(c.cells)))
+    position_ids = swap_positions(c, share, seed)
+    p = method.mismatch(centre_crop(image, c.size)[None].to(place), position_ids[None].to(place)).cpu()[0]
+    by_cell = lambda v: v[position_ids.argsort()].view(c.grid)
+    drawn = rearrange_patches(centre_crop(image, CELL * c.grid[0]), position_ids, c.grid)
+    return dict(image=pixels(drawn), probability=by_cell(p), truth=by_cell(position_ids != torch.arange(c.cells)))
 
 def draw_mismatch(
     tensors:dict,                 # of `mismatch_map`

@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from torchvision.ops import box_convert, generalized_box_iou_loss
 
 from .. import core
-from ..geometry import crop_matrix, index_match, intersection, overlaps, resample
+from ..geometry import crop_matrix, index_match, intersection, nonempty, resample
 from ..heads import Prototypes, ema_update, frozen_copy, mlp
 from ..losses import distill, mean_entropy, sinkhorn_knopp
 from ..nets import vit
 from ..panels import ALPHA, Box, Choice, Panel, attention_panel, fit_display, similarity_panel
-from ..show import boxes_on, fit, overlay, pixels
+from ..show import draw_boxes, fit, overlay, pixels
 from ..views import Photometric, crops, keep_tokens
 
 # %% ../../nbs/methods/21_loca.ipynb #82fefd22
@@ -237,7 +237,7 @@ class Branch(nn.Module):
     ):
         super().__init__()
         self.encoder = vit(c.size, c.patch, c.dim, c.depth, c.heads, c.drop_path, cls=False, positions='normal',
-                           start='moco', gelu='tanh', masked=False)
+                           init='moco', gelu='tanh', masked=False)
         self.projector = init_lecun(mlp(c.dim, c.hidden, c.hidden, c.out_dim, act=lambda: nn.GELU('tanh')))
         self.prototypes = Prototypes(c.out_dim, c.prototypes)
         self.prototypes.weight.data = F.normalize(self.prototypes.weight.data, dim=1)
@@ -339,7 +339,7 @@ class LOCA(nn.Module):
         predicted, target = self.student.locator(tokens, reference, sizes=whole), views['target']
         if c.localisation == 'box':
             truth = intersection(views['matrix'][:, :1], views['matrix'][:, 1:])[0]
-            return dict(boxes=predicted, box_target=truth, position_share=core.global_share(overlaps(truth).sum()))
+            return dict(boxes=predicted, box_target=truth, position_share=core.global_share(nonempty(truth).sum()))
         if c.localisation == 'centre':
             target = index_match(views['matrix'][:, 0], views['matrix'][:, 1:], c.grid, (1, 1))[..., 0]
         valid = target >= 0
@@ -406,7 +406,7 @@ class LOCA(nn.Module):
 
     def _box_loss(self, out:dict) -> torch.Tensor:
         "Over the queries that meet the reference"
-        some = overlaps(out['box_target'])
+        some = nonempty(out['box_target'])
         return box_loss(out['boxes'][some], out['box_target'][some].to(out['boxes']))
 
     def param_groups(self) -> list:
@@ -527,7 +527,7 @@ def draw_location(
     lit = torch.where(fit(tensors['visible'], image.shape[1:]).bool(), 1., .3)
     drawn = overlay(pixels(image.float() / 255 * lit), labels, alpha, LOCATION_COLOURS)
     corners = tensors['box'] * torch.tensor(image.shape[1:]).flip(0).repeat(2)
-    return boxes_on(drawn, corners, palette=torch.full((1, 3), 255, dtype=torch.uint8))
+    return draw_boxes(drawn, corners, palette=torch.full((1, 3), 255, dtype=torch.uint8))
 
 locate_panel = Panel('Where does this piece come from?', locate_box, draw_location, (
     Box('box', (.3, .3, .65, .65), 'Piece'),

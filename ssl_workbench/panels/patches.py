@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from .panel import Choice, Click, Knob, Panel
 from ..probes import mass_mask
-from ..show import boxes_on, colours, fit, grid, heat, outline, overlay, pixels, soft_overlay
+from ..show import draw_boxes, colours, fit, grid, heat, outline, overlay, pixels, soft_overlay
 
 # %% ../../nbs/panels/11b_patches.ipynb #dff1d63e
 def snap_to_patches(
@@ -97,7 +97,7 @@ def draw_slots(
     if assignment == 'hard': drawn = overlay(image, labels.where(torch.isin(labels, keep), -1), alpha)
     else: drawn = soft_overlay(image, tensors['soft'][keep], alpha, colours(64)[keep % 64])
     drawn = outline(drawn, labels == labels[at])
-    return boxes_on(drawn, patch_box(image, labels.shape, at), palette=WHITE)
+    return draw_boxes(drawn, patch_box(image, labels.shape, at), palette=WHITE)
 
 DETAIL = Knob('detail', 8, 40, 2, 16, 'Detail', 'Patches along the longer side.')
 PLACE = Click('place', (.5, .5), 'Place')
@@ -206,7 +206,7 @@ def draw_similarity(
     "Cosine of every patch with the white one, as heat"
     x, image = tensors['features'], tensors['image']
     at = patch_at(x.shape[:2], place)
-    return boxes_on(heat(x @ x[at], image, alpha, high=1), patch_box(image, x.shape[:2], at), palette=WHITE)
+    return draw_boxes(heat(x @ x[at], image, alpha, high=1), patch_box(image, x.shape[:2], at), palette=WHITE)
 
 similarity_panel = Panel('Similarity', feature_maps, draw_similarity, (PLACE, HEAT, DETAIL), ('method', 'image'),
                        'Click a patch: what the method finds alike lights up.')

@@ -18,7 +18,7 @@ from timm.models.resnet import Bottleneck
 
 from ... import core
 from ...classics import flowe
-from ...classics.flowe import coarser, conv_head, valid_pixels
+from ...classics.flowe import downsample_flow, conv_head, valid_pixels
 from ...geometry import resample
 from ...heads import BatchNorm, BatchNorm2d, ema_update, frozen_copy, mlp
 from ...learner import param_groups_weight_decay
@@ -285,7 +285,7 @@ def dense_loss(
     affine:torch.Tensor,          # (B,2,2,3) augmented view → view
     flow:torch.Tensor,            # (B,2,2,H,W) 0 → 1 and 1 → 0
     valid:torch.Tensor,           # (B,2,1,H,W) bool
-    room:int=flowe.ROOM,          # as `flowe.dense_loss`
+    room:int=flowe.MAX_ELEMENTS,          # as `flowe.dense_loss`
 ) -> torch.Tensor:                # scalar in 0–4
     "Eq. 1, the mean of FlowE's two ways, each over its valid pixels in the global batch"
     ways = flowe.dense_loss(prediction, target, affine, flow, valid, room)
@@ -338,7 +338,7 @@ class PooDLe(nn.Module):
         pairs, (x, flow, valid) = lambda a: a.unflatten(0, (-1, 2)), (views[k] for k in ('x', 'flow', 'valid'))
         fine, p = self.student.dense(x.flatten(0, 1))
         target, guess = self._target(self.teacher.dense, x.flatten(0, 1), p), self.dense_predictor(p)
-        if self.config.loss_size == 'features': flow, valid = coarser(flow, valid, fine.shape[-2:])
+        if self.config.loss_size == 'features': flow, valid = downsample_flow(flow, valid, fine.shape[-2:])
         return dict(embedding=pairs(fine.mean((2, 3)))[:, 0], maps=pairs(fine),
                     prediction=pairs(_to_float32(guess)), target=pairs(_to_float32(target)),
                     affine=views['affine'], flow=flow, valid=valid)
@@ -361,7 +361,7 @@ class PooDLe(nn.Module):
     def _agreement(self, out) -> torch.Tensor:
         "Mean cosine of predictions and targets: of subcrops, else of maps on their own grid"
         if self.config.pooled: return 1 - pooled_loss(out['pooled_prediction'], out['pooled_target']) / 2
-        flow, valid = coarser(out['flow'], out['valid'], out['maps'].shape[-2:])
+        flow, valid = downsample_flow(out['flow'], out['valid'], out['maps'].shape[-2:])
         return 1 - dense_loss(out['prediction'], out['target'], out['affine'], flow, valid) / 2
 
     def loss(self,

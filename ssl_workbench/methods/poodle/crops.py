@@ -16,7 +16,7 @@ from PIL import ImageDraw, ImageFont
 from ... import core, data, world
 from ...geometry import crop_matrix, resample
 from ...panels import Choice, Knob, Panel, fit_display
-from ...show import boxes_on, colours, grid, pixels, to_image
+from ...show import draw_boxes, colours, grid, pixels, to_image
 
 # %% ../../../nbs/methods/23a_poodle_crops.ipynb #9cc5854b
 def grid_cells(
@@ -114,7 +114,7 @@ def numbered_boxes(
     "The picture with boxes in colours of their own, each with its number"
     h, w = image.shape[-2:]
     boxes = boxes * boxes.new_tensor([w, h, w, h])
-    drawn, paint = to_image(boxes_on(image, boxes, palette=colours(len(boxes)))), colours(len(boxes)).tolist()
+    drawn, paint = to_image(draw_boxes(image, boxes, palette=colours(len(boxes)))), colours(len(boxes)).tolist()
     pen = ImageDraw.Draw(drawn)
     for n, ((x, y, _, _), ink) in enumerate(zip(boxes.tolist(), paint), 1):
         pen.rectangle([x, y, x + 13, y + 14], fill=tuple(ink))
@@ -123,7 +123,7 @@ def numbered_boxes(
     return pixels(drawn)
 
 # %% ../../../nbs/methods/23a_poodle_crops.ipynb #a164e918
-FLOW_SOURCES = dict(truth=None, dis=data.dis, still=data.still)
+FLOW_SOURCES = dict(truth=None, dis=data.dis, still=data.zero_flow)
 
 def subcrop_pairs(
     seed:int=0,                   # of the drawn pair and of the subcrops
@@ -147,7 +147,7 @@ def draw_subcrops(
     "Two frames with their pairs of boxes; below them the subcrops, pair under pair"
     frames, boxes, k = tensors['frames'], tensors['box'], tensors['box'].shape[1]
     top = grid([numbered_boxes(fit_display(f, 480), b) for f, b in zip(frames, boxes)], 2, pad=6)
-    rim = lambda x, n: boxes_on(x, [[0, 0, *x.shape[:0:-1]]], 4, colours(k)[n:n + 1])
+    rim = lambda x, n: draw_boxes(x, [[0, 0, *x.shape[:0:-1]]], 4, colours(k)[n:n + 1])
     thumbs = grid([rim(x, n) for row in tensors['thumbs'] for n, x in enumerate(row)], k, pad=6)
     wide = max(top.shape[2], thumbs.shape[2])
     middle = lambda x: F.pad(x, ((wide - x.shape[2]) // 2, wide - x.shape[2] - (wide - x.shape[2]) // 2), value=255)

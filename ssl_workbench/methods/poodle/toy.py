@@ -15,7 +15,7 @@ from PIL import Image
 
 from ... import core
 from ...panels import Knob, Panel
-from ...show import boxes_on, figure_png, pixels
+from ...show import draw_boxes, figure_png, pixels
 from ...views import crop_boxes
 
 # %% ../../../nbs/methods/23b_poodle_toy.ipynb #847c0fc1
@@ -125,7 +125,7 @@ def draw_toy(
     picture = torch.where(mask, torch.tensor([240, 195, 60])[:, None, None], 225).to(torch.uint8)
     figure = Figure(figsize=(8.4, 2.9), dpi=80, layout='constrained')
     left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
-    left.imshow(boxes_on(picture, tensors['box'], 3, ink[tensors['hit'].long()]).permute(1, 2, 0))
+    left.imshow(draw_boxes(picture, tensors['box'], 3, ink[tensors['hit'].long()]).permute(1, 2, 0))
     left.set(xticks=[], yticks=[], title=f"{int(tensors['hit'].sum())} of these 9 subcrops are hits")
     drawn = tensors['curve'][:, tensors['curve'][1] > 0]
     right.loglog(*drawn, color='#0072b2', label='subcrop')
