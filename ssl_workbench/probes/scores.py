@@ -12,18 +12,12 @@ from dataclasses import dataclass
 import torch
 
 # %% ../../nbs/probes/09b_scores.ipynb #08a01cc3
-_t_table = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281)
-
-
-def t_quantile(df: int) -> float:
-    "97.5 % quantile of Student's t: a table up to 10 degrees, then Cornish-Fisher's expansion."
-    if df < 1:
-        return math.inf
-    z = 1.959963985
-    terms = (z, (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-             (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-             (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160)
-    return _t_table[df - 1] if df <= 10 else sum(a / df**i for i, a in enumerate(terms))
+def t_quantile(
+    df: int,  # degrees of freedom; below 1 there is no spread to know: infinite
+) -> float:
+    "97.5 % quantile of Student's t."
+    from scipy.special import stdtrit  # what scipy.stats.t.ppf calls, without its two seconds of import
+    return float(stdtrit(df, 0.975)) if df >= 1 else math.inf
 
 
 def interval(
@@ -50,7 +44,7 @@ PROTOCOLS = {
               "well here), mean over images",
     "mbo": "best IoU of any segment with each true instance, mean over all instances",
     "jaccard": "best IoU of any segment with each true object, mean an image, mean over images",
-    "shape_bias": "a reader taught where shape and texture agree on the class, asked where they "
+    "shape_bias": "a probe trained where shape and texture agree on the class, tested where they "
                   "do not: decisions for the shape / decisions for either (Geirhos et al. 2019)",
     "attention": "each head of the last layer cut at 90 % of its mass, nearest upsampling, best IoU "
                  "of any head with each true object, mean an image, mean over images",
@@ -64,10 +58,12 @@ PROTOCOLS = {
                "DAVIS's J and F without the first and the last frame, mean over objects",
     "corloc": "share of images whose one predicted box has IoU >= 0.5 with a true box",
     "psnr": "peak signal-to-noise ratio of each frame over all pixels, mean of dB over frames and clips",
-    "moving_psnr": "PSNR over pixels inside a body in the true or the last observed frame, mean of dB over clips and horizons",
-    "ssim": "SSIM of each frame (Wang et al. 2004: 11x11 Gaussian window, sigma 1.5), mean over channels, frames and clips",
+    "moving_psnr": "PSNR over pixels inside a body in the true or the last observed frame, mean of dB over clips and "
+                   "horizons",
+    "ssim": "SSIM of each frame (Wang et al. 2004: 11x11 Gaussian window, sigma 1.5), mean over channels, frames and "
+            "clips",
     "perceptual": "squared difference of unit feature vectors, mean over places and layers, no learned weights",
-    "frechet_video": "squared Fréchet distance between features of real and of made clips (not I3D unless said)",
+    "frechet_video": "squared Fréchet distance between features of real and of made clips (not I3D unless named)",
     "bodies": "share of rollouts that show exactly the observed bodies, by colour, at the end and in 9 of 10 frames",
 }
 
@@ -80,7 +76,7 @@ class Score:
     name: str  # whose number: a method or a baseline
     metric: str = "knn"  # a key of `PROTOCOLS`, or a name of your own with its `protocol`
     protocol: str = ""  # how it was measured; empty: the one of `PROTOCOLS`
-    n_train: int = 0  # samples the probe learnt from (0: none)
+    n_train: int = 0  # samples that the probe was trained on (0: none)
     n_test: int = 0
     seed: int = 0
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['confusion', 'iou_scores', 'class_fractions', 'image_label_batches', 'upsample_labels', 'segment', 'class_groups',
-           'group_scores', 'Pairs']
+           'group_scores', 'SegmentationPairs']
 
 # %% ../../nbs/probes/09d_segmentation.ipynb #0b341fd9
 import torch
@@ -33,11 +33,11 @@ def iou_scores(
     counts,  # (C,C) of `confusion`
 ) -> dict:
     "dict(miou, acc, iou (C,)): classes absent from the truth are NaN and left out of the mean."
-    hit, real, said = counts.diag().double(), counts.sum(1), counts.sum(0)
-    iou = torch.where(real > 0, hit / (real + said - hit).clamp(min=1), torch.nan)
-    if not real.sum():
+    correct, actual, predicted = counts.diag().double(), counts.sum(1), counts.sum(0)
+    iou = torch.where(actual > 0, correct / (actual + predicted - correct).clamp(min=1), torch.nan)
+    if not actual.sum():
         raise ValueError("no labelled pixel in the test set")
-    return dict(miou=iou.nanmean().item(), acc=(hit.sum() / real.sum()).item(), iou=iou.float())
+    return dict(miou=iou.nanmean().item(), acc=(correct.sum() / actual.sum()).item(), iou=iou.float())
 
 # %% ../../nbs/probes/09d_segmentation.ipynb #79fcfd17
 def class_fractions(
@@ -57,17 +57,16 @@ def image_label_batches(
     batch: int = 32,
 ):
     "Yields (images (b,3,H,W) float 0-1, labels (b,H,W) int64) of runs of equal size."
-    held = []
+    run = []
     for i in range(len(pairs)):
         image, label = (torch.as_tensor(v) for v in pairs[i])
         image = float_images(image)
-        if held and (len(held) == batch or image.shape != held[0][0].shape
-                     or label.shape != held[0][1].shape):
-            yield tuple(torch.stack(v) for v in zip(*held, strict=True))
-            held = []
-        held.append((image, label.long()))
-    if held:
-        yield tuple(torch.stack(v) for v in zip(*held, strict=True))
+        if run and (len(run) == batch or (image.shape, label.shape) != tuple(v.shape for v in run[0])):
+            yield tuple(torch.stack(v) for v in zip(*run, strict=True))
+            run = []
+        run.append((image, label.long()))
+    if run:
+        yield tuple(torch.stack(v) for v in zip(*run, strict=True))
 
 # %% ../../nbs/probes/09d_segmentation.ipynb #8f415e4e
 def upsample_labels(
@@ -86,8 +85,8 @@ def _patch_set(
     seed: int = 0,
     limit: int = 60_000,  # patches kept, a seeded choice, when there are more
 ):
-    "(x (n,D), fractions (n,C), image (n,)): the labelled patches of a dataset and whose they are."
-    x, y, of, seen = [], [], [], 0
+    "(x (n,D), fractions (n,C), image (n,)): the labelled patches of a dataset and the index of their image."
+    x, y, image, seen = [], [], [], 0
     for images, labels in image_label_batches(pairs):
         maps = features(images).float()  # (b,D,h,w)
         share = class_fractions(labels, maps.shape[-2:], classes, ignore).flatten(0, 2)
@@ -95,13 +94,13 @@ def _patch_set(
         keep, seen = share.sum(1) > 0, seen + len(images)
         x.append(maps.movedim(1, -1).flatten(0, 2)[keep.to(maps.device)])
         y.append(share[keep])
-        of.append(index[keep])
-    if not seen or not sum(map(len, of)):
+        image.append(index[keep])
+    if not seen or not sum(map(len, image)):
         raise ValueError("segment needs at least one training image with a labelled pixel")
-    x, y, of = torch.cat(x), torch.cat(y), torch.cat(of)
+    x, y, image = torch.cat(x), torch.cat(y), torch.cat(image)
     draw = torch.Generator().manual_seed(seed)
     some = torch.randperm(len(x), generator=draw)[:limit].sort().values
-    return x[some.to(x.device)], y[some].to(x.device), of[some]
+    return x[some.to(x.device)], y[some].to(x.device), image[some]
 
 # %% ../../nbs/probes/09d_segmentation.ipynb #65a18097
 @torch.no_grad()
@@ -147,9 +146,9 @@ def class_groups(
         raise ValueError("class_groups needs at least one image of labels")
     share = torch.stack(shares)  # (N,C)
     seen = (share > 0).sum(0)
-    size, often, there = share.sum(0) / seen.clamp(min=1), seen / len(share), seen > 0
-    kinds = dict(small=size <= small, large=size > small, rare=often <= rare, common=often > rare)
-    return {name: (of & there).nonzero()[:, 0].tolist() for name, of in kinds.items()}
+    size, frequency, present = share.sum(0) / seen.clamp(min=1), seen / len(share), seen > 0
+    kinds = dict(small=size <= small, large=size > small, rare=frequency <= rare, common=frequency > rare)
+    return {name: (members & present).nonzero()[:, 0].tolist() for name, members in kinds.items()}
 
 
 def group_scores(
@@ -158,10 +157,10 @@ def group_scores(
 ) -> dict:
     "name -> mean IoU of the group's classes that occur in the test; NaN where none does."
     iou = torch.as_tensor(iou).double()
-    return {name: iou[list(of)].nanmean().item() for name, of in groups.items()}
+    return {name: iou[list(members)].nanmean().item() for name, members in groups.items()}
 
 # %% ../../nbs/probes/09d_segmentation.ipynb #556980d3
-class Pairs:
+class SegmentationPairs:
     "Samples seen as pairs (image (3,H,W) uint8, label (H,W) int64): the first frame and its truth."
 
     def __init__(
