@@ -70,8 +70,8 @@ def test_swap_where_nothing_is_dropped():
     "Exactly theta of them, each in the place of another, all cells still given once"
     v = Views(replace(TINY, dense_task=True))(batch())
     assert (v['corrupted'].sum(-1) == int(.2 * 16)).all()
-    assert torch.equal(v['told'] != v['keep'], v['corrupted'])
-    assert (v['told'].sort(-1).values == torch.arange(16)).all()
+    assert torch.equal(v['position_ids'] != v['keep'], v['corrupted'])
+    assert (v['position_ids'].sort(-1).values == torch.arange(16)).all()
 
 
 @pytest.mark.parametrize('mixed', [False, True])
@@ -102,7 +102,7 @@ def test_mismatch_sees_only_what_is_kept():
     seen = torch.zeros(4, 16).scatter(1, keep, 1.).bool().view(4, 1, 4, 4)
     seen = seen.repeat_interleave(8, 2).repeat_interleave(8, 3)
     overpainted = torch.where(seen, x, .5)
-    assert torch.equal(method.mismatch(x, told, keep), method.mismatch(overpainted, told, keep))
+    assert torch.equal(method.mismatch(x, position_ids, keep), method.mismatch(overpainted, position_ids, keep))
 
 
 def test_a_wrong_position_is_seen():

@@ -1,7 +1,7 @@
-"""What must not change when the code moves: drawn worlds, what bundled weights compute, an old run, the command line's words.
+"""What must not change when the code moves: drawn worlds, what bundled weights compute, an old run, the words of commands.
 
-The values lie in tests/pinned and were written by `python tests/test_pinned.py` before the modules became packages. Write
-them anew only when a change of behaviour is meant, and say so in the commit.
+The values lie in tests/pinned and were written by `python tests/test_pinned.py` before the modules became packages.
+Write them anew only when a change of behaviour is meant, and say so in the commit.
 """
 import contextlib
 import importlib
@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 import torch
 
-from ssl_workbench import catalog, core, world
+from ssl_workbench import catalog, world
 
 HERE = Path(__file__).resolve().parent
 PINNED = HERE/'pinned'
-WORLDS = [(kind, level) for kind in ('iconic', 'scene', 'drive', 'motion', 'bounce', 'walker', 'arm') for level in (0, 3)]
+KINDS = ('iconic', 'scene', 'drive', 'motion', 'bounce', 'walker', 'arm')
+WORLDS = [(kind, level) for kind in KINDS for level in (0, 3)]
 TRUTH = ('flow', 'flow_back', 'visible', 'instances', 'classes', 'depth', 'boxes', 'action')
 
 
@@ -29,7 +30,8 @@ def drawn(kind, level):
     video = world.sample(seed=7, kind=kind, level=level, size=(32, 48), frames=4)
     truth = {k: torch.as_tensor(video[k]).double().nan_to_num(-1).flatten() for k in TRUTH if k in video}
     weight = lambda x: torch.arange(1, len(x) + 1, dtype=torch.float64).sin()
-    return video['frames'].numpy(), {k: [float(x.sum()), float((x * weight(x)).sum())] for k, x in truth.items()}, video['caption']
+    sums = {k: [float(x.sum()), float((x * weight(x)).sum())] for k, x in truth.items()}
+    return video['frames'].numpy(), sums, video['caption']
 
 
 def computed(name):
@@ -48,13 +50,15 @@ def computed(name):
             n = (size // method.config.patch)**2
             out['mismatch'] = method.mismatch(a, torch.arange(n).roll(1).repeat(2, 1)).flatten()[:8].tolist()
         if hasattr(method, 'flow'): out['flow'] = method.flow(a, b).flatten()[::501][:12].tolist()
-        if hasattr(method, 'predict'): out['predicted'] = method.predict(video, 2, seed=1).flatten()[::997][:12].tolist()
+        if hasattr(method, 'predict'):
+            out['predicted'] = method.predict(video, 2, seed=1).flatten()[::997][:12].tolist()
     return out
 
 
 def command(*words):
     "(exit code, what was printed) of the console script that pyproject names"
-    module, function = tomllib.loads((HERE.parent/'pyproject.toml').read_text())['project']['scripts']['ssl-workbench'].split(':')
+    project = tomllib.loads((HERE.parent/'pyproject.toml').read_text())['project']
+    module, function = project['scripts']['ssl-workbench'].split(':')
     with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
         code = getattr(importlib.import_module(module), function)(list(map(str, words)))
     return code, out.getvalue() + err.getvalue()
@@ -62,12 +66,23 @@ def command(*words):
 
 def spoken(out):
     "Commands and what they print; numbers of training and probing included"
-    train = ['train', 'simclr', '--preset', 'cpu', '--device', 'cpu', '--data', 'world:iconic:0', '--seed', '3', '--out', out, '--set', 'batch=4']
-    lines = {'list': ['list'], 'train': [*train, '--steps', '4'], 'again': [*train, '--steps', '4'],
-             'resumed': [*train, '--steps', '4', '--resume'], 'probe': ['probe', 'slotmim', '--data', 'world:iconic:0', '--train', '40', '--test', '20'],
-             'unknown': ['train', 'simclar'], 'planned': ['train', 'scale'], 'setting': ['train', 'simclr', '--set', 'dept=3', '--out', out + '-b'],
-             'value': ['train', 'simclr', '--set', 'depth=deep', '--out', out + '-b'], 'nothing': ['probe', 'no-such-weights'], 'verb': ['tarin']}
-    return {name: [code, words.replace(out, 'OUT')] for name, (code, words) in ((n, command(*w)) for n, w in lines.items())}
+    simclr = ['train', 'simclr', '--preset', 'cpu', '--device', 'cpu', '--data', 'world:iconic:0', '--seed', '3']
+    train = [*simclr, '--out', out, '--set', 'batch=4', '--steps', '4']
+    other = ['--out', out + '-b']
+    commands = {
+        'list': ['list'],
+        'train': train,
+        'again': train,
+        'resumed': [*train, '--resume'],
+        'probe': ['probe', 'slotmim', '--data', 'world:iconic:0', '--train', '40', '--test', '20'],
+        'unknown': ['train', 'simclar'],
+        'planned': ['train', 'scale'],
+        'setting': ['train', 'simclr', '--set', 'dept=3', *other],
+        'value': ['train', 'simclr', '--set', 'depth=deep', *other],
+        'nothing': ['probe', 'no-such-weights'],
+        'verb': ['tarin']}
+    spoken = {name: command(*words) for name, words in commands.items()}
+    return {name: [code, words.replace(out, 'OUT')] for name, (code, words) in spoken.items()}
 
 
 def write():
@@ -122,11 +137,12 @@ NUMBER = re.compile(r'-?\d+\.\d+(?:e-?\d+)?|-?\.\d+')
 
 def test_commands_speak_as_before(tmp_path):
     "Exit codes and words the same; numbers too, to two parts in a hundred"
+    numbers = lambda words: [float(n) for n in NUMBER.findall(words)]
     now = spoken(str(tmp_path/'run'))
     for name, (code, words) in pinned()['commands'].items():
         code_now, words_now = now[name]
         assert code_now == code and NUMBER.sub('N', words_now) == NUMBER.sub('N', words), name
-        assert list(map(float, NUMBER.findall(words_now))) == pytest.approx(list(map(float, NUMBER.findall(words))), rel=2e-2, abs=2e-2), name
+        assert numbers(words_now) == pytest.approx(numbers(words), rel=2e-2, abs=2e-2), name
 
 
 if __name__ == '__main__': sys.exit(write())

@@ -19,7 +19,7 @@ from PIL import ImageDraw
 from .models import example_clip, example_pair, model, read_input, video_frames
 from .widgets import paced
 from ..data import to_uint8
-from ..methods.river import Blank, Plan, Rollout, clip_square
+from ..methods.river import Blank, Plan, Rollout, centre_crop_clip
 from ..show import pixels, to_image
 from ..world import COLOURS, DISC, GROUNDS, LEVELS, bounced
 from ..world import batch as world_batch
@@ -51,7 +51,7 @@ def middle_square(
     size:int,                     # S
 ) -> torch.Tensor:                # uint8 (T,3,S,S)
     "The middle square of every frame"
-    return to_uint8(clip_square(frames, size)[0])
+    return to_uint8(centre_crop_clip(frames, size)[0])
 
 def clip_video(
     path:str,                     # of an uploaded clip

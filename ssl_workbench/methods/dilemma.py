@@ -149,7 +149,7 @@ def misplaced(
     dropped:torch.Tensor,         # (B,N-n) int64, the cells that go
     wrong:int,                    # how many of the kept are misplaced
     seeds:torch.Tensor,           # (B,) int64
-) -> tuple:                       # told (B,n) int64: the given cells, corrupted (B,n) bool
+) -> tuple:                       # position_ids (B,n) int64: the given cells, corrupted (B,n) bool
     "Some kept patches get the place of a dropped one, no two the same; they swap places where too few are dropped"
     corrupted = core.uniform(seeds, 'misplaced', keep.shape[1]).argsort(1)[:, :wrong]
     if dropped.shape[1] >= wrong:
@@ -218,7 +218,7 @@ class Views:
         ratio_indices:torch.Tensor,  # (B,) int64, index of each picture's ratio
         x:torch.Tensor,           # (B,V,3,S,S)
         order=None,               # (B,V,N) int64, patches by falling importance; None: chance decides
-    ) -> dict:                    # keep, told (B,V,n) int64; corrupted, queried (B,V,n) bool; perhaps x_student
+    ) -> dict:                    # keep, position_ids (B,V,n) int64; corrupted, queried (B,V,n) bool; perhaps x_student
         "What the student sees of each view, and which patches are queried"
         views = [self.view(s, ratio_indices, None if order is None else order[:, v])
                  for v, s in enumerate(seeds.unbind(1))]
@@ -239,7 +239,7 @@ class Views:
         return {k: pad_rows([(rows, one[k]) for rows, one in made], len(seeds), fill) for k, fill in fills.items()}
 
     def sample(self, seeds:torch.Tensor, ratio:float, order) -> dict:
-        "keep, told, corrupted, queried (m,n) of pictures that share a ratio"
+        "keep, position_ids, corrupted, queried (m,n) of pictures that share a ratio"
         c, n = self.config, self.config.kept(ratio)
         if order is None: keep, dropped = keep_tokens(seeds, 'kept', c.cells, n)
         else: keep, dropped = order[:, :n].sort(1).values, order[:, n:].sort(1).values

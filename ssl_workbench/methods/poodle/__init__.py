@@ -18,7 +18,7 @@ from timm.models.resnet import Bottleneck
 
 from ... import core
 from ...classics import flowe
-from ...classics.flowe import downsample_flow, conv_head, valid_pixels
+from ...classics.flowe import conv_head, downsample_flow, valid_pixels
 from ...geometry import resample
 from ...heads import BatchNorm, BatchNorm2d, ema_update, frozen_copy, mlp
 from ...learner import param_groups_weight_decay
@@ -285,7 +285,7 @@ def dense_loss(
     affine:torch.Tensor,          # (B,2,2,3) augmented view → view
     flow:torch.Tensor,            # (B,2,2,H,W) 0 → 1 and 1 → 0
     valid:torch.Tensor,           # (B,2,1,H,W) bool
-    room:int=flowe.MAX_ELEMENTS,          # as `flowe.dense_loss`
+    room:int=flowe.MAX_ELEMENTS,  # as `flowe.dense_loss`
 ) -> torch.Tensor:                # scalar in 0–4
     "Eq. 1, the mean of FlowE's two ways, each over its valid pixels in the global batch"
     ways = flowe.dense_loss(prediction, target, affine, flow, valid, room)

@@ -16,7 +16,7 @@ from PIL import ImageDraw, ImageFont
 from ... import core, data, world
 from ...geometry import crop_matrix, resample
 from ...panels import Choice, Knob, Panel, fit_display
-from ...show import draw_boxes, colours, grid, pixels, to_image
+from ...show import colours, draw_boxes, grid, pixels, to_image
 
 # %% ../../../nbs/methods/23a_poodle_crops.ipynb #9cc5854b
 def grid_cells(
