@@ -1,4 +1,4 @@
-"""What must not change when the code moves: drawn worlds, what bundled weights compute, an old run, the commands' words.
+"""What must not change when code moves: drawn worlds, what bundled weights compute, an old run, the words of commands.
 
 The values lie in tests/pinned and were written by `python tests/test_pinned.py` before the modules became packages.
 Write them anew only when a change of behaviour is meant, and say so in the commit.
