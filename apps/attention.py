@@ -1,4 +1,4 @@
-"""Where a network looks and what it finds alike, ours or any ViT of timm: `python apps/attention.py [PORT] [--online]`."""
+"""Where a network looks and what it finds alike: `python apps/attention.py [PORT] [--online]`."""
 from ssl_workbench.app.shell import shell
 
 if __name__ == '__main__': shell('attention')

@@ -1,4 +1,4 @@
-"""Which patches of a picture are in a wrong place: find them, then see what a network finds: `python apps/positions.py [PORT]`."""
+"""Which patches of a picture are in a wrong place? `python apps/positions.py [PORT]`."""
 from ssl_workbench.app.shell import shell
 
 if __name__ == '__main__': shell('positions')

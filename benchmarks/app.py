@@ -1,4 +1,4 @@
-"""How long the workbench takes to be ready, to answer a dropped picture, and to serve twenty at once: `python -m benchmarks.app`."""
+"""Seconds until the app is ready, a dropped picture drawn, twenty visitors served: `python -m benchmarks.app`."""
 import json
 import os
 import platform
@@ -12,13 +12,15 @@ import threading
 import time
 import uuid
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import httpx
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT/'benchmarks/results/app.json'
-ARGS = ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-first-run']
+ARGS = ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update',
+        '--disable-sync', '--no-first-run']
 
 
 def free_port():
@@ -33,21 +35,23 @@ def served(app='hub', patience=180, **env):
     "An app of `apps/` as a process of its own; gives its address and the seconds from start to first answer"
     port, log = free_port(), tempfile.TemporaryFile('w+')
     words, start = [sys.executable, ROOT/'apps'/f'{app}.py', str(port)], time.monotonic()
-    inherited = {**os.environ, 'PYTHONPATH': os.pathsep.join([*filter(None, [env.pop('PYTHONPATH', '')]), str(ROOT)])}
-    process = subprocess.Popen(words, stdout=log, stderr=log, env={**inherited, **env}, cwd=tempfile.gettempdir())
+    path = os.pathsep.join([*filter(None, [env.pop('PYTHONPATH', '')]), str(ROOT)])
+    process = subprocess.Popen(words, stdout=log, stderr=log, env={**os.environ, 'PYTHONPATH': path, **env},
+                               cwd=tempfile.gettempdir())
     try:
-        yield f'http://127.0.0.1:{port}', awaited(process, port, start, patience, log)
+        yield f'http://127.0.0.1:{port}', seconds_to_ready(process, port, start, patience, log)
     finally:
         process.terminate()
         try: process.wait(20)
         except subprocess.TimeoutExpired: process.kill()
 
 
-def awaited(process, port, start, patience, log):
+def seconds_to_ready(process, port, start, patience, log):
     "Seconds until the page answers; what the process wrote when it never does"
     while time.monotonic() - start < patience and process.poll() is None:
         try:
-            if httpx.get(f'http://127.0.0.1:{port}/', trust_env=False).status_code == 200: return time.monotonic() - start
+            found = httpx.get(f'http://127.0.0.1:{port}/', trust_env=False)
+            if found.status_code == 200: return time.monotonic() - start
         except httpx.TransportError: time.sleep(.1)
     log.seek(0)
     raise RuntimeError(f'the app did not answer within {patience} s:\n{log.read()[-2000:]}')
@@ -69,7 +73,8 @@ def photo(path, seed=0, size=(960, 1280)):
     "Writes a picture of the world as JPEG, at a camera's shape"
     from ssl_workbench.show import to_image
     from ssl_workbench.world import batch
-    frame = batch([500_000 + seed], kind='scene', level=2, size=(size[0] // 4, size[1] // 4), frames=1, truth=False)['frames'][0, 0]
+    small = size[0] // 4, size[1] // 4
+    frame = batch([500_000 + seed], kind='scene', level=2, size=small, frames=1, truth=False)['frames'][0, 0]
     to_image(frame).resize(size[::-1]).save(path, quality=90)
     return Path(path)
 
@@ -83,15 +88,18 @@ def drawing(config):
 
 
 def visit(url, path):
-    "One visitor without a browser: opens the page, drops a photo, waits for its slots; (seconds from drop, bytes of the picture)"
+    "One visitor without a browser: opens the page, drops a photo, waits for its slots; (seconds, bytes of the picture)"
     with httpx.Client(base_url=url, timeout=300, trust_env=False) as web:
         web.get('/').raise_for_status()
         number, inputs, drop = drawing(web.get('/config').raise_for_status().json())
         start = time.monotonic()
-        file = web.post('/gradio_api/upload', files={'files': (path.name, path.read_bytes())}).raise_for_status().json()[0]
-        data = [dict(path=file, meta={'_type': 'gradio.FileData'}) if c['id'] == drop else c['props'].get('value') for c in inputs]
+        files = {'files': (path.name, path.read_bytes())}
+        file = web.post('/gradio_api/upload', files=files).raise_for_status().json()[0]
+        dropped = dict(path=file, meta={'_type': 'gradio.FileData'})
+        data = [dropped if c['id'] == drop else c['props'].get('value') for c in inputs]
         session = uuid.uuid4().hex
-        web.post('/gradio_api/queue/join', json=dict(data=data, fn_index=number, session_hash=session)).raise_for_status()
+        event = dict(data=data, fn_index=number, session_hash=session)
+        web.post('/gradio_api/queue/join', json=event).raise_for_status()
         picture = web.get(answer(web, session)).raise_for_status().content
         return time.monotonic() - start, len(picture)
 
@@ -100,10 +108,10 @@ def answer(web, session):
     "Address of the picture that the queue answers with"
     with web.stream('GET', '/gradio_api/queue/data', params=dict(session_hash=session)) as stream:
         for line in stream.iter_lines():
-            said = json.loads(line[5:]) if line.startswith('data:') else {}
-            if said.get('msg') == 'process_completed':
-                if not said['success']: raise RuntimeError(f"refused: {said['output']}")
-                return '/gradio_api/file=' + said['output']['data'][0]['path']
+            message = json.loads(line[5:]) if line.startswith('data:') else {}
+            if message.get('msg') == 'process_completed':
+                if not message['success']: raise RuntimeError(f"refused: {message['output']}")
+                return '/gradio_api/file=' + message['output']['data'][0]['path']
     raise RuntimeError('the queue closed without an answer')
 
 
@@ -134,20 +142,23 @@ def drops(url, paths):
         for path in paths:
             start = time.monotonic()
             page.locator('#photo input[type=file]').set_input_files(path)
-            page.wait_for_function('([q, old]) => { const i = document.querySelector(q); return i && i.getAttribute("src") != old && i.complete && i.naturalWidth }',
-                                   arg=[figure, before])
+            page.wait_for_function('''([q, old]) => {
+                const i = document.querySelector(q);
+                return i && i.getAttribute("src") != old && i.complete && i.naturalWidth }''', arg=[figure, before])
             seconds.append(time.monotonic() - start)
-            page.locator('#wins figure').first.wait_for()
-            page.locator('#photo').get_by_role('button', name='Clear').or_(page.locator('#photo button[aria-label^=Remove]')).first.click()
-            page.wait_for_function('([q, old]) => document.querySelector(q).getAttribute("src") == old', arg=[figure, before])
+            page.locator('#retrieved figure').first.wait_for()
+            page.locator('#photo button[aria-label^=Remove], #photo button[aria-label=Clear]').first.click()
+            page.wait_for_function('([q, old]) => document.querySelector(q).getAttribute("src") == old',
+                                   arg=[figure, before])
     return seconds
 
 
 def machine():
     "Where this was measured"
     import torch
-    return dict(cores=os.cpu_count(), load=round(os.getloadavg()[0], 2), processor=platform.processor() or platform.machine(),
-                python=platform.python_version(), torch=torch.__version__, gradio=__import__('gradio').__version__)
+    return dict(cores=os.cpu_count(), load=round(os.getloadavg()[0], 2),
+                processor=platform.processor() or platform.machine(), python=platform.python_version(),
+                torch=torch.__version__, gradio=version('gradio'))
 
 
 def main():

@@ -1,4 +1,5 @@
 """The workbench in a headless browser: what a visitor, a phone, a keyboard and twenty at once find."""
+import contextlib
 import os
 import re
 import runpy
@@ -11,6 +12,7 @@ from unittest import mock
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+LIB = ROOT/'ssl_workbench/app'
 sys.path.insert(0, str(ROOT))
 pytest.importorskip('gradio')
 pytest.importorskip('playwright')
@@ -90,39 +92,60 @@ def shown(page, n=0): return page.locator(FIGURE).nth(n).get_attribute('src')
 
 def changed(page, before, n=0):
     "Waits until the n-th visible figure is another one; its address"
-    page.wait_for_function('''([n, old]) => { const i = [...document.querySelectorAll('.figure img')].filter(e => e.offsetParent)[n];
-                              return i && i.src && i.getAttribute('src') != old && i.complete && i.naturalWidth > 0 }''', arg=[n, before])
+    page.wait_for_function('''([n, old]) => {
+        const i = [...document.querySelectorAll('.figure img')].filter(e => e.offsetParent)[n];
+        return i && i.src && i.getAttribute('src') != old && i.complete && i.naturalWidth > 0 }''', arg=[n, before])
     return shown(page, n)
+
+
+def replaced(page, place, before):
+    "Waits until the picture at a place is another one"
+    page.wait_for_function('''([place, old]) => {
+        const i = document.querySelector(`${place} img`);
+        return i && i.getAttribute('src') != old }''', arg=[place, before])
+
+
+def number_box(page, label):
+    "The visible field beside a slider"
+    field = page.get_by_label(f'number input for {label}').or_(page.get_by_role('spinbutton', name=re.compile(label)))
+    return field.locator('visible=true').first
+
+
+def number(page, label, value):
+    "Types a number beside a slider"
+    box = number_box(page, label)
+    box.fill(str(value))
+    box.press('Enter')
 
 
 def drop(page, path): page.locator('#photo input[type=file]').set_input_files(path)
 
 
 def marks(page, n):
-    "Waits until the game tells that so many patches are marked"
+    "Waits until the game shows that so many patches are marked"
     page.locator('#verdict', has_text=f'{n or "none"} marked so far').wait_for()
 
 
 def press(page, x, y):
     "Clicks at a place of the game's picture, in 0-1"
-    picture = page.locator('#mine img')
+    picture = page.locator('#marked img')
     box = picture.bounding_box()
     picture.click(position=dict(x=x * box['width'], y=y * box['height']))
 
 
-def steps(page): return int(re.search(r'Step (\d+)', page.locator('#said').inner_text()).group(1))
+def steps(page): return int(re.search(r'Step (\d+)', page.locator('#status').inner_text()).group(1))
 
 
 def test_photo_and_click(visit, photo):
-    "A dropped photo changes the figure; a click tells what else a prototype wins"
+    "A dropped photo changes the figure; a click shows what else a prototype wins"
     page = visit('Slots')
     before = shown(page)
     drop(page, photo)
     after = changed(page, before)
-    wins = page.locator('#wins')
-    wins.get_by_text('What else this prototype wins').wait_for()
-    assert wins.locator('img').count() >= 1
-    sources = "[...document.querySelectorAll('#wins img')].map(i => i.src).join()"
+    found = page.locator('#retrieved')
+    found.get_by_text('What else this prototype wins').wait_for()
+    assert found.locator('img').count() >= 1
+    sources = "[...document.querySelectorAll('#retrieved img')].map(i => i.src).join()"
     first, others = page.evaluate(sources), False
     for x, y in [(.05, .05), (.5, .95), (.95, .5), (.3, .3), (.05, .95), (.95, .05)]:
         box = page.locator(FIGURE).first.bounding_box()
@@ -147,10 +170,8 @@ def test_bad_upload(visit, photo, tmp_path, kind):
     page = visit('Slots')
     before = shown(page)
     drop(page, bad)
-    toast = page.locator('.toast-body').first
-    toast.wait_for()
-    said = toast.inner_text()
-    assert bad.name in said and said.rstrip().endswith('.') and 'Traceback' not in said and len(said) < 300
+    sentence = toast(page)
+    assert bad.name in sentence and len(sentence) < 300
     page.locator('#photo button[aria-label^=Remove], #photo button[aria-label=Clear]').first.click()
     drop(page, photo)
     assert changed(page, before) != before
@@ -169,9 +190,7 @@ def test_attention_of_a_timm_name(visit):
     alike = shown(page, 1)
     page.locator(FIGURE).nth(1).click(position=dict(x=12, y=12))
     changed(page, alike, 1)
-    head = page.get_by_label('number input for Head').or_(page.get_by_role('spinbutton', name=re.compile('Head'))).first
-    head.fill('2')
-    head.press('Enter')
+    number(page, 'Head', 2)
     changed(page, after)
     box.fill('resnet_of_my_dreams')
     box.press('Enter')
@@ -182,29 +201,32 @@ def test_attention_of_a_timm_name(visit):
 
 def test_train_stop_resume(visit):
     "Steps grow and the pictures change; stop keeps the run, resume goes on from its step, start over forgets it"
-    page = visit('Train')
+    page = visit('Training')
     before, go = shown(page), page.get_by_role('button', name='Start · resume')
     go.click()
     before = changed(page, before)
-    page.wait_for_function("() => +(/Step (\\d+)/.exec(document.querySelector('#said').innerText) || [0, 0])[1] >= 2")
-    page.get_by_role('button', name='Stop').click()            # at once: on a busy machine the run may be over while the curves are drawn
-    page.locator('#said', has_text='may be resumed').wait_for()
+    page.wait_for_function("() => +(/Step (\\d+)/.exec(document.querySelector('#status').innerText) || [0, 0])[1] >= 2")
+    page.get_by_role('button', name='Stop').click()  # at once: the run may be over while the curves are drawn
+    page.locator('#status', has_text='may be resumed').wait_for()
     page.locator('#plot .js-plotly-plot').wait_for()
     at = steps(page)
     assert at >= 2 and shown(page) != before
-    page.evaluate('''() => { window.said = []; new MutationObserver(() => window.said.push(document.querySelector('#said').innerText))
-                             .observe(document.querySelector('#said'), {subtree: true, childList: true, characterData: true}) }''')
+    page.evaluate('''() => {
+        const line = document.querySelector('#status');
+        window.lines = [];
+        new MutationObserver(() => window.lines.push(line.innerText))
+            .observe(line, {subtree: true, childList: true, characterData: true}) }''')
     go.click()
-    page.wait_for_function("at => +/Step (\\d+)/.exec(document.querySelector('#said').innerText)[1] > at", arg=at)
-    told = [int(n) for n in re.findall(r'Step (\d+)', ' '.join(page.evaluate('window.said')))]
-    assert told and told == sorted(told) and min(told) >= at
+    page.wait_for_function("at => +/Step (\\d+)/.exec(document.querySelector('#status').innerText)[1] > at", arg=at)
+    seen = [int(n) for n in re.findall(r'Step (\d+)', ' '.join(page.evaluate('window.lines')))]
+    assert seen and seen == sorted(seen) and min(seen) >= at
     page.get_by_role('button', name='Start over').click()
-    page.locator('#said', has_text='Not started').wait_for()
+    page.locator('#status', has_text='Not started').wait_for()
 
 
-def test_misplaced_marks_and_answer(visit):
-    "Clicks mark each their patch, another click takes a mark back; the answer tells both scores and shows the heat; the next picture begins anew"
-    page = visit('Misplaced')
+def test_positions_marks_and_answer(visit):
+    "Clicks mark patches, another click takes a mark back; the answer has both scores and heat; then the next picture"
+    page = visit('Positions')
     marks(page, 0)
     bare = shown(page)
     for n, place in enumerate([(.05, .05), (.95, .05), (.55, .55)], 1):
@@ -215,29 +237,29 @@ def test_misplaced_marks_and_answer(visit):
     marks(page, 2)
     two = changed(page, three)
     page.get_by_role('button', name='Show the answer').click()
-    page.locator('#heat img').wait_for()
-    told = page.locator('#verdict').inner_text()
-    assert re.search(r'You found \d+ of the 13 moved patches with .* false alarm', told) and 'the network found' in told
-    assert 'as many patches as you (2)' in told and re.search(r'AUROC on this picture is [01]\.\d\d', told)
+    page.locator('#suspicion img').wait_for()
+    verdict = page.locator('#verdict').inner_text()
+    assert re.search(r'You found \d+ of the 13 moved patches with .* false alarm', verdict)
+    assert 'the network found' in verdict and 'as many patches as you (2)' in verdict
+    assert re.search(r'AUROC on this picture is [01]\.\d\d', verdict)
     assert shown(page) != two
     page.get_by_role('button', name='Clear marks').click()
     marks(page, 0)
-    assert page.locator('#heat img:visible').count() == 0 and changed(page, two) == bare, 'the same picture with no marks is the same file'
+    assert page.locator('#suspicion img:visible').count() == 0
+    assert changed(page, two) == bare, 'the same picture with no marks is the same file'
     page.get_by_role('button', name='Next picture').click()
     changed(page, bare)
 
 
-def test_misplaced_by_keyboard(visit):
+def test_positions_by_keyboard(visit):
     "Without a mouse: sliders point at a patch, a button marks it, another shows the answer"
-    page = visit('Misplaced')
+    page = visit('Positions')
     marks(page, 0)
     bare = shown(page)
     fold = page.get_by_role('button', name='Click in the picture, or use sliders')
     fold.focus()
     page.keyboard.press('Enter')
-    row = page.get_by_label('number input for Row').or_(page.get_by_role('spinbutton', name=re.compile('Row'))).first
-    row.fill('3')
-    row.press('Enter')
+    number(page, 'Row', 3)
     pointed = changed(page, bare)
     page.get_by_role('button', name='Mark or unmark this patch').focus()
     page.keyboard.press('Enter')
@@ -245,13 +267,13 @@ def test_misplaced_by_keyboard(visit):
     changed(page, pointed)
     page.get_by_role('button', name='Show the answer').focus()
     page.keyboard.press('Enter')
-    page.locator('#heat img').wait_for()
+    page.locator('#suspicion img').wait_for()
     assert 'as many patches as you (1)' in page.locator('#verdict').inner_text()
 
 
-def test_misplaced_is_each_visitors_own(visit):
+def test_positions_is_each_visitors_own(visit):
     "One visitor's marks are not another's"
-    first, second = visit('Misplaced'), visit('Misplaced')
+    first, second = visit('Positions'), visit('Positions')
     press(first, .3, .3)
     marks(first, 1)
     press(second, .6, .6)
@@ -261,7 +283,7 @@ def test_misplaced_is_each_visitors_own(visit):
     marks(first, 1)
 
 
-@pytest.mark.parametrize('tab,place', [('Misplaced', '#puzzle-photo'), ('Locate', '#locate-photo')])
+@pytest.mark.parametrize('tab,place', [('Positions', '#positions-photo'), ('Locations', '#locations-photo')])
 def test_new_tabs_take_photos(visit, photo, tmp_path, tab, place):
     "An own photo changes the figure; a file that is none gets one sentence that names it"
     page = visit(tab)
@@ -276,18 +298,20 @@ def test_new_tabs_take_photos(visit, photo, tmp_path, tab, place):
     assert bad.name in toast.inner_text() and 'Traceback' not in toast.inner_text()
 
 
-def test_locate_three_at_once(visit):
+def test_locations_three_at_once(visit):
     "Three answers side by side, each with its accuracy; a click in any moves the piece, and so do the sliders"
-    page = visit('Locate')
+    page = visit('Locations')
     page.locator(FIGURE).nth(2).wait_for()
-    for word in ('all', 'a fifth', 'none'): page.locator('.caption', has_text=re.compile(rf'Visible: {word} · of \d+ patches \d+ within one cell')).first.wait_for()
+    for word in ('all', 'a fifth', 'none'):
+        line = re.compile(rf'Visible: {word} · of \d+ patches \d+ within one cell')
+        page.locator('.caption', has_text=line).first.wait_for()
     before = [shown(page, n) for n in range(3)]
     figure = page.locator(FIGURE).nth(1)
     box = figure.bounding_box()
     figure.click(position=dict(x=.8 * box['width'], y=.8 * box['height']))
     after = [changed(page, before[n], n) for n in range(3)]
     page.get_by_role('button', name='Click in a picture, or use sliders').click()
-    x = page.get_by_label('number input for Centre: x').or_(page.get_by_role('spinbutton', name=re.compile('Centre: x'))).first
+    x = number_box(page, 'Centre: x')
     assert abs(float(x.input_value()) - .8) < .03
     x.fill('0.1')
     x.press('Enter')
@@ -322,30 +346,28 @@ def toast(page):
     "The sentence of the newest refusal, once it is there"
     box = page.locator('.toast-body').first
     box.wait_for()
-    said = box.inner_text()
-    assert 'Traceback' not in said and said.rstrip().endswith('.')
-    return said
+    sentence = box.inner_text()
+    assert 'Traceback' not in sentence and sentence.rstrip().endswith('.')
+    return sentence
 
 
 def test_flow_first_click(visit):
-    "Without an upload: sources side by side, a table with the error of nothing moving; the slider pushes A, another pair is another figure"
+    "Without an upload: sources side by side, a table with nothing moving; the slider moves A, another pair is drawn"
     page = visit('Flow')
     page.locator('#flow-table', has_text='nothing moves').wait_for()
     assert page.locator('.caption:visible', has_text='pixels off on average').count() >= 1
     assert re.search(r'DIS\s+\d+\.\d\d', page.locator('#flow-table').inner_text())
-    said = page.locator('#flow-said').inner_text()
-    assert '256 × 192 pixels' in said and said.count('RAFT') <= 2
+    status = page.locator('#flow-status').inner_text()
+    assert '256 × 192 pixels' in status and status.count('RAFT') <= 2
     source = lambda name: page.locator(f'#{name} img').get_attribute('src')
-    first, half, crossed = source('flow-frame-a'), source('flow-moved'), source('flow-arrows')
-    s = page.get_by_label('number input for From A').or_(page.get_by_role('spinbutton', name=re.compile('From A'))).first
-    s.fill('0')
-    s.press('Enter')
-    page.wait_for_function("old => { const i = document.querySelector('#flow-moved img'); return i && i.getAttribute('src') != old }", arg=half)
+    first, half, crossed = source('flow-frame-a'), source('flow-warped'), source('flow-arrows')
+    number(page, 'From A', 0)
+    replaced(page, '#flow-warped', half)
     assert source('flow-frame-a') == first
     page.get_by_label('truth', exact=True).check()
-    page.wait_for_function("old => { const i = document.querySelector('#flow-arrows img'); return i && i.getAttribute('src') != old }", arg=crossed)
+    replaced(page, '#flow-arrows', crossed)
     page.get_by_label('driving').check()
-    page.locator('#flow-said', has_text='320 × 160 pixels').wait_for()
+    page.locator('#flow-status', has_text='320 × 160 pixels').wait_for()
 
 
 def test_flow_of_own_frames(visit, moments):
@@ -353,110 +375,104 @@ def test_flow_of_own_frames(visit, moments):
     page = visit('Flow')
     page.get_by_label('Two pictures').check()
     page.locator('#flow-a input[type=file]').set_input_files(moments/'large.png')
-    page.locator('#flow-said', has_text='One picture more').wait_for()
+    page.locator('#flow-status', has_text='One picture more').wait_for()
     page.locator('#flow-b input[type=file]').set_input_files(moments/'small.png')
-    page.locator('#flow-said', has_text='shrunk from 640 × 480').wait_for()
-    assert 'B, 160 × 120, is brought to the size of A' in page.locator('#flow-said').inner_text()
+    page.locator('#flow-status', has_text='shrunk from 640 × 480').wait_for()
+    assert 'B, 160 × 120, is brought to the size of A' in page.locator('#flow-status').inner_text()
     page.locator('#flow-b button[aria-label^=Remove], #flow-b button[aria-label=Clear]').first.click()
-    page.locator('#flow-said', has_text='One picture more').wait_for()
+    page.locator('#flow-status', has_text='One picture more').wait_for()
     page.locator('#flow-b input[type=file]').set_input_files(moments/'turned.png')
     assert 'differ in shape' in toast(page)
     page.get_by_label('A clip').check()
-    page.locator('#flow-said', has_text='of 16').wait_for()
+    page.locator('#flow-status', has_text='of 16').wait_for()
     page.locator('#flow-clip input[type=file]').set_input_files(moments/'film.mp4')
-    page.locator('#flow-said', has_text='of 6').wait_for()
+    page.locator('#flow-status', has_text='of 6').wait_for()
 
 
 def test_flow_refuses_one_frame(moments):
     "A film of one frame, a file that is none, and pictures of two shapes: one sentence each"
-    from ssl_workbench import hub
-    def said(where, first=None, second=None, clip=None):
-        with pytest.raises(ValueError) as told: hub.frames_from(where, 'scene', 1, 1, first, second, clip, 0., 1)
-        assert '\n' not in str(told.value) and str(told.value).endswith('.')
-        return str(told.value)
-    world, pictures, clip = hub.PLACES
+    from ssl_workbench.app.flow import ORIGINS, frames_from
+    def frames(where, first=None, second=None, clip=None):
+        return frames_from(where, 'scene', 1, 1, first, second, clip, 0., 1)
+    def refusal(*where, **files):
+        with pytest.raises(ValueError) as error: frames(*where, **files)
+        assert '\n' not in str(error.value) and str(error.value).endswith('.')
+        return str(error.value)
+    _, pictures, clip = ORIGINS
+    large, small, turned = (str(moments/f'{name}.png') for name in ('large', 'small', 'turned'))
     (moments/'notes.mp4').write_text('Dear diary, this is no film.')
-    assert said(clip, clip=str(moments/'still.mp4')) == 'still.mp4 holds one frame only: motion needs two.'
-    assert 'notes.mp4' in said(clip, clip=str(moments/'notes.mp4'))
-    assert '640 × 480 and 120 × 160' in said(pictures, str(moments/'large.png'), str(moments/'turned.png'))
-    pair = hub.frames_from(pictures, 'scene', 1, 1, str(moments/'large.png'), str(moments/'small.png'), None, 0., 1)
-    assert pair['frames'].shape == (2, 3, 336, 448)
+    assert refusal(clip, clip=str(moments/'still.mp4')) == 'still.mp4 holds one frame only: motion needs two.'
+    assert 'notes.mp4' in refusal(clip, clip=str(moments/'notes.mp4'))
+    assert '640 × 480 and 120 × 160' in refusal(pictures, large, turned)
+    assert frames(pictures, large, small)['frames'].shape == (2, 3, 336, 448)
 
 
-def test_raft_is_asked_once():
-    "Where RAFT's weights cannot be had, the page says so in one sentence and does not ask again"
-    from ssl_workbench import hub
-    asked = []
+def test_raft_is_requested_once():
+    "Where RAFT's weights cannot be had, the page has one sentence for it and does not try again"
+    from ssl_workbench.app import motion
+    calls = []
     def refusing():
-        asked.append(1)
+        calls.append(1)
         raise ValueError('RAFT is left out: no weights.')
-    pair = hub.paired(*hub.world_pair('bounce', 5, 2)['frames'])
-    with mock.patch.object(hub, '_raft', hub.Once(refusing, 'wait')):
+    pair = motion.picture_pair(*motion.world_pair('bounce', 5, 2)['frames'])
+    with mock.patch.object(motion, 'raft', motion.Once(refusing, 'wait')):
         for _ in range(3):
-            found, missing = hub.flows_of(pair)
+            found, missing = motion.flows_of(pair)
             assert 'DIS' in found and 'RAFT' not in found and 'RAFT is left out: no weights.' in missing
-    assert len(asked) == 1
+    assert len(calls) == 1
 
 
-def test_poodle_tab(visit):
-    "Pairs of subcrops at once; features and classes when their tabs are opened, three pictures each, other at another moment"
-    page = visit('PooDLe')
+def test_features_tab(visit):
+    "Pairs of subcrops at once; features and classes in their tabs, three pictures each, others at another moment"
+    page = visit('Features')
     before = shown(page)
-    k = page.get_by_label('number input for Pairs K').or_(page.get_by_role('spinbutton', name=re.compile('Pairs K'))).first
-    k.fill('2')
-    k.press('Enter')
+    number(page, 'Pairs K', 2)
     changed(page, before)
     for tab, word in (('Features', 'A random network'), ('Classes', 'mean IoU over the clip')):
-        page.get_by_role('tab', name=tab, exact=True).click()
+        page.get_by_role('tab', name=tab, exact=True).locator('visible=true').last.click()
         page.locator(FIGURE).nth(2).wait_for()
         page.locator('.caption:visible', has_text=word).first.wait_for()
         before = shown(page, 1)
-        moment = page.get_by_label('number input for Moment').or_(page.get_by_role('spinbutton', name=re.compile('Moment'))).locator('visible=true').first
-        moment.fill('1')
-        moment.press('Enter')
+        number(page, 'Moment', 1)
         changed(page, before, 1)
 
 
-def number(page, label, value):
-    "Types a number beside a slider"
-    box = page.get_by_label(f'number input for {label}').or_(page.get_by_role('spinbutton', name=re.compile(label))).locator('visible=true').first
-    box.fill(str(value))
-    box.press('Enter')
 
-
-def test_river_predicts(visit):
-    "Frames take shape, then futures play beside the truth with their PSNR and as files; what is shown being another, they go"
+def test_frames_predicts(visit):
+    "Frames take shape, then futures play beside the truth with PSNR and as files; other frames given, they go"
     from ssl_workbench import catalog
     calls = 4 if catalog.card('river')['config']['guidance'] > 1 else 2   # two steps, and guidance asks twice
-    page = visit('River')
-    page.locator('#river-stage .unknown').nth(2).wait_for()
+    page = visit('Frames')
+    page.locator('#frames-stage .unknown').nth(2).wait_for()
     number(page, 'Steps', 2)
     number(page, 'Frames to come', 2)
     number(page, 'Futures', 2)
-    page.wait_for_function("document.querySelectorAll('#river-stage .unknown').length == 2")
-    page.locator('#river-go').click()
-    page.locator('#river-said', has_text=f'Done: 2 frames, {calls} network calls a frame').wait_for()
-    page.locator('#river-table', has_text='the last seen frame again').wait_for()
-    assert page.locator('#river-stage .tile').count() == 3 and page.locator('#river-film img').count() == 3
-    assert page.locator('#river-stage .tile img').first.evaluate('e => getComputedStyle(e).animationName').endswith('reel')
+    page.wait_for_function("document.querySelectorAll('#frames-stage .unknown').length == 2")
+    page.locator('#frames-go').click()
+    page.locator('#frames-status', has_text=f'Done: 2 frames, {calls} network calls a frame').wait_for()
+    page.locator('#frames-table', has_text='the last seen frame again').wait_for()
+    assert page.locator('#frames-stage .tile').count() == 3 and page.locator('#frames-strip img').count() == 3
+    playing = page.locator('#frames-stage .tile img').first
+    assert playing.evaluate('e => getComputedStyle(e).animationName').endswith('reel')
     for kind, start in (('mp4', b'ftyp'), ('gif', b'GIF8')):
-        with page.expect_download() as file: page.locator(f'#river-{kind}').click()
+        with page.expect_download() as file: page.locator(f'#frames-{kind}').click()
         assert start in Path(file.value.path()).read_bytes()[:12]
-    page.locator('#river-kind').get_by_label('a walker').check()
-    page.wait_for_function("document.querySelectorAll('#river-stage .unknown').length == 2 && !document.querySelector('#river-film img')")
+    page.locator('#frames-kind').get_by_label('a walker').check()
+    page.wait_for_function('''() => document.querySelectorAll('#frames-stage .unknown').length == 2
+                                    && !document.querySelector('#frames-strip img')''')
 
 
-def test_river_of_own_balls(visit):
+def test_frames_of_own_balls(visit):
     "Two clicks put a ball down and send it off; a click on a ball is refused in a sentence"
-    page = visit('River')
-    page.locator('#river-stage .unknown').first.wait_for()
+    page = visit('Frames')
+    page.locator('#frames-stage .unknown').first.wait_for()
     page.get_by_label('Balls of yours').check()
-    canvas = page.locator('#river-canvas img')
+    canvas = page.locator('#frames-canvas img')
     source = lambda: canvas.get_attribute('src')
     def click(x, y):
         before, box = source(), canvas.bounding_box()
         canvas.click(position=dict(x=x * box['width'], y=y * box['height']))
-        page.wait_for_function("old => { const i = document.querySelector('#river-canvas img'); return i && i.getAttribute('src') != old }", arg=before)
+        replaced(page, '#frames-canvas', before)
     canvas.wait_for()
     for place in ((.5, .15), (.3, .15)): click(*place)
     box = canvas.bounding_box()
@@ -464,36 +480,44 @@ def test_river_of_own_balls(visit):
     assert 'There is a ball already' in toast(page)
 
 
-def test_river_says_what_weights_cannot():
-    "Weights trained without planning or blank conditions say so; no balls, and a clip that is too short, are one sentence each"
-    from ssl_workbench import hub
-    name = 'river' + hub.RANDOM
-    method, options = hub.model(name), hub.options_of(1, 0, 1, 'euler', 0., 0)
-    ends = hub.ends_from(name, hub.ENDS[0], 'bounce', 3, None, None, 2)
-    assert hub.ends_from(name, hub.ENDS[1], 'bounce', 3, 'a.png', None, 2) is None and ends['truth'].shape == (2, 3, 64, 64)
-    for what, rolls in (('plan', hub.plan_rolls(method, ends, 2, **options)), ('blank', hub.blank_rolls(method, 2, **options))):
-        assert hub.able(name, what)['value'] == hub.CANNOT[what]
-        with pytest.raises(ValueError, match='were trained without'): next(rolls)
-    clip = dict(clip=hub.example_clip(), moment=1., every=8, seen=3, ahead=4)
-    with pytest.raises(ValueError, match=r'has 2 frames to show, not 3'): hub.past_from(name, hub.PASTS[2], 'bounce', 1, [], **clip)
-    with pytest.raises(ValueError, match='no ball yet'): hub.past_from(name, hub.PASTS[1], 'bounce', 1, [], **clip)
-    shown = hub.past_from(name, hub.PASTS[2], 'bounce', 1, [], **clip | dict(every=1))
-    assert shown['seen'].shape == (3, 3, 64, 64) and shown['truth'] is None, 'at the end of a clip nothing more is known'
+def test_frames_names_what_weights_cannot():
+    "Weights without planning or blank conditions, no balls, a clip that is too short: one sentence each"
+    from ssl_workbench.app import rollouts
+    from ssl_workbench.app.models import RANDOM, example_clip, model
+    name = 'river' + RANDOM
+    options, (world, pictures) = rollouts.rollout_options(1, 0, 1, 'euler', 0., 0), rollouts.ENDS
+    ends = rollouts.end_frames(name, world, 'bounce', 3, None, None, 2)
+    assert ends['truth'].shape == (2, 3, 64, 64)
+    assert rollouts.end_frames(name, pictures, 'bounce', 3, 'a.png', None, 2) is None
+    with pytest.raises(ValueError, match='were trained without'):
+        next(rollouts.rollouts_between(model(name), ends, 2, **options))
+    with pytest.raises(ValueError, match='were trained without'):
+        next(rollouts.rollouts_blank(model(name), 2, **options))
+    _, balls, clip = rollouts.ORIGINS
+    given = dict(clip=example_clip(), moment=1., every=8, seen=3, ahead=4)
+    past = lambda where, **more: rollouts.past_frames(name, where, 'bounce', 1, [], **given | more)
+    with pytest.raises(ValueError, match=r'has 2 frames to show, not 3'): past(clip)
+    with pytest.raises(ValueError, match='no ball yet'): past(balls)
+    end = past(clip, every=1)
+    assert end['seen'].shape == (3, 3, 64, 64) and end['truth'] is None, 'at the end of a clip nothing more is known'
 
 
-def test_river_plans_and_begins_from_nothing():
-    "Weights that can: as many frames as asked for, from the seed alone, drawn step by step as `plan` and `generate` draw them"
-    from ssl_workbench import catalog, hub
+def test_frames_between_and_from_nothing():
+    "Weights that can: as many frames as wanted, from the seed alone, step by step as `plan` and `generate` draw them"
+    from ssl_workbench import catalog
+    from ssl_workbench.app import rollouts
+    from ssl_workbench.app.models import RANDOM
+    from ssl_workbench.data import as_bytes
     method = catalog.build('river', 'cpu', dict(plan=.3, blank=.1, depth=1, middle=1, dim=32)).eval()
-    options = hub.options_of(2, 5, 2, 'midpoint', 0., 0)
-    ends = hub.ends_from('river' + hub.RANDOM, hub.ENDS[0], 'bounce', 3, None, None, 3)
-    last = [s for s in hub.unrolled(method, hub.plan_rolls(method, ends, 3, **options))][-1]
-    whole = method.plan(ends['seen'][None], ends['last'][None], 3, steps=2, solver='midpoint', seed=hub.seeds_from(5, 1))
-    assert last['calls'] == 12 and (last['done'][0].int() - hub.to_uint8(whole[0]).int()).abs().max() <= 1
-    *_, last = hub.unrolled(method, hub.blank_rolls(method, 3, **options))
+    options, how = rollouts.rollout_options(2, 5, 2, 'midpoint', 0., 0), dict(steps=2, solver='midpoint')
+    ends = rollouts.end_frames('river' + RANDOM, rollouts.ENDS[0], 'bounce', 3, None, None, 3)
+    *_, last = rollouts.rollout_states(method, rollouts.rollouts_between(method, ends, 3, **options))
+    whole = method.plan(ends['seen'][None], ends['last'][None], 3, seed=rollouts.future_seeds(5, 1), **how)
+    assert last['calls'] == 12 and (last['done'][0].int() - as_bytes(whole[0]).int()).abs().max() <= 1
+    *_, last = rollouts.rollout_states(method, rollouts.rollouts_blank(method, 3, **options))
     assert last['now'] is None and last['done'].shape == (2, 3, 3, 64, 64) and last['calls'] == 12
-    whole = method.generate(2, 3, steps=2, solver='midpoint', seed=hub.seeds_from(5, 2))
-    assert (last['done'].int() - hub.to_uint8(whole.flatten(0, 1)).view_as(last['done']).int()).abs().max() <= 1
+    whole = method.generate(2, 3, seed=rollouts.future_seeds(5, 2), **how)
+    assert (last['done'].int() - as_bytes(whole.flatten(0, 1)).view_as(last['done']).int()).abs().max() <= 1
 
 
 def test_clip(visit):
@@ -502,16 +526,16 @@ def test_clip(visit):
     page.get_by_role('tab', name='Clip', exact=True).click()
     page.locator(FIGURE).first.wait_for()
     before = shown(page)
-    moment = page.get_by_label('number input for Moment').or_(page.get_by_role('spinbutton', name=re.compile('Moment'))).first
-    moment.fill('1')
-    moment.press('Enter')
+    number(page, 'Moment', 1)
     changed(page, before)
 
 
 def test_keyboard(visit):
     "Tab reaches the tabs, Enter opens one, Tab goes on to its controls"
     page = visit()
-    at = lambda: page.evaluate('(e => `${e.getAttribute("role") || e.tagName} ${e.innerText || e.ariaLabel || e.type || ""}`.trim())(document.activeElement)')
+    at = lambda: page.evaluate('''() => {
+        const e = document.activeElement;
+        return `${e.getAttribute("role") || e.tagName} ${e.innerText || e.ariaLabel || e.type || ""}`.trim() }''')
     seen = []
     while 'Slots' not in (seen or [''])[-1] and len(seen) < 15:
         page.keyboard.press('Tab')
@@ -534,10 +558,13 @@ def test_keyboard(visit):
 def test_phone_and_dark(visit):
     "On a phone nothing scrolls sideways and figures are as wide as the page; the switch makes it dark"
     page = visit(viewport=dict(width=390, height=844), color_scheme='light')
-    for tab in ('Home', 'Slots', 'Attention', 'Misplaced', 'Locate', 'Flow', 'PooDLe', 'River', 'Train'):
+    for tab in ('Home', 'Slots', 'Attention', 'Positions', 'Locations', 'Flow', 'Features', 'Frames', 'Training'):
         show(page, tab)
-        assert page.evaluate('document.documentElement.scrollWidth <= document.documentElement.clientWidth'), f'{tab} scrolls sideways'
-        if tab != 'Home': assert page.locator(FIGURE).first.bounding_box()['width'] > (140 if tab in ('Flow', 'River') else 300)   # they stand side by side
+        fits = page.evaluate('document.documentElement.scrollWidth <= document.documentElement.clientWidth')
+        assert fits, f'{tab} scrolls sideways'
+        if tab == 'Home': continue
+        least = 140 if tab in ('Flow', 'Frames') else 300   # there they stand side by side
+        assert page.locator(FIGURE).first.bounding_box()['width'] > least
     ground = "getComputedStyle(document.querySelector('.gradio-container')).color"
     light, switch = page.evaluate(ground), page.get_by_role('button', name='Light / dark')
     switch.click()
@@ -557,29 +584,65 @@ def test_nothing_looked_up(url, photo, lookups):
     assert not lookups.exists() or not lookups.read_text()
 
 
-@pytest.mark.parametrize('app', sorted(p.stem for p in (ROOT/'apps').glob('*.py')))
+APPS = sorted(p.stem for p in (ROOT/'apps').glob('*.py'))
+
+
+@pytest.mark.parametrize('app', APPS)
 def test_every_app_builds(app):
     "Each script in apps/ builds its page and hands it to the server"
-    from ssl_workbench import hub
-    with mock.patch.object(hub, 'launch') as launch, mock.patch.object(sys, 'argv', [app, '7999', '--online']):
+    from ssl_workbench.app import shell
+    with mock.patch.object(shell, 'launch') as launch, mock.patch.object(sys, 'argv', [app, '7999', '--online']):
         runpy.run_path(str(ROOT/'apps'/f'{app}.py'), run_name='__main__')
     port, page, online = launch.call_args.args
-    assert (port, online) == (7999, True) and len(page.blocks) > 12
-    assert any(type(b).__name__ == 'Tab' for b in page.blocks.values()) == (app in ('hub', 'slots', 'poodle', 'river'))
+    blocks = shell.build(page).blocks.values()
+    assert (port, page, online) == (7999, None if app == 'hub' else app, True) and len(blocks) > 12
+    assert any(type(b).__name__ == 'Tab' for b in blocks) == (app in ('hub', 'slots', 'features', 'frames'))
 
 
-def test_rivals_have_a_row():
-    "Where the weights trained with nothing, most and all of the reference hidden are bundled, they stand side by side; else the row is absent"
-    from ssl_workbench import hub
+def test_a_script_for_every_page():
+    "Pages and scripts have the same names; a page's method is in the catalog, its ability in some weights"
+    from ssl_workbench.app import models, shell
+    from ssl_workbench.catalog import find
+    assert sorted([*shell.pages(), 'hub']) == APPS
+    for page in shell.pages().values():
+        assert not page.method or find(page.method).state == 'ready'
+        assert not page.needs or models.choices(page.needs)
+        assert (LIB/f'{page.name}.py').exists(), 'a page lives in the module of its name'
+
+
+def test_every_panel_is_shown():
+    "What a method lists as its panels is what its pages show: nothing is listed that no page reads"
+    from ssl_workbench import catalog
+    from ssl_workbench.app import shell
+    class Recorded(dict):
+        def __getitem__(self, key):
+            self.__dict__.setdefault('read', set()).add(key)
+            return super().__getitem__(key)
+    modules = [catalog.module(e.name) for e in catalog.catalog + catalog.classics if e.state == 'ready']
+    modules = [m for m in modules if hasattr(m, 'panels')]
+    with contextlib.ExitStack() as stack:
+        listed = [Recorded(m.panels) for m in modules]
+        for m, panels in zip(modules, listed): stack.enter_context(mock.patch.object(m, 'panels', panels))
+        shell.build()
+    unread = {m.__name__: set(panels) - panels.__dict__.get('read', set()) for m, panels in zip(modules, listed)}
+    assert not {m: keys for m, keys in unread.items() if keys}
+
+
+def test_masking_baselines_have_a_row():
+    "Where weights trained with none, most and all of the reference masked are bundled, they have a row of their own"
+    from ssl_workbench.app import locations, shell
+    from ssl_workbench.app.models import RANDOM
     pictures = lambda page: sum(type(b).__name__ == 'Image' and b.interactive is False for b in page.blocks.values())
-    with mock.patch.object(hub, 'rivals', lambda: []): assert pictures(hub.build('locate')) == 3
-    with mock.patch.object(hub, 'rivals', lambda: ['loca' + hub.RANDOM] * 3): assert pictures(hub.build('locate')) == 6
+    for names, n in (([], 3), (['loca' + RANDOM] * 3, 6)):
+        with mock.patch.object(locations, 'masking_baselines', lambda names=names: names):
+            assert pictures(shell.build('locations')) == n
 
 
-def test_taken_port():
-    "A port that is in use is one sentence"
-    from ssl_workbench import hub
+def test_refused_launches():
+    "A port that is in use, and a page that there is not, are one sentence each"
+    from ssl_workbench.app.shell import shell
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         s.listen()
-        with pytest.raises(SystemExit, match='cannot be had'): hub.shell('train', [str(s.getsockname()[1])])
+        with pytest.raises(SystemExit, match='cannot be had'): shell('training', [str(s.getsockname()[1])])
+    with pytest.raises(SystemExit, match="there is no page 'nowhere'"): shell('nowhere', [])

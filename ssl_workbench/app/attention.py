@@ -20,8 +20,8 @@ from ssl_workbench.app.models import (
     read_or_example,
     weights_methods,
 )
-from .widgets import Page, draw_on_open, photo_input, picker, run_quietly, subheading
-from ..panels import attention_panel, similarity_panel
+from .widgets import Page, draw_on_open, picker, run_quietly, subheading
+from ..panels import attention_panel, picture_input, similarity_panel
 
 # %% ../../nbs/app/44_attention.ipynb #63792a5d
 TIMM_PANELS = dict(attention=attention_panel, likeness=similarity_panel)
@@ -59,7 +59,10 @@ def fill() -> None:
     gr.Markdown('Where does a network look, and what does it find alike? Pick one of ours, or **type the name of any '
                 'vision transformer of timm**, such as `vit_tiny_patch16_224`.', elem_classes='lead')
     pick = picker('features', SUGGESTED, 'Network', allow_custom_value=True)
-    photo, parts, notes = photo_input('look', 240), {}, {}
+    with gr.Row(elem_classes='game-play'):
+        with gr.Column(min_width=280): photo = picture_input('Drop your picture here', height=190, elem_id='look')
+        with gr.Column(min_width=280): gr.Examples(example_files(), photo)
+    parts, notes = {}, {}
     read = partial(read_or_example, 'image', example_files()[0])
     for key, panel in all_panels().items():
         with gr.Column(visible=key in panels_of(pick.value), min_width=200) as parts[key]:

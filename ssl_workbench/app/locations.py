@@ -11,7 +11,7 @@ import gradio as gr
 import torch
 
 from .. import catalog as shelf
-from .models import example_files, model, read_or_example, world_pictures
+from .models import bundled_cards, example_files, model, read_or_example, world_pictures
 from .style import html_image
 from ssl_workbench.app.widgets import (
     Page,
@@ -73,7 +73,7 @@ def locate_piece(
 
 def masking_baselines() -> list:  # of names; empty where one is missing
     "The weights that were trained with nothing, most and all of the reference masked"
-    names, cards = ['loca-0', 'loca', 'loca-1'], shelf.cards()
+    names, cards = ['loca-0', 'loca', 'loca-1'], bundled_cards()
     return names if all(cards.get(n, {}).get('method') == 'loca' for n in names) else []
 
 # %% ../../nbs/app/45b_locations.ipynb #bfc94f11
