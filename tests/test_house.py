@@ -278,6 +278,16 @@ def test_readme_links_lead_somewhere():
         assert lost == [], page
 
 
+@pytest.mark.parametrize('path', NOTEBOOKS, ids=ids)
+def test_notebook_links_lead_somewhere(path):
+    "Every file that a lesson's prose links to exists"
+    cells = json.loads(path.read_text(encoding='utf-8'))['cells']
+    prose = '\n'.join(tidy.text(c['source']) for c in cells if c['cell_type'] == 'markdown')
+    links = re.findall(r'\]\(([^)#\s]+)[^)]*\)|src="([^"]+)"', prose)
+    lost = [l for l in map(''.join, links) if not re.match(r'\w+:', l) and not (path.parent/l).exists()]
+    assert lost == []
+
+
 def tracked():
     "Files of the project, from git where there is one"
     done = subprocess.run(['git', 'ls-files', '-z'], cwd=ROOT, capture_output=True, text=True)

@@ -34,7 +34,7 @@ from ..data import write_video
 from ..methods.poodle import numbered_boxes
 from ..panels import cached_by_content, errors_shown, fit_display, patch_input
 from ..probes import class_fractions, confusion, feature_maps, iou_scores, random_init, softmax_regression
-from ..show import draw_boxes, colours, grid, overlay, to_image
+from ..show import colours, draw_boxes, grid, overlay, to_image
 from ..world import batch as world_batch
 from ..world import classes as world_classes
 

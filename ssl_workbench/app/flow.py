@@ -41,7 +41,16 @@ from ssl_workbench.app.widgets import (
     video_input,
 )
 from ..panels import errors_shown, picture_input, picture_output
-from ..show import arrows, error_map, flow_colours, flow_wheel, forward_warp, overlay, apply_colormap, to_image
+from ssl_workbench.show import (
+    apply_colormap,
+    arrows,
+    error_map,
+    flow_colours,
+    flow_wheel,
+    forward_warp,
+    overlay,
+    to_image,
+)
 
 # %% ../../nbs/app/46b_flow.ipynb #fd9caafb
 def colour_key(

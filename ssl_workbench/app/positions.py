@@ -19,7 +19,7 @@ from .. import catalog as shelf
 from .models import choices, example_files, model, world_pictures
 from .style import html_image
 from .widgets import QUIET, Page, caption, heading, on_open, picker, warn_untrained
-from ..methods.dilemma import auroc, draw_mismatch, centre_crop
+from ..methods.dilemma import auroc, centre_crop, draw_mismatch
 from ..panels import digest, errors_shown, patch_at, picture_input, picture_output, read_input
 from ..show import pixels, to_image
 

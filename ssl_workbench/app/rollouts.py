@@ -21,7 +21,7 @@ from .widgets import paced
 from ..data import to_uint8
 from ..methods.river import Blank, Plan, Rollout, centre_crop_clip
 from ..show import pixels, to_image
-from ..world import COLOURS, DISC, GROUNDS, LEVELS, bounced
+from ..world import COLOURS, DISC, GROUNDS, LEVELS, bounce_trajectories
 from ..world import batch as world_batch
 
 # %% ../../nbs/app/48a_rollouts.ipynb #aee3736e
@@ -118,7 +118,7 @@ def ball_video(
     complex_rows = lambda x: torch.view_as_complex(x.double().contiguous())[None].numpy()
     place, r = torch.tensor([b['at'] for b in balls]) * 2 - 1, DISC * torch.tensor(SIZES[:len(balls)])
     start, velocity = complex_rows(place), complex_rows(ball_velocities(balls))
-    path = bounced(start, velocity, r[None].double().numpy(), frames, (1., 1.))
+    path = bounce_trajectories(start, velocity, r[None].double().numpy(), frames, (1., 1.))
     path = torch.view_as_real(torch.as_tensor(path)[0])
     return torch.stack([draw_discs(path[:, t].float(), r, size) for t in range(frames)])
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from .panel import Choice, Click, Knob, Panel
 from ..probes import mass_mask
-from ..show import draw_boxes, colours, fit, grid, heat, outline, overlay, pixels, soft_overlay
+from ..show import colours, draw_boxes, fit, grid, heat, outline, overlay, pixels, soft_overlay
 
 # %% ../../nbs/panels/11b_patches.ipynb #dff1d63e
 def snap_to_patches(
