@@ -195,7 +195,12 @@ def class_picture(
     "The frame of that moment under its classes, background bare"
     return overlay(fit_display(frame_at(frames, moment), 512), frame_at(classes, moment) - 1, .65)
 
-def three_features(name, path, moment, number) -> list:
+def three_features(
+    name,                         # of the weights
+    path,                         # of a video; None: the drive of that number
+    moment,                       # 0 first frame, 1 last
+    number,                       # of the drive
+) -> list:                        # what the page shows, in order
     "Frame, features by the weights, features by a random network: pictures, then lines"
     frames = clip_of(path, number)['frames']
     parts = [frame_at(principal_colours(dense_features(n, frames)), moment) for n in (name, name + TWIN)]
@@ -203,7 +208,12 @@ def three_features(name, path, moment, number) -> list:
     return [*map(to_image, shown), '**The frame** as the network gets it', f'**{name}**',
             '**A random network** of its kind']
 
-def three_classes(name, path, moment, number) -> list:
+def three_classes(
+    name,                         # of the weights
+    path,                         # of a video; None: the drive of that number
+    moment,                       # 0 first frame, 1 last
+    number,                       # of the drive
+) -> list:                        # what the page shows, in order
     "Classes by the weights, by a random network, and the truth: pictures, then lines"
     clip = clip_of(path, number)
     frames, truth = clip['frames'], clip['classes']
