@@ -82,8 +82,12 @@ def visit(url, browser):
 
 
 def show(page, tab):
-    "Opens a tab and waits for its figure"
-    page.get_by_role('tab', name=tab, exact=True).click()
+    "Opens a tab and waits for its figure; on a phone the last tabs are in a menu"
+    button = page.get_by_role('tab', name=tab, exact=True)
+    if not button.count():
+        page.get_by_role('button', name='More tabs').first.click()
+        button = page.locator('.overflow-dropdown button:visible', has_text=tab)
+    button.first.click()
     if tab != 'Home': page.locator(FIGURE).first.wait_for()
 
 

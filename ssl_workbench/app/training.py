@@ -46,7 +46,7 @@ class Run:
                                warmup=c.warmup, seed=seed, device='cpu', progress=False)
 
     def resume(self, how:str) -> None:
-        "Takes a stop back; from the next step on, trains as `BREAKS[how]` says"
+        "Takes a stop back; from the next step on, trains with the changes `BREAKS[how]`"
         self.method.config, self.stopped = shelf.replace_config(self.config, BREAKS[how]), False
 
     def steps(self):
