@@ -511,17 +511,17 @@ def test_frames_between_and_from_nothing():
     from ssl_workbench import catalog
     from ssl_workbench.app import rollouts
     from ssl_workbench.app.models import RANDOM
-    from ssl_workbench.data import as_bytes
+    from ssl_workbench.data import to_uint8
     method = catalog.build('river', 'cpu', dict(plan=.3, blank=.1, depth=1, middle=1, dim=32)).eval()
     options, how = rollouts.rollout_options(2, 5, 2, 'midpoint', 0., 0), dict(steps=2, solver='midpoint')
     ends = rollouts.end_frames('river' + RANDOM, rollouts.ENDS[0], 'bounce', 3, None, None, 3)
     *_, last = rollouts.rollout_states(method, rollouts.rollouts_between(method, ends, 3, **options))
     whole = method.plan(ends['seen'][None], ends['last'][None], 3, seed=rollouts.future_seeds(5, 1), **how)
-    assert last['calls'] == 12 and (last['done'][0].int() - as_bytes(whole[0]).int()).abs().max() <= 1
+    assert last['calls'] == 12 and (last['done'][0].int() - to_uint8(whole[0]).int()).abs().max() <= 1
     *_, last = rollouts.rollout_states(method, rollouts.rollouts_blank(method, 3, **options))
     assert last['now'] is None and last['done'].shape == (2, 3, 3, 64, 64) and last['calls'] == 12
     whole = method.generate(2, 3, seed=rollouts.future_seeds(5, 2), **how)
-    assert (last['done'].int() - as_bytes(whole.flatten(0, 1)).view_as(last['done']).int()).abs().max() <= 1
+    assert (last['done'].int() - to_uint8(whole.flatten(0, 1)).view_as(last['done']).int()).abs().max() <= 1
 
 
 def test_clip(visit):

@@ -227,7 +227,8 @@ def reconstructed(given, truth, config, protocol, seed, device):
 
 references = {'random init': reference(untrained),
               'last frame kept': reference(lambda given, truth, *_: probes.copy_last(given, truth.shape[1])),
-              'pixels extrapolated': reference(lambda given, truth, *_: probes.linear_extrapolation(given, truth.shape[1])),
+              'pixels extrapolated': reference(
+                  lambda given, truth, *_: probes.linear_extrapolation(given, truth.shape[1])),
               'autoencoder': reference(reconstructed)}
 
 

@@ -42,7 +42,8 @@ def predictions(method, seed):
     untrained = probes.random_init(method, seed=seed).adopt(method.autoencoder)
     plain = {'without guidance': predict(method, given, NEXT, seed, guidance=1)} if method.config.guidance > 1 else {}
     return {'ours': predict(method, given, NEXT, seed), **plain,
-            'last frame kept': probes.copy_last(given, NEXT), 'pixels extrapolated': probes.linear_extrapolation(given, NEXT),
+            'last frame kept': probes.copy_last(given, NEXT),
+            'pixels extrapolated': probes.linear_extrapolation(given, NEXT),
             'random init': predict(untrained, given, NEXT, seed), 'autoencoder': reconstruct(method, truth, 8)}
 
 
