@@ -28,7 +28,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from . import core
-from .data import Streams, WithFlow, dis, open_data, open_pairs, raft, still
+from .data import Streams, WithFlow, dis, open_data, open_pairs, raft, zero_flow
 from .learner import Diverged, Learner, newest_checkpoint
 from .probes import Score, encode, knn, linear, random_init, report
 
@@ -360,7 +360,7 @@ def flow_source(
     name:str,                     # 'dis', 'raft', 'still', or what `load` takes: weights with a `flow(a, b)`
 ):                                # function of two (B,3,H,W) → (B,2,H,W) pixels
     "Who says how pixels move; ValueError where it cannot be had"
-    if name in ('dis', 'still'): return dict(dis=dis, still=still)[name]
+    if name in ('dis', 'still'): return dict(dis=dis, still=zero_flow)[name]
     if name in ('raft', 'raft_small', 'raft_large'): return raft('raft_small' if name == 'raft' else name)
     method = load(name)
     if not hasattr(method, 'flow'): raise ValueError(f"'{name}' has no flow: ask dis, raft, still, or weights of MC-JEPA")

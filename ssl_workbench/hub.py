@@ -55,7 +55,7 @@ import torch.nn.functional as F
 from PIL import ImageDraw
 
 from . import catalog as shelf
-from .data import as_bytes
+from .data import to_uint8
 from .geometry import crop_matrix, in_frame, index_match, resample, visible
 from .learner import Diverged, Learner, newest_checkpoint, record
 from .methods.dilemma import auroc, draw_suspected, mismatch_panel, square
@@ -1965,7 +1965,7 @@ def decoded_to(
     done:list,                    # of films uint8 (B,j,3,S,S); grows
 ) -> int:                         # frames of it that are decoded now
     "Decodes the frames that have come since"
-    if shown < roll.known: done.append(as_bytes(roll.model.decode(roll.held[:, shown:roll.known])))
+    if shown < roll.known: done.append(to_uint8(roll.model.decode(roll.held[:, shown:roll.known])))
     return roll.known
 
 @torch.no_grad()
@@ -1981,7 +1981,7 @@ def unrolled(
         shown = roll.known
         for _, t, z in paced(roll.frames(), seconds):
             shown = decoded_to(roll, shown, done)
-            yield state(as_bytes(method.decode(z[:, None])[:, 0]), t, calls + roll.calls)
+            yield state(to_uint8(method.decode(z[:, None])[:, 0]), t, calls + roll.calls)
         decoded_to(roll, shown, done)
         calls += roll.calls
     yield state(None, 1., calls)

@@ -489,11 +489,11 @@ def test_river_plans_and_begins_from_nothing():
     ends = hub.ends_from('river' + hub.RANDOM, hub.ENDS[0], 'bounce', 3, None, None, 3)
     last = [s for s in hub.unrolled(method, hub.plan_rolls(method, ends, 3, **options))][-1]
     whole = method.plan(ends['seen'][None], ends['last'][None], 3, steps=2, solver='midpoint', seed=hub.seeds_from(5, 1))
-    assert last['calls'] == 12 and (last['done'][0].int() - hub.as_bytes(whole[0]).int()).abs().max() <= 1
+    assert last['calls'] == 12 and (last['done'][0].int() - hub.to_uint8(whole[0]).int()).abs().max() <= 1
     *_, last = hub.unrolled(method, hub.blank_rolls(method, 3, **options))
     assert last['now'] is None and last['done'].shape == (2, 3, 3, 64, 64) and last['calls'] == 12
     whole = method.generate(2, 3, steps=2, solver='midpoint', seed=hub.seeds_from(5, 2))
-    assert (last['done'].int() - hub.as_bytes(whole.flatten(0, 1)).view_as(last['done']).int()).abs().max() <= 1
+    assert (last['done'].int() - hub.to_uint8(whole.flatten(0, 1)).view_as(last['done']).int()).abs().max() <= 1
 
 
 def test_clip(visit):

@@ -95,7 +95,7 @@ def driven(maps, config, protocol, device):
 def camvid(maps, protocol):
     "Linear segmentation of CamVid by groups of classes, learnt on two drives and judged on a third; nothing where it is not there"
     train, test = (streets(tuple(d), protocol.street) for d in STREETS)
-    return by_groups(maps, train, test, len(data.CAMVID)) if train else {}
+    return by_groups(maps, train, test, len(data.CAMVID_CLASSES)) if train else {}
 
 
 # ---- motion

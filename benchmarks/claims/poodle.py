@@ -88,7 +88,7 @@ def town(seed):
     "150 label maps of CamVid, another choice a seed, and the classes that are things; none where it is not there"
     frames = [label for drives in STREETS for _, label in streets(tuple(drives), (180, 240))]
     some = torch.randperm(len(frames), generator=torch.Generator().manual_seed(seed))[:150].tolist()
-    return [frames[i] for i in some], [data.CAMVID.index(n) for n in THINGS]
+    return [frames[i] for i in some], [data.CAMVID_CLASSES.index(n) for n in THINGS]
 
 
 @lru_cache(maxsize=None)

@@ -6,7 +6,7 @@ import torch
 from benchmarks.weights.machine import Recipe
 from benchmarks.weights.scores import SEEDS, camvid, followed, row, segmented
 from ssl_workbench import core, probes
-from ssl_workbench.data import dis, open_pairs, read_image, still
+from ssl_workbench.data import dis, open_pairs, read_image, zero_flow
 from ssl_workbench.world import World
 
 PAIRS = 'world:drive:3@1*3+world:scene:3@2'
@@ -41,7 +41,7 @@ def sources(method, seed):
     "name → flow source: the method, a random network of its kind, OpenCV's dense inverse search, nothing moves"
     place = next(method.parameters()).device
     of = lambda m: lambda a, b: m.flow(a.to(place), b.to(place))
-    return {'ours': of(method), 'random init': of(probes.random_init(method, seed=seed)), 'DIS': dis, 'zero flow': still}
+    return {'ours': of(method), 'random init': of(probes.random_init(method, seed=seed)), 'DIS': dis, 'zero flow': zero_flow}
 
 
 def errors(flow, truth, seen):

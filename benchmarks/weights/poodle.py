@@ -4,7 +4,7 @@ import torch
 from benchmarks.weights.machine import Recipe
 from benchmarks.weights.scores import SEEDS, Labelled, drives, grouped, pixel_maps
 from ssl_workbench import core, probes, world
-from ssl_workbench.data import CAMVID
+from ssl_workbench.data import CAMVID_CLASSES
 
 ROADS = dict(level=2, canvas=128, batch=16, steps=800, pictures=2048)
 recipes = {'poodle': Recipe('poodle', 'world:drive:2', changes=ROADS, against='flowe-drive')}
@@ -43,7 +43,7 @@ def streets(method, extra):
     train, test = (list(Labelled(names)) for names in (['0001TP', '0016E5'], ['0006R0']))
     protocol = ('mean IoU of a linear classifier on frozen features, decoder kept, learnt on drives 0001TP and 0016E5, judged on drive 0006R0, '
                 '144×192 px; three probe seeds')
-    return grouped('CamVid by drive', protocol, mapped(method, extra), lambda seed: (train, test), len(CAMVID))
+    return grouped('CamVid by drive', protocol, mapped(method, extra), lambda seed: (train, test), len(CAMVID_CLASSES))
 
 
 def scores(method, name, **extra):

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from ssl_workbench import probes, world
-from ssl_workbench.data import CAMVID, CamVid, Cifar10
+from ssl_workbench.data import CAMVID_CLASSES, CamVid, Cifar10
 from ssl_workbench.world import World, batch
 
 SEEDS = (0, 1, 2)
@@ -107,7 +107,7 @@ def camvid(method, extra=()):
     train, test, found = Labelled(['0001TP', '0016E5']), Labelled(['0006R0']), {}
     for seed in SEEDS:
         for name, maps in mapped(method, extra, seed).items():
-            found.setdefault(name, []).append(probes.segment(maps, train, test, len(CAMVID), seed=seed)['miou'])
+            found.setdefault(name, []).append(probes.segment(maps, train, test, len(CAMVID_CLASSES), seed=seed)['miou'])
     protocol = 'mean IoU of a linear classifier on frozen patches, learnt on drives 0001TP and 0016E5, judged on drive 0006R0, 144×192 px; three probe seeds'
     return row('linear mIoU, CamVid by drive', protocol, found.pop('ours'), found)
 

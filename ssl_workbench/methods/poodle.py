@@ -266,7 +266,7 @@ def numbered(
     return pixels(drawn)
 
 # %% ../../nbs/methods/23_poodle.ipynb #a164e918
-SOURCES = dict(truth=None, dis=data.dis, still=data.still)
+SOURCES = dict(truth=None, dis=data.dis, still=data.zero_flow)
 
 def subcrop_pairs(
     seed:int=0,                   # of the drawn pair and of the subcrops
