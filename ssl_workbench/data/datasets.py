@@ -28,7 +28,7 @@ from ssl_workbench.data.files import (
     resize_image,
     resize_labels,
 )
-from .videos import frame_count, read_video
+from .videos import frame_count, pixel_aspect, read_video
 
 # %% ../../nbs/data/02c_datasets.ipynb #d0ba8663
 class SampleCache:
@@ -285,5 +285,5 @@ class VideoFolder(FileDataset):
     def read(self, i):
         path, start = self.clips[i]
         clip, aspect = resize_image(read_video(path, self.frames, start, self.stride), self.size)
-        if len(clip) == self.frames: return {'frames': clip, 'aspect': aspect}
+        if len(clip) == self.frames: return {'frames': clip, 'aspect': aspect*pixel_aspect(path)}
         raise BadFile(f'{display_name(path)}: {len(clip)} frames where {self.frames} are needed.')
