@@ -142,7 +142,8 @@ def run(count, seed):
             if result not in ('read', 'refused'): wrong.append(f'{kind} {k}: {result}')
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)/2**20
     return dict(files=count, seed=seed, kinds=kinds, read=found['read'], refused=found['refused'], wrong=wrong,
-                slowest_seconds=round(slowest[0], 2), slowest=slowest[1], memory_grown_gb=round(grown, 2))
+                slowest_seconds=round(slowest[0], 2), slowest=slowest[1], memory_grown_gb=round(grown, 2),
+                memory_gb=round(before/2**20 + grown, 2))
 
 
 def main():

@@ -107,6 +107,19 @@ def test_pfm_and_depth(tmp_path, order):
     assert data.resize_known(torch.full((1, 4, 4), float('nan')), 2).isnan().all()
 
 
+def test_deep_png_by_opencv(tmp_path):
+    "Every filter of PNG: OpenCV writes, we read"
+    cv2 = pytest.importorskip('cv2')
+    y, x = np.mgrid[:37, :53]
+    smooth = np.stack([900*x + 13*y, 65535 - 700*y, 30*x*y], -1).astype(np.uint16)
+    noise = np.random.default_rng(0).integers(0, 65536, (37, 53, 3)).astype(np.uint16)
+    for values in (smooth, noise, np.concatenate([smooth, noise])):
+        for strategy in range(5):
+            cv2.imwrite(str(tmp_path/'a.png'), values, [cv2.IMWRITE_PNG_STRATEGY, strategy])
+            got = data.read_png16((tmp_path/'a.png').read_bytes())
+            assert (got.numpy().transpose(1, 2, 0)[..., ::-1] == values).all()
+
+
 def test_bad_flow_files(tmp_path):
     pfm(tmp_path/'a.pfm', torch.zeros(3, 4, 5))
     good = (tmp_path/'a.pfm').read_bytes()

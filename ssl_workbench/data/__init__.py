@@ -15,14 +15,14 @@ __all__ = ['limits', 'HEIC_BRANDS', 'IMAGE_FORMATS', 'IMAGE_EXTENSIONS', 'VIDEO_
            'add_video_stream', 'write_video', 'SPLITS', 'CAMVID_CLASSES', 'SampleCache', 'FileDataset', 'split_level',
            'folder_classes', 'evenly_spaced', 'existing_path', 'ImageFolder', 'find_dataset', 'Cifar10', 'drive_of',
            'consecutive_frames', 'CamVid', 'find_videos', 'VideoFolder', 'UNKNOWN', 'FLOW_LAYOUTS', 'FLOW_ENDINGS',
-           'PICTURE_FOLDERS', 'mark_unknown', 'read_flo', 'read_pfm', 'read_png16', 'read_flow', 'read_depth',
-           'file_bytes', 'read_dpt', 'write_flow', 'resize_known', 'resize_flow', 'flow_sample', 'kitti_triple',
-           'flow_triples', 'FlowPairs', 'TorchFlow', 'to_uint8', 'zero_flow', 'dis', 'raft', 'WithFlow', 'BATCH_KEYS',
-           'mark_valid', 'batch_from_parts', 'Interleaved', 'Concatenated', 'Streams', 'DATASETS', 'FLOW_FOLDERS',
-           'Source', 'parse_source', 'parse_plain', 'known_keywords', 'build_dataset', 'open_world', 'holds_flow_files',
-           'dataset_kind', 'open_path', 'open_data', 'share_keywords', 'open_pairs', 'Selection', 'distinct', 'report',
-           'memory_needed', 'readable', 'spread', 'split_by_class', 'has_splits', 'own_splits', 'labelled_split',
-           'Adapted', 'picture_bytes', 'adapt']
+           'PICTURE_FOLDERS', 'mark_unknown', 'read_flo', 'read_pfm', 'png_chunks', 'unfilter', 'read_png16',
+           'read_flow', 'read_depth', 'file_bytes', 'read_dpt', 'write_flow', 'resize_known', 'resize_flow',
+           'flow_sample', 'kitti_triple', 'flow_triples', 'FlowPairs', 'TorchFlow', 'to_uint8', 'zero_flow', 'dis',
+           'raft', 'WithFlow', 'BATCH_KEYS', 'mark_valid', 'batch_from_parts', 'Interleaved', 'Concatenated', 'Streams',
+           'DATASETS', 'FLOW_FOLDERS', 'Source', 'parse_source', 'parse_plain', 'known_keywords', 'build_dataset',
+           'open_world', 'holds_flow_files', 'dataset_kind', 'open_path', 'open_data', 'share_keywords', 'open_pairs',
+           'Selection', 'distinct', 'report', 'memory_needed', 'readable', 'spread', 'split_by_class', 'has_splits',
+           'own_splits', 'labelled_split', 'Adapted', 'picture_bytes', 'adapt']
 
 # %% ../../nbs/data/02g_data.ipynb #6ae8d00b
 # isort: off
@@ -38,8 +38,8 @@ from ssl_workbench.data.files import (
 )
 from ssl_workbench.data.flow import (
     FLOW_ENDINGS, FLOW_LAYOUTS, PICTURE_FOLDERS, UNKNOWN, FlowPairs, TorchFlow, WithFlow, dis, file_bytes,
-    flow_sample, flow_triples, kitti_triple, mark_unknown, raft, read_depth, read_dpt, read_flo, read_flow,
-    read_pfm, read_png16, resize_flow, resize_known, to_uint8, write_flow, zero_flow
+    flow_sample, flow_triples, kitti_triple, mark_unknown, png_chunks, raft, read_depth, read_dpt, read_flo,
+    read_flow, read_pfm, read_png16, resize_flow, resize_known, to_uint8, unfilter, write_flow, zero_flow
 )
 from .mixtures import BATCH_KEYS, Concatenated, Interleaved, Streams, batch_from_parts, mark_valid
 from ssl_workbench.data.sources import (
@@ -66,9 +66,10 @@ _all_ = [limits, HEIC_BRANDS, IMAGE_FORMATS, IMAGE_EXTENSIONS, VIDEO_EXTENSIONS,
          write_video, SPLITS, CAMVID_CLASSES, SampleCache, FileDataset, split_level, folder_classes, evenly_spaced,
          existing_path, ImageFolder, find_dataset, Cifar10, drive_of, consecutive_frames, CamVid, find_videos,
          VideoFolder, UNKNOWN, FLOW_LAYOUTS, FLOW_ENDINGS, PICTURE_FOLDERS, mark_unknown, read_flo, read_pfm,
-         read_png16, read_flow, read_depth, file_bytes, read_dpt, write_flow, resize_known, resize_flow, flow_sample,
-         kitti_triple, flow_triples, FlowPairs, TorchFlow, to_uint8, zero_flow, dis, raft, WithFlow, BATCH_KEYS,
-         mark_valid, batch_from_parts, Interleaved, Concatenated, Streams, DATASETS, FLOW_FOLDERS, Source,
-         parse_source, parse_plain, known_keywords, build_dataset, open_world, holds_flow_files, dataset_kind,
-         open_path, open_data, share_keywords, open_pairs, Selection, distinct, report, memory_needed, readable,
-         spread, split_by_class, has_splits, own_splits, labelled_split, Adapted, picture_bytes, adapt]
+         png_chunks, unfilter, read_png16, read_flow, read_depth, file_bytes, read_dpt, write_flow, resize_known,
+         resize_flow, flow_sample, kitti_triple, flow_triples, FlowPairs, TorchFlow, to_uint8, zero_flow, dis, raft,
+         WithFlow, BATCH_KEYS, mark_valid, batch_from_parts, Interleaved, Concatenated, Streams, DATASETS,
+         FLOW_FOLDERS, Source, parse_source, parse_plain, known_keywords, build_dataset, open_world,
+         holds_flow_files, dataset_kind, open_path, open_data, share_keywords, open_pairs, Selection, distinct,
+         report, memory_needed, readable, spread, split_by_class, has_splits, own_splits, labelled_split, Adapted,
+         picture_bytes, adapt]

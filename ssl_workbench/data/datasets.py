@@ -70,7 +70,10 @@ class FileDataset:
         title:str,         # what the whole is called
         cache:bool=False,  # keep decoded samples in memory and offer `batch`
     ):
-        if not names: raise BadFile(f'{display_name(title)}: nothing here that can be read.')
+        if not names:
+            files = getattr(self, 'files', None)
+            left = '; ' + files.summary() if files and files.left_out else ''
+            raise BadFile(f'{display_name(title)}: nothing here that can be read{left}.')
         self.names, self.title = names, display_name(title)
         self.bad = torch.zeros(len(names), dtype=torch.uint8).share_memory_()
         self.strict, self.cache = False, None  # strict: a bad file is an error, never another file

@@ -263,7 +263,7 @@ class FileList:
         for name in self.all_names():
             wanted = self.single or has_extension(name, extensions) or self.is_by_content(name, extensions)
             if wanted: names.append(name)
-            elif not is_hidden(name): self.left_out[os.path.splitext(name)[1].lower()] += 1
+            elif not is_hidden(name): self.left_out[self.ending(name)] += 1
         self.names = sorted(names, key=natural_key)
 
     def all_names(self):
@@ -297,6 +297,11 @@ class FileList:
         except Exception: return False
         self.by_content[name] = content_extension(head)
         return self.by_content[name] in extensions
+
+    def ending(self, name):
+        "What a file that is left out is counted as"
+        lost = os.path.isdir(self.root) and not os.path.exists(os.path.join(self.root, name))
+        return 'links that lead nowhere' if lost else os.path.splitext(name)[1].lower()
 
     def summary(self):
         "What was left out, by ending; '' when nothing was"

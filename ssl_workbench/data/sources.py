@@ -12,7 +12,7 @@ __all__ = ['DATASETS', 'FLOW_FOLDERS', 'Source', 'parse_source', 'parse_plain', 
 import inspect
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -194,10 +194,10 @@ def open_pairs(
     source = name_or_path if isinstance(name_or_path, Source) else parse_source(name_or_path)
     if source.kind == 'mixture':
         shared = share_keywords(source, kw)
-        pairs = [open_pairs(part, size, stride, **own) for part, own in zip(source.parts, shared)]
+        pairs = [open_pairs(replace(part, repeats=1), size, stride, **own) for part, own in zip(source.parts, shared)]
         return Concatenated(pairs, [part.repeats for part in source.parts])
     if source.stride or source.repeats > 1:
-        one = Source(source.name, source.kind, source.path, source.options)
+        one = replace(source, stride=None, repeats=1)
         pairs = open_pairs(one, size, source.stride or stride, **kw)
         return Concatenated([pairs], [source.repeats]) if source.repeats > 1 else pairs
     kw = ({} if size is None else dict(size=size)) | kw
