@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from ssl_workbench import data
 from ssl_workbench.core import data_root
-from ssl_workbench.data import BadFile, read_image, read_video, videos
+from ssl_workbench.data import BadFile, read_image, read_video
 
 ROOT = data_root()
 
@@ -291,10 +291,10 @@ def test_sound_only(tmp_path):
 
 
 def test_huge_frame_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(videos, 'MAX_PIXELS', 40*56 - 1)
+    monkeypatch.setattr(data.limits, 'frame_pixels', 40*56 - 1)
     assert '56 x 40' in sentence(read_video, film(tmp_path))
     monkeypatch.undo()
-    monkeypatch.setattr(videos, 'MAX_VIDEO_PIXELS', 4*40*56)
+    monkeypatch.setattr(data.limits, 'video_pixels', 4*40*56)
     assert 'fewer frames' in sentence(read_video, film(tmp_path))
     assert read_video(film(tmp_path), frames=4).shape[0] == 4
 
