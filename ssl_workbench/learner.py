@@ -247,8 +247,8 @@ class Learner:
         self.betas, self.precision = list(betas), precision
         self.meter, self.recent = Meter(), deque(maxlen=50)
         self._check()
-        core.check_ranges({k: getattr(self, k) for k in ('lr', 'lr_end', 'batch', 'warmup', 'horizon', 'betas', 'workers',
-                                                         'accumulate', 'keep', 'save_every')}, 'learner')
+        ranged = 'lr', 'lr_end', 'batch', 'warmup', 'horizon', 'betas', 'workers', 'accumulate', 'keep', 'save_every'
+        core.check_ranges({k: getattr(self, k) for k in ranged}, 'learner')
         groups = [dict(g, lr_scale=g.get('lr_scale', 1.), wd=g.get('weight_decay', 0.), weight_decay=0.,
                        clip=g.get('clip')) for g in method.param_groups()]
         self.optimiser = torch.optim.AdamW(groups, lr=lr, betas=betas, foreach=True)
@@ -523,9 +523,9 @@ def _writing(what:Path, part=None):
         full = getattr(e, 'errno', None) in (errno.ENOSPC, errno.EDQUOT) or disk_is_full(what, str(e))
         if part: shutil.rmtree(part, ignore_errors=True)
         if not full and not isinstance(e, (OSError, SafetensorError)): raise
-        why = 'the disk is full' if full else getattr(e, 'strerror', None) or str(e)
-        raise OSError(errno.ENOSPC if full else errno.EIO, f'{what} could not be written: {why}; free some space and go '
-                      'on from the checkpoint before' if full else f'{what} could not be written: {why}') from None
+        why = getattr(e, 'strerror', None) or str(e)
+        if full: why = 'the disk is full; with some space free, the run goes on from the checkpoint before'
+        raise OSError(errno.ENOSPC if full else errno.EIO, f'{what} could not be written: {why}') from None
 
 def disk_is_full(
     path:Path,                    # a file or folder, which need not exist
