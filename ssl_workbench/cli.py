@@ -67,9 +67,18 @@ def train(
         learner = open_run(args.method, config, data, args.seed, args.out, args.device, args.resume, args.start,
                            args.workers, args.precision)
         if core.rank() == 0: _print_found(learner.data, args)
-        done, signal = run_until_stopped(learner)
+        done, signal = _run(learner, args)
     if core.rank() == 0: print(_last_line(learner, args, done))
     return 128 + signal if done < learner.total else 0
+
+def _run(learner, args) -> tuple:
+    "Train; where settings of one's own do not even let the first step through, that is a ValueError"
+    first = learner.i
+    try: return run_until_stopped(learner)
+    except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError) as e:
+        if isinstance(e, (Diverged, torch.OutOfMemoryError)) or learner.i > first or not args.set: raise
+        reason = (str(e).strip() or type(e).__name__).splitlines()[0][:200]
+        raise ValueError(f'{args.method} cannot take a step with {", ".join(args.set)[:200]}: {reason}') from None
 
 def _first_config(args):
     "The preset that was asked for, else that of the weights to go on from"

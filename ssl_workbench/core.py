@@ -245,10 +245,10 @@ def precision(
 
 # %% ../nbs/00_core.ipynb #1e1832e3
 _ranges = {
-    '[0, 1]': 'flip grey blur solarise mask_chance masking keep_first centre_momentum momentum warmup teacher_warmup '
+    '[0, 1]': 'flip grey blur solarise mask_chance masking keep_first centre_momentum momentum teacher_warmup '
               'freeze_prototypes flow_start occlusion_start vc_warmup adversarial_from min_overlap jitter theta blank '
               'plan seen denoised mask_ratio patch_weight brightness contrast saturation',
-    '[0, 1)': 'drop_path dropout dropped betas ratios sigma_min',
+    '[0, 1)': 'warmup drop_path dropout dropped betas ratios sigma_min',
     '(0, 1]': 'scale small_scale pair_scale area',
     '[0, 0.5]': 'hue',
     '[0, 2]': 'colour',

@@ -534,7 +534,7 @@ def disk_is_full(
     "Whether a failed write is the disk's fault: libraries that write by themselves give no error number"
     if any(w in message for w in ('No space left', 'StorageFull', 'os error 28', 'code: 28')): return True
     there = next((p for p in (path, *path.parents) if p.exists()), None)
-    return bool('write' in message and there and shutil.disk_usage(there).free < 2**20)
+    return bool('writ' in message and there and shutil.disk_usage(there).free < 2**20)
 
 def _random_state() -> dict:
     "All generators of this process: torch's, Python's, NumPy's"
