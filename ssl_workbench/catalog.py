@@ -129,7 +129,9 @@ def replace_config(
             raise ValueError(f"{name} has no setting '{key[:80]}': there are {', '.join(known)}")
         if not any(_same_kind(old, _tuples(value), key) for old in (known[key], *_in_presets(config, key))):
             raise ValueError(f'{name}.{key} is like {known[key]!r}, so it cannot be {core.shorten(value)}')
-    changed = replace(config, **{k: _tuples(v) for k, v in changes.items()})
+    new = {k: _tuples(v) for k, v in changes.items()}
+    core.check_ranges(new, name.split('.')[0])
+    changed = replace(config, **new)
     check_config(changed)
     return changed
 
