@@ -7,17 +7,29 @@ __all__ = ['listing', 'list_methods', 'train', 'probe', 'app', 'parser', 'main']
 
 # %% ../nbs/50_cli.ipynb #45764bee
 import argparse
+import os
 import shlex
 import sys
 import warnings
+from pathlib import Path
 
 import torch
 
 from . import core
+from . import data as sources
 from .catalog import cards, catalog, classics, load, module, parse_settings, replace_config
 from .learner import Diverged
 from .probes import report
-from .training import labelled_splits, open_run, probe_scores, run_until_stopped, usable
+from ssl_workbench.training import (
+    label_counts,
+    labelled_splits,
+    locked,
+    open_run,
+    probe_scores,
+    run_settings,
+    run_until_stopped,
+    usable,
+)
 
 # %% ../nbs/50_cli.ipynb #3e86447b
 def listing() -> str:
@@ -43,22 +55,75 @@ def train(
     args,                         # of the command line
 ) -> int:                         # exit code
     "Train a method and keep checkpoints; ValueError for what cannot be trained"
-    config = replace_config(core.pick(module(args.method).presets, args.preset), parse_settings(args.set))
-    if args.steps is not None: config = replace_config(config, {'steps': args.steps})
+    module(args.method)
     args.out = args.out or f'runs/{args.method}'
+    there = run_settings(args.out) if args.resume is not False else {}
+    args.start = args.start or there.get('from')
+    config = replace_config(_first_config(args), parse_settings(args.set))
+    steps = args.steps or (there.get('steps') if not any(s.startswith('steps=') for s in args.set) else None)
+    if steps is not None: config = replace_config(config, {'steps': steps})
     data = args.data or f'world:{config.kind}:{config.level}'
-    learner = open_run(args.method, config, data, args.seed, args.out, args.device, args.resume)
-    done, signal = run_until_stopped(learner)
+    with locked(args.out):
+        learner = open_run(args.method, config, data, args.seed, args.out, args.device, args.resume, args.start,
+                           args.workers, args.precision)
+        if core.rank() == 0: _print_found(learner.data, args)
+        done, signal = _run(learner, args)
     if core.rank() == 0: print(_last_line(learner, args, done))
     return 128 + signal if done < learner.total else 0
+
+def _run(learner, args) -> tuple:
+    "Train; where settings of one's own do not even let the first step through, that is a ValueError"
+    first = learner.i
+    try: return run_until_stopped(learner)
+    except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError) as e:
+        if isinstance(e, (Diverged, torch.OutOfMemoryError)) or learner.i > first or not args.set: raise
+        reason = (str(e).strip() or type(e).__name__).splitlines()[0][:200]
+        raise ValueError(f'{args.method} cannot take a step with {", ".join(args.set)[:200]}: {reason}') from None
+
+def _first_config(args):
+    "The preset that was asked for, else that of the weights to go on from"
+    if args.start is None or args.preset: return core.pick(module(args.method).presets, args.preset)
+    start = load(args.start)
+    if type(start).__module__ != module(args.method).__name__:
+        raise ValueError(f'{args.start} holds weights of {type(start).__name__}, not of {args.method}')
+    return start.config
+
+def _print_found(data, args) -> None:
+    "One line: what the data holds; on stderr what an option does not do with it"
+    if hasattr(sources, 'report'): print(sources.report(data))
+    if args.workers and hasattr(data, 'batch'):
+        warnings.warn(f'--workers {args.workers} does nothing here: this data makes whole batches by itself',
+                      stacklevel=2)
 
 def _last_line(learner, args, done:int) -> str:
     "Where the run is, and how to go on"
     skipped = len(getattr(learner.data, 'skipped', ()))
     left_out = f'{skipped} files could not be read and were left out; ' if skipped else ''
     if done >= learner.total: return f'{left_out}{done} steps done; look: ssl-workbench probe {args.out}'
-    again = shlex.join(['ssl-workbench', *args.words, *([] if args.resume else ['--resume'])])
+    again = shlex.join([*_launcher(), 'ssl-workbench', *_resumed(args.words)])
     return f'{left_out}stopped after step {done} of {learner.total}, saved in {args.out}; to go on: {again}'
+
+
+def _resumed(words:list) -> list:
+    "The same words, to go on from the newest checkpoint"
+    words, kept = list(words), []
+    while words:
+        word = words.pop(0)
+        if word.startswith('--resume='): continue
+        if word != '--resume': kept.append(word)
+        elif words and not words[0].startswith('-') and _is_checkpoint(words[0]): words.pop(0)
+    return [*kept, '--resume']
+
+def _is_checkpoint(word:str) -> bool:
+    "Whether a word after --resume names a checkpoint: a number, or a path that ends in one"
+    return Path(word).name.isdigit()
+
+def _launcher() -> list:
+    "The words of torchrun that started this process; none where it was started alone"
+    if 'TORCHELASTIC_RUN_ID' not in os.environ: return []
+    size, here = (os.environ.get(k, '1') for k in ('WORLD_SIZE', 'LOCAL_WORLD_SIZE'))
+    nodes = ['--standalone'] if size == here else ['--nnodes', str(int(size) // int(here))]
+    return ['torchrun', *nodes, '--nproc-per-node', here, '--no-python']
 
 # %% ../nbs/50_cli.ipynb #45332a69
 def probe(
@@ -68,8 +133,14 @@ def probe(
     method = load(args.method, usable(args.device))
     train, test = labelled_splits(args.data, method.config.size, args.train, args.test)
     print(f'{args.method} on {args.data}, {method.config.size} pixels a side, pooled features\n')
+    if classes := label_counts(test): print(f'{len(classes)} classes: {_listed(classes)} test samples\n')
     print(report(probe_scores(method, train, test, args.method)))
     return 0
+
+def _listed(counts:dict, most:int=12) -> str:
+    "Names with their numbers, the first few"
+    shown = [f'{name} {n}' for name, n in list(counts.items())[:most]]
+    return ', '.join(shown + ([f'and {len(counts) - most} more'] if len(counts) > most else []))
 
 def app(
     args,                         # of the command line
@@ -90,8 +161,20 @@ class _Parser(argparse.ArgumentParser):
 
 def _positive_int(text:str) -> int:
     "A whole number of at least 1"
-    if not text.isdigit() or int(text) < 1: raise argparse.ArgumentTypeError(f'{text} is not a whole number above 0')
+    if not text.isascii() or not text.isdigit() or len(text) > 18 or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text[:80]} is not a whole number above 0')
     return int(text)
+
+def _count(text:str) -> int:
+    "A whole number of at least 0"
+    return 0 if text == '0' else _positive_int(text)
+
+def _seed(text:str) -> int:
+    "A whole number of 64 bits"
+    try: number = int(text)
+    except ValueError: number = 2**63
+    if not -2**63 <= number < 2**63: raise argparse.ArgumentTypeError(f'{text[:80]} is not a whole number of 64 bits')
+    return number
 
 def parser() -> argparse.ArgumentParser:
     "The verbs of the command line and their options"
@@ -119,8 +202,14 @@ def _train_options(t) -> None:
     t.add_argument('--data', help='world:KIND:LEVEL, cifar10, camvid, a folder of images or films, a zip, a film')
     t.add_argument('--steps', type=_positive_int, help="of the whole run; the preset's when left out")
     t.add_argument('--out', help='folder of the run: checkpoints and log; runs/METHOD when left out')
-    t.add_argument('--resume', action='store_true', help='go on from the newest checkpoint in --out')
-    t.add_argument('--seed', type=int, default=0, help='same seed, same run')
+    t.add_argument('--resume', nargs='?', const=True, default=False, metavar='CHECKPOINT',
+                   help='go on from the newest checkpoint in --out, or from an older one by its name (00000100)')
+    t.add_argument('--from', dest='start', metavar='WEIGHTS',
+                   help='begin with these weights: bundled name, .safetensors file, or folder of a run')
+    t.add_argument('--workers', type=_count, default=0, help='loader processes, where data reads files one by one')
+    t.add_argument('--precision', choices=('no', 'bf16', 'auto'),
+                   help='auto: bf16 where the processor or GPU has units for it')
+    t.add_argument('--seed', type=_seed, default=0, help='same seed, same run')
     t.add_argument('--set', action='append', default=[], metavar='KEY=VALUE', help='change a setting of the preset')
     t.add_argument('--device', help='cpu, cuda; chosen when left out')
     t.set_defaults(run=train)
@@ -130,7 +219,8 @@ def main(
     argv=None,                    # list of words; None reads the command line
 ) -> int:                         # 0 fine, 1 diverged, 2 cannot be done, 130 or 143 stopped
     "The command line"
-    def message(text, *_, **__): print(f'ssl-workbench: {text}', file=sys.stderr)
+    def message(text, *_, **__):
+        if os.environ.get('RANK', '0') == '0': print('ssl-workbench:', ' '.join(str(text).split()), file=sys.stderr)
     words = sys.argv[1:] if argv is None else list(argv)
     with warnings.catch_warnings():
         warnings.showwarning = message
@@ -141,4 +231,10 @@ def main(
         except Diverged as e: message(e); return 1
         except torch.OutOfMemoryError: message('the memory of the GPU is full: try --set batch=...'); return 2
         except KeyboardInterrupt: message('interrupted'); return 130
-        except (ValueError, OSError) as e: message(e); return 2
+        except MemoryError: message('there is not enough memory: try --set batch=...'); return 2
+        except OSError as e:
+            message(f'{e.strerror}: {e.filename}' if e.strerror and e.filename else e.strerror or e); return 2
+        except ValueError as e: message(e); return 2
+        except RuntimeError as e:
+            if 'memory' not in str(e): raise
+            message('there is not enough memory: try --set batch=...'); return 2

@@ -1,6 +1,7 @@
 """The command line: exit codes, one sentence, a run stopped by a signal and continued, bad files; README's example."""
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -14,9 +15,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from ssl_workbench import catalog
+from ssl_workbench import catalog, cli, training
 from ssl_workbench.cli import main
-from ssl_workbench.learner import newest_checkpoint
+from ssl_workbench.learner import checkpoints, newest_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = [sys.executable, '-c', 'import sys; from ssl_workbench.cli import main; sys.exit(main())']
@@ -316,6 +317,145 @@ def test_card_errors(saved):
     for bad in [*wrong, [card], 7, 'text', None]:
         errors = catalog.card_errors(bad)
         assert len(errors) == 1 and errors[0].startswith('card') and len(errors[0]) < 150, errors
+
+
+# ---- wrong words
+
+METHODS = ('simclr', 'slotmim', 'vicreg', 'mcjepa', 'poodle', 'vqgan', 'river', 'scale', 'nobody', '', '-', '\0')
+VALUES = ('None', '0', '-1', '1', '1.5', '1e999', '10**23', '9' * 30, 'nan', '()', '(1,)', '(2., 1.)', '((1,2),3)', 'True',
+          "'x'", '{}', '[]', '{[]: 1}', '(' * 300, '=', '', 'é', '\ud800', '-' * 3000 + '1')
+KEYS = ('depth', 'dim', 'prototypes', 'batch', 'lr', 'size', 'patch', 'scale', 'flip', 'momentum', 'channels', 'given', 'ae',
+        'steps', 'kind', 'level', 'flow', 'autoencoder', 'precision', 'nothing', '')
+OPTIONS = ('--preset', '--data', '--steps', '--out', '--resume', '--from', '--workers', '--precision', '--seed', '--set',
+           '--device', '--train', '--test', '--port', '--help?', '--', '-x')
+WORDS = ('cpu', 'gpu', 'paper', 'world', 'world:scene:0', 'world:scene:99999999999', 'world:', 'cifar10', '.', '/', '..', '~',
+         'a+b', '+', 'world+world', 'world@0', 'world*0', '0', '1', '-5', '3.5', '9' * 40, 'slotmim', 'x.safetensors', 'x.pt',
+         '', ' ', '\0', 'x' * 5000, 'no', 'bf16', 'fp16', 'auto', 'cuda:7', 'meta', 'mps', '00000003')
+
+
+def random_line(numbers):
+    "A wrong or a right command line; what could run long is cut to one step on a tiny network"
+    if numbers.random() < .5:
+        method = numbers.choice(METHODS[:7])
+        keys = numbers.choice((KEYS, tuple(vars(catalog.module(method).cpu))))
+        settings = [f'{numbers.choice(keys)}={numbers.choice(VALUES)}' for _ in range(numbers.randrange(1, 3))]
+        return ['train', method, '--preset', 'cpu', '--steps', '1', *(w for s in settings for w in ('--set', s))]
+    verb = numbers.choice(('train', 'train', 'train', 'probe', 'list', 'app', 'fly', ''))
+    line = [verb]
+    if numbers.random() < .9: line.append(numbers.choice((*METHODS, *WORDS)))
+    for _ in range(numbers.randrange(5)):
+        option = numbers.choice(OPTIONS)
+        value = f'{numbers.choice(KEYS)}={numbers.choice(VALUES)}' if option == '--set' else numbers.choice(WORDS)
+        line += [option, value] if numbers.random() < .9 else [option]
+    return line
+
+
+def test_five_hundred_random_lines(tmp_path, monkeypatch):
+    "Words drawn with a fixed seed: fine or refused with exit code 2 and one sentence, never a traceback"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, 'app', lambda args: 0)                                        # would serve for ever
+    monkeypatch.setattr(cli, 'run_until_stopped', lambda learner: (learner.total, 0))     # would train
+    monkeypatch.setattr(cli, 'probe_scores', lambda *_: [])
+    numbers, codes = random.Random(0), []
+    for _ in range(500):
+        line = random_line(numbers)
+        if any(w.startswith('--h') for w in line): continue                                # argparse prints help and exits
+        code, _, err = call(*line)
+        assert code == 0 or code == 2 and err.count('ssl-workbench:') == err.count('\n') > 0, (line, code, err)
+        codes.append(code)
+    assert codes.count(2) > 400 and codes.count(0) > 5
+
+
+# ---- going on
+
+def test_longer_and_from_an_older_one(tmp_path):
+    "More --steps extend, fewer are refused, none keeps the run's; an older checkpoint is named by its number"
+    out = tmp_path/'run'
+    assert call(*train(out, steps=3))[0] == 0
+    code, text, err = call(*train(out, '--resume', steps=5))
+    assert code == 0 and '5 steps in place of 3' in text and 'schedules' in text and '5 steps done' in text, err
+    assert call(*train(out, '--resume', steps=4))[0] == 2
+    unsaid = [w for w in train(out, '--resume') if w not in ('--steps', 6)]
+    assert '5 steps done' in call(*unsaid)[1]
+    older = checkpoints(out)[0]
+    assert '5 steps done' in call(*train(out, '--resume', older.name, steps=5))[1]
+    code, _, err = call(*train(out, '--resume', '77', steps=5))
+    assert code == 2 and "no checkpoint '77'" in err and newest_checkpoint(out).name in err
+
+
+def test_from_weights(run, saved, tmp_path):
+    "A run begins at a run, a file or a bundled name, is resumed without saying so again, and not by another start"
+    for start in (run, saved):
+        out = tmp_path/Path(start).name
+        words = ['train', 'slotmim', '--device', 'cpu', '--data', 'world:scene:0', '--out', out]
+        assert call(*words, '--from', start, '--steps', 2)[0] == 0
+        assert json.loads((out/'settings.json').read_text())['from'] == str(start)
+        assert call(*words, '--resume', '--steps', 2)[0] == 0
+        assert catalog.load(out).config.dim == 48
+    code, _, err = call('train', 'dino', '--from', run, '--out', tmp_path/'x')
+    assert code == 2 and 'SlotMIM' in err
+    code, _, err = call('train', 'slotmim', '--preset', 'cpu', '--from', run, '--out', tmp_path/'x')
+    assert code == 2 and 'does not fit these settings' in err
+    assert not (tmp_path/'x').exists()
+
+
+@pytest.mark.parametrize('text', ['', '{"method": "slo', '[1]', '7', '{}', '{"method": 3}'])
+def test_broken_settings_do_not_block(text, run, tmp_path):
+    "settings.json cut off by a kill: the run goes on from run.json, and another run is still refused"
+    shutil.copytree(run, tmp_path/'run')
+    (tmp_path/'run'/'settings.json').write_text(text)
+    code, _, err = call(*train(tmp_path/'run', '--resume', '--set', 'lr=.5'))
+    assert code == 2 and 'lr' in err
+    assert call(*train(tmp_path/'run', '--resume', data='world:iconic:0'))[0] == 2
+    assert call(*train(tmp_path/'run', '--resume'))[0] == 0
+    assert json.loads((tmp_path/'run'/'settings.json').read_text())['method'] == 'slotmim'
+
+
+def test_same_data_spelt_otherwise(tmp_path, monkeypatch):
+    "./photos, photos/ and its absolute path are one folder; another folder is not"
+    (tmp_path/'photos').mkdir(), (tmp_path/'others').mkdir()
+    monkeypatch.chdir(tmp_path)
+    same = ('photos', './photos', 'photos/', str(tmp_path/'photos'), 'others/../photos')
+    assert all(training.same_data('photos', s) for s in same) and not training.same_data('photos', 'others')
+    assert training.same_data('photos@2+world:scene:0', './photos@2+world:scene:0')
+    assert not training.same_data('photos@2', 'photos@3') and not training.same_data('world:scene:0', 'world:scene:1')
+
+
+def test_two_runs_in_one_folder(tmp_path):
+    "The second is refused while the first lives; a killed one leaves nothing that keeps others out"
+    code = f"from ssl_workbench.training import locked\nwith locked({str(tmp_path/'run')!r}):\n    print('in', flush=True)"
+    first = subprocess.Popen([sys.executable, '-c', code + '\n    import time; time.sleep(300)'],
+                             stdout=subprocess.PIPE, text=True, env=ENV)
+    assert first.stdout.readline() == 'in\n'
+    refused, _, err = call(*train(tmp_path/'run'))
+    first.kill(), first.wait()
+    assert refused == 2 and 'another run is under way' in err
+    assert call(*train(tmp_path/'run', steps=1))[0] == 0
+
+
+def test_resumed_words(monkeypatch):
+    "The line that is printed can be followed: one --resume, and torchrun's own words where it started the run"
+    assert cli._resumed(['train', 'x', '--resume', '00000010', '--seed', '1']) == ['train', 'x', '--seed', '1', '--resume']
+    assert cli._resumed(['train', 'x', '--resume=3']) == cli._resumed(['train', 'x']) == ['train', 'x', '--resume']
+    assert cli._launcher() == []
+    for k, v in dict(TORCHELASTIC_RUN_ID='1', WORLD_SIZE='2', LOCAL_WORLD_SIZE='2').items(): monkeypatch.setenv(k, v)
+    assert cli._launcher() == ['torchrun', '--standalone', '--nproc-per-node', '2', '--no-python']
+
+
+def test_few_pictures_and_an_unseen_class(run, tmp_path, monkeypatch):
+    "What was asked for is used, or what is there is said; classes are named"
+    for c, n in (('many', 30), ('some', 20)):
+        (tmp_path/'set'/c).mkdir(parents=True)
+        for i in range(n): Image.effect_noise((40 + i, 64), 30).save(tmp_path/'set'/c/f'{i}.png')
+    probe = ['probe', run, '--data', tmp_path/'set', '--device', 'cpu']
+    code, out, err = call(*probe, '--train', 10, '--test', 30)
+    assert code == 0 and 'train 10, test 30' in out and 'many' in out and 'some' in out, err
+    code, out, err = call(*probe, '--train', 100, '--test', 100)
+    assert '100 samples to score were asked for, 25 are there' in err and 'train 25, test 25' in out
+    train_half, test_half = training.labelled_splits(str(tmp_path/'set'), 32, 10, 30)
+    monkeypatch.setattr(training.sources, 'labelled_split', lambda *_: (test_half, train_half), raising=False)
+    train_half.indices, test_half.indices = list(range(50)), list(range(30))
+    with pytest.warns(UserWarning, match='class some is never seen'): training.labelled_splits('x', 32, 30, 50)
 
 
 # ---- several processes, and README's words

@@ -1,4 +1,5 @@
 """Runs that are killed, stopped, damaged or split over workers reach the same weights, or fail with one sentence."""
+import errno
 import json
 import math
 import os
@@ -315,6 +316,144 @@ def test_a_damaged_checkpoint(file, damage, tmp_path):
     assert str(path) in str(error.value) and '\n' not in str(error.value)
     assert before and same(state(fresh), state(slotmim())), 'a refused checkpoint changed the learner'
     assert fresh.load(checkpoints(tmp_path)[0]).i == 3
+
+
+@pytest.mark.parametrize('file', ['run.json', 'model.safetensors', 'state.pt', 'random-0.pt'])
+def test_a_flipped_bit(file, tmp_path):
+    "One bit anywhere in a checkpoint: refused by name, and nothing of it is taken over; without the flip it resumes"
+    run(slotmim(tmp_path, save_every=3), 6)
+    path, numbers = newest_checkpoint(tmp_path)/file, random.Random(0)
+    sound = path.read_bytes()
+    places = [numbers.randrange(len(sound)) for _ in range(12)]
+    if file == 'run.json': places = [sound.index(b'"drawn": ') + 10, sound.index(b'"i": ') + 5]
+    fresh = slotmim(tmp_path, save_every=3)
+    for place in places:
+        path.write_bytes(sound[:place] + bytes([sound[place] ^ 1]) + sound[place + 1:])
+        with pytest.raises(ValueError, match=file): fresh.load()
+    assert same(state(fresh), state(slotmim())) and fresh.i == 0
+    path.write_bytes(sound)
+    assert fresh.load().i == 6
+
+
+def test_a_checkpoint_without_sums_still_loads(tmp_path):
+    "Runs of older versions kept no sha256"
+    run(slotmim(tmp_path, save_every=3), 6)
+    file = newest_checkpoint(tmp_path)/'run.json'
+    kept = json.loads(file.read_text())
+    file.write_text(json.dumps({k: v for k, v in kept.items() if k not in ('sha256', 'values', 'threads', 'notes')}))
+    assert slotmim(tmp_path).load().i == 6
+
+
+@pytest.mark.parametrize('text', ['[]', '7', 'null', '{}', '{"i": 6}', '{"i": "6", "drawn": 1, "run": {}, "config": {}}',
+                                  '{"i": 6, "drawn": 24, "run": [], "config": 3, "module": "x"}'])
+def test_a_run_json_of_another_kind(text, tmp_path):
+    "A list, a number, an object that lacks keys: one sentence"
+    run(slotmim(tmp_path, save_every=3), 3)
+    (newest_checkpoint(tmp_path)/'run.json').write_text(text)
+    with pytest.raises(ValueError, match='run.json is damaged') as error: slotmim(tmp_path).load()
+    assert '\n' not in str(error.value)
+
+
+def test_from_an_older_checkpoint(tmp_path):
+    "An older checkpoint goes on to the weights of the whole run, and the newer one is replaced, not preferred"
+    whole = run(slotmim(tmp_path/'whole', save_every=3))
+    part = run(slotmim(tmp_path/'part', save_every=3, keep=4), 9)
+    newest = newest_checkpoint(tmp_path/'part')
+    (newest/'state.pt').write_bytes(b'')
+    again = slotmim(tmp_path/'part', save_every=3, keep=4).load(checkpoints(tmp_path/'part')[0])
+    assert again.i == 3 and part.i == 9
+    run(again, 3)
+    assert newest_checkpoint(tmp_path/'part').name == '00000006'
+    assert same(state(run(again)), state(whole))
+
+
+def test_longer_than_planned(tmp_path):
+    "A finished run may become longer, never shorter: it goes on by the schedules of the new length, bit for bit"
+    run(slotmim(tmp_path/'a', total=6, save_every=3))
+    shutil.copytree(tmp_path/'a', tmp_path/'b')
+    with pytest.raises(ValueError, match='total 6 there, 12 here'): slotmim(tmp_path/'a').load()
+    with pytest.raises(ValueError, match='total'): slotmim(tmp_path/'a', total=5).load(extend=True)
+    one = slotmim(tmp_path/'a', save_every=3).load(extend=True)
+    steps = list(one.steps())
+    assert [s.t for s in steps] == [i / 12 for i in range(6, 12)] and steps[0].lr > steps[-1].lr
+    run(slotmim(tmp_path/'b', save_every=3).load(extend=True), 4)
+    assert same(state(run(slotmim(tmp_path/'b', save_every=3).load())), state(one))
+
+
+@pytest.mark.parametrize('failing', ['save_file', 'torch.save', 'log'])
+def test_a_full_disk(failing, tmp_path, monkeypatch):
+    "One sentence with ENOSPC, no part of a checkpoint left, the one before still there"
+    one = run(slotmim(tmp_path, save_every=3), 5)
+    full = OSError(errno.ENOSPC, 'No space left on device')
+
+    def fail(error):
+        def f(*_, **__): raise error
+        return f
+    if failing == 'save_file': monkeypatch.setattr(learner, 'save_file', fail(full))
+    if failing == 'torch.save':
+        monkeypatch.setattr(torch, 'save', fail(RuntimeError('PytorchStreamWriter failed writing file data/0')))
+        monkeypatch.setattr(shutil, 'disk_usage', lambda _: type('Usage', (), dict(free=0)))
+    if failing == 'log': monkeypatch.setattr(json, 'dumps', fail(full))
+    with pytest.raises(OSError) as error: run(one, 1)
+    assert error.value.errno == errno.ENOSPC and 'disk is full' in str(error.value) and '\n' not in str(error.value)
+    assert [p.name for p in (tmp_path/'checkpoints').iterdir()] == ['00000003']
+    monkeypatch.undo()
+    assert slotmim(tmp_path, save_every=3).load().i == 3
+
+
+def test_threads_are_kept_and_said(tmp_path, recwarn):
+    "Another number of threads is said on resume; the same is not"
+    run(slotmim(tmp_path, save_every=3), 3)
+    slotmim(tmp_path).load()
+    assert not [w for w in recwarn if 'threads' in str(w.message)]
+    now = torch.get_num_threads()
+    torch.set_num_threads(now + 1)
+    try:
+        with pytest.warns(UserWarning, match=f'had {now} threads and goes on with {now + 1}'): slotmim(tmp_path).load()
+    finally: torch.set_num_threads(now)
+
+
+# Precision and ranges
+
+def test_precision(monkeypatch):
+    "auto takes bf16 where there are units for it; the launcher's is honoured, a contradiction and fp16 are refused"
+    monkeypatch.delenv('ACCELERATE_MIXED_PRECISION', raising=False)
+    monkeypatch.setattr(core, 'has_bf16', lambda *_: False)
+    assert (core.precision(), core.precision('auto'), core.precision('no')) == ('no', 'no', 'no')
+    with pytest.warns(UserWarning, match='no units'): assert core.precision('bf16') == 'bf16'
+    monkeypatch.setattr(core, 'has_bf16', lambda *_: True)
+    assert core.precision('auto') == core.precision('bf16') == 'bf16'
+    for wrong in ('fp16', 'fp8', 'half'):
+        with pytest.raises(ValueError, match=wrong): slotmim(precision=wrong)
+    monkeypatch.setenv('ACCELERATE_MIXED_PRECISION', 'bf16')
+    assert slotmim().precision == 'bf16'
+    with pytest.raises(ValueError, match='launcher'): slotmim(precision='no')
+    monkeypatch.setenv('ACCELERATE_MIXED_PRECISION', 'fp16')
+    with pytest.raises(ValueError, match='fp16'): slotmim()
+
+
+def test_what_a_launcher_asks(monkeypatch):
+    "Accumulation is taken over; sharding is refused, not dropped"
+    monkeypatch.setenv('ACCELERATE_GRADIENT_ACCUMULATION_STEPS', '2')
+    assert toy().accumulate == 2
+    with pytest.raises(ValueError, match='launcher'): toy(accumulate=3)
+    monkeypatch.setenv('ACCELERATE_GRADIENT_ACCUMULATION_STEPS', '1')
+    monkeypatch.setenv('ACCELERATE_USE_FSDP', 'true')
+    with pytest.raises(ValueError, match='FSDP'): toy()
+
+
+@pytest.mark.parametrize('wrong', [dict(batch=-4), dict(batch=0), dict(lr=0.), dict(lr=-1.), dict(lr=math.nan),
+                                   dict(warmup=2.), dict(betas=(.9, 1.)), dict(accumulate=0), dict(workers=-1)])
+def test_ranges(wrong):
+    "One sentence that names the setting, its value and its range"
+    with pytest.raises(ValueError, match=f'{next(iter(wrong))} is .* outside its range'): toy(**wrong)
+
+
+def test_every_known_range_can_be_read():
+    "Each is an interval with its ends in order"
+    for name, bounds in core.RANGES.items():
+        low, high = map(float, bounds[1:-1].split(','))
+        assert low < high and bounds[0] in '([' and bounds[-1] in '])', name
 
 
 class Trap:

@@ -136,6 +136,50 @@ def card_of(name, method):
                 wall_seconds=1., commit='0', command='test', scores=[score], curve=dict(step=[0, 1], total=[2., 1.]))
 
 
+def twins(method):
+    "(teacher's, student's) tensors of the same name"
+    state = method.state_dict()
+    pairs = [(k, k.replace('teacher_', '').replace('teacher.', student)) for k in state if 'teacher' in k
+             for student in ('student.', '')]
+    return [(state[a], state[b]) for a, b in pairs if b in state and state[a].is_floating_point()]
+
+
+@needs
+def test_going_on_from_weights(name, tmp_path):
+    "Loaded to be used or to be trained, a student is where its teacher is; a step from there leaves no twin behind"
+    _, method, _ = build(name)
+    if not twins(method): pytest.skip('this method has no teacher')
+    with torch.no_grad():
+        for p in method.parameters(): p.add_(.05 * torch.randn_like(p))
+    file = catalog.save_weights(method, tmp_path/'w.safetensors', card_of(name, method))
+    for train in (False, True):
+        loaded = catalog.load(file, train=train)
+        assert loaded.training == train and twins(loaded)
+        assert all(torch.equal(a, b) for a, b in twins(loaded))
+
+
+@needs
+@pytest.mark.parametrize('wrong', [dict(batch=0), dict(batch=-4), dict(lr=0.), dict(lr=-1.), dict(steps=0),
+                                   dict(size=0), dict(flip=7.), dict(scale=(2., 3.)), dict(scale=(.9, .1)),
+                                   dict(temperature=-1.), dict(momentum=(2., 3.)), dict(depth=None), dict(depth=0),
+                                   dict(depth=10**7), dict(dim=10**23), dict(prototypes=0), dict(prototypes=1)])
+def test_settings_out_of_range(name, wrong):
+    "Refused before anything is built, in one sentence"
+    config = catalog.module(name).cpu
+    if not hasattr(config, next(iter(wrong))): pytest.skip('no such setting')
+    with pytest.raises(ValueError) as refusal: catalog.build(name, 'cpu', wrong)
+    assert '\n' not in str(refusal.value) and next(iter(wrong)) in str(refusal.value)
+
+
+def test_what_does_not_fit_together():
+    "Patch and size, heads and channels, a batch that is compared with itself, too many parameters, no mask"
+    for name, wrong, words in (('simclr', dict(size=70), 'multiple of the patch'), ('simclr', dict(batch=1), 'needs 2'),
+                               ('mae', dict(decoder_heads=5), 'cannot share'), ('byol', dict(batch=1), 'needs 2'),
+                               ('slotmim', dict(mask_ratio=(0., 0.)), 'no patch is masked'),
+                               ('slotmim', dict(dim=65_535, heads=3, depth=200), 'parameters')):
+        with pytest.raises(ValueError, match=words): catalog.build(name, 'cpu', wrong)
+
+
 # ---- bundled weights
 
 BUNDLED = sorted(p.stem for p in catalog.core.weights_dir().glob('*.safetensors'))
