@@ -17,9 +17,9 @@ from torch.utils.checkpoint import checkpoint
 from .. import core
 from ..core import seeds_of
 from ..geometry import in_frame, resample, resize_flow, visible, warp
-from ..heads import BatchNorm2d, ema_update, frozen_copy
+from ..heads import BatchNorm2d, Inference, ema_update, frozen_copy
 from ..learner import param_groups_weight_decay
-from ..nets import ResNet
+from ..nets import ResNet, as_images, round_to_stride
 from ..panels import similarity_panel
 from ..views import Photometric, affines, byol_photometric, inside_affine, pair_crops, undo_affine
 
@@ -205,8 +205,11 @@ def dense_loss(
         directions.append(sum(sums) / valid[:, v].sum().clamp(min=1))
     return torch.stack(directions)
 
-class FlowE(nn.Module):
+class FlowE(Inference, nn.Module):
     "FlowE (Xiong et al., 2021): the student's map of one frame predicts the teacher's of the other, warped by the flow"
+    read = 'student.encoder'
+    kept = ('student.encoder.',)
+
     def __init__(self,
         config:Config=cpu,        # settings
     ):
@@ -266,19 +269,7 @@ class FlowE(nn.Module):
         x:torch.Tensor,           # (B,3,H,W) float 0–1
     ) -> dict:                    # tokens (B,N,D), grid (h,w), pooled (B,D)
         "The encoder's last map, one token a place, and its mean; sides are brought to multiples of the stride"
-        size = [max(1, round(n / self.patch)) * self.patch for n in x.shape[-2:]]
-        if size != list(x.shape[-2:]): x = F.interpolate(x, size, mode='bilinear', antialias=True)
-        maps = self.student.encoder(x)[-1]
+        maps = self.student.encoder(round_to_stride(as_images(x, self.student), self.patch))[-1]
         return dict(tokens=maps.flatten(2).mT, grid=tuple(maps.shape[-2:]), pooled=maps.mean((2, 3)))
-
-    def inference_state(self) -> dict:
-        "The tensors inference needs: the student's encoder"
-        return {k: v for k, v in self.state_dict().items() if k.startswith('student.encoder.')}
-
-    def load_inference(self, state:dict) -> 'FlowE':
-        "From `inference_state`; the teacher starts as a copy, the heads stay as they are"
-        self.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
-        self.teacher.load_state_dict(self.student.state_dict())
-        return self
 
 panels = dict(likeness=similarity_panel)

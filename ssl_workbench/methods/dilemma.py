@@ -17,6 +17,7 @@ import torch.nn.functional as F
 
 from .. import core
 from ..classics import dino, mae, mocov3, simclr
+from ..nets import as_images, trusted
 from ..panels import ALPHA, Knob, Panel, Toggle, attention_panel, similarity_panel
 from ..show import heat, outline, pixels
 from ..views import keep_tokens
@@ -324,7 +325,8 @@ class DILEMMA(nn.Module):
     def _keep_most_attended(self, views):
         "The patches that the teacher's class token attends most stay (table 3.13)"
         x, teacher = views['x'], getattr(self.base, 'teacher', self.base)
-        attended = teacher.encoder.attention(x.flatten(0, 1)).mean(1).flatten(1).unflatten(0, x.shape[:2])
+        with trusted(): attended = teacher.encoder.attention(x.flatten(0, 1)).mean(1).flatten(1)
+        attended = attended.unflatten(0, x.shape[:2])
         order = attended.argsort(-1, descending=True)
         return Views(self.config).tokens(views['seeds'], views['ratio_indices'], x, order)
 
@@ -369,6 +371,7 @@ class DILEMMA(nn.Module):
         task = self.config.task
         if task not in ('mismatch', 'position'):
             raise ValueError(f"this DILEMMA was trained for '{task}' and cannot detect misplaced patches")
+        images = as_images(images, self)
         logits = self.head(self.encoder(images, keep=keep, position_ids=positions)[0])
         if task == 'mismatch': return logits[..., 0].sigmoid()
         if logits.shape[-1] != self._cells(images):

@@ -20,7 +20,7 @@ from ... import core
 from ...classics import flowe
 from ...classics.flowe import conv_head, downsample_flow, valid_pixels
 from ...geometry import resample
-from ...heads import BatchNorm, BatchNorm2d, ema_update, frozen_copy, mlp
+from ...heads import BatchNorm, BatchNorm2d, Inference, ema_update, frozen_copy, mlp
 from ...learner import param_groups_weight_decay
 from ...losses import cosine_regression
 from .crops import extract_subcrops, numbered_boxes, subcrop_panel, subcrops
@@ -28,7 +28,7 @@ from .toy import mean_by_size as mean_by_size
 from .toy import subcrop_probabilities as subcrop_probabilities
 from .toy import toy_panel
 from .toy import toy_probabilities as toy_probabilities
-from ...nets import ResNet, vit
+from ...nets import ResNet, as_images, round_to_stride, vit
 from ...panels import DETAIL, HEAT, Panel, Toggle, fit_display, patch_input, similarity_panel
 from ...show import heat
 from ...views import Photometric, affines, pair_crops
@@ -303,8 +303,11 @@ def _to_float32(x:torch.Tensor) -> torch.Tensor:
     "At least float32: places in a map are not told apart in half precision"
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
-class PooDLe(nn.Module):
+class PooDLe(Inference, nn.Module):
     "PooDLe (Wang, Hoang et al., 2024): dense equivariance to flow, and agreement of small crops that follow it"
+    read = 'student.encoder'
+    kept = ('student.encoder.', 'student.decoder.')
+
     def __init__(self,
         config:Config=cpu,        # settings
     ):
@@ -385,10 +388,9 @@ class PooDLe(nn.Module):
         return dict(tokens=fine.flatten(2).mT, grid=tuple(fine.shape[-2:]), pooled=top.mean((2, 3)))
 
     def _resize_to_patches(self, x) -> torch.Tensor:
-        "A ViT's sides are brought to whole patches; a ResNet takes what comes"
-        size = [max(1, round(n / self.patch)) * self.patch for n in x.shape[-2:]]
-        if self.config.net == 'resnet' or size == list(x.shape[-2:]): return x
-        return F.interpolate(x, size, mode='bilinear', antialias=True)
+        "Checked; a ViT's sides are brought to whole patches, a ResNet takes what comes"
+        x = as_images(x, self.student)
+        return x if self.config.net == 'resnet' else round_to_stride(x, self.patch)
 
     @torch.no_grad()
     def norm_map(self,
@@ -398,16 +400,6 @@ class PooDLe(nn.Module):
         images = self._resize_to_patches(images)
         last = self.student.encoder.raw(images) if self.config.net == 'vit' else self.student.maps(images)[1]
         return last.norm(dim=1)
-
-    def inference_state(self) -> dict:
-        "The tensors that looking needs: the student's encoder and decoder"
-        return {k: v for k, v in self.state_dict().items() if k.startswith(('student.encoder.', 'student.decoder.'))}
-
-    def load_inference(self, state:dict) -> 'PooDLe':
-        "From `inference_state`; the teacher starts as a copy, the heads stay as they are"
-        self.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()}, strict=False)
-        self.teacher.load_state_dict(self.student.state_dict())
-        return self
 
 # %% ../../../nbs/methods/23c_poodle.ipynb #4f52706c
 def norm_maps(
