@@ -34,7 +34,7 @@ def trusted():
     finally: _trusted.reset(token)
 
 def as_images(
-    x,                            # (B,3,H,W) uint8 or float 0–1, torch or numpy (that also (B,H,W,3)); PIL, one or a list
+    x,                            # (B,3,H,W) uint8 or float 0–1, torch or numpy (also (B,H,W,3)); PIL, one or a list
     like:nn.Module=None,          # the network they enter: they come to its device and precision
     clip:bool=False,              # videos: (B,T,3,H,W), a list of PIL pictures is one
 ) -> torch.Tensor:                # float 0–1, bytes divided by 255

@@ -16,7 +16,8 @@ DOORS = dict(                     # beside features: what else takes pictures, a
     slot_features=lambda m, x: m.slot_features(x), attention=lambda m, x: m.attention(x),
     mismatch=lambda m, x: m.mismatch(x), locate=lambda m, x: m.locate(x, x),
     locate_scores=lambda m, x: m.locate_scores(x, x), flow=lambda m, x: m.flow(x, x),
-    norm_map=lambda m, x: m.norm_map(x), reconstruct=lambda m, x: m.reconstruct(x), numbers=lambda m, x: m.numbers(x), encode=None, features=None)
+    norm_map=lambda m, x: m.norm_map(x), reconstruct=lambda m, x: m.reconstruct(x),
+    numbers=lambda m, x: m.numbers(x), encode=None, features=None)
 
 
 def right(x):
@@ -32,7 +33,8 @@ def wrong(x):
     pil = [Image.new('RGB', (64, 64)), Image.new('RGB', (64, 32))]
     return dict(grey=x[:, :1], two=x[:, :2], rgba=torch.cat([x, x[:, :1]], 1), alone=x[0], clip=x[None], plane=x[0, 0],
                 bytes_as_floats=x * 255, normalised=(x - .5) / .25, negative=x - .01,
-                nan=torch.where(x > .9, torch.nan, x), infinite=x / 0, integers=(x * 255).long(), signed=(x * 127).to(torch.int8), boolean=x > .5,
+                nan=torch.where(x > .9, torch.nan, x), infinite=x / 0, integers=(x * 255).long(),
+                signed=(x * 127).to(torch.int8), boolean=x > .5,
                 complex=x + 0j, torch_channels_last=x.movedim(1, -1), empty=x[..., :0], text='photo.jpg', nothing=None,
                 numbers=[1, 2], no_pictures=[], deep=(x.numpy() * 65535).astype(np.uint16), sizes=pil,
                 objects=np.array([[[[None]]]]), half_pil=[*pil[:1], 3])
@@ -110,8 +112,8 @@ def test_sizes_that_do_not_fit():
 def test_words():
     "The sentence names what was given"
     x = PICTURE.float() / 255
-    says = dict(grey='not 1 ', rgba='not 4 ', alone=r'x\[None\]', bytes_as_floats='to 255', integers='int64', text='str',
-                nan='nan', sizes='64×32|32×64', deep='uint16')
+    says = dict(grey='not 1 ', rgba='not 4 ', alone=r'x\[None\]', bytes_as_floats='to 255', integers='int64',
+                text='str', nan='nan', sizes='64×32|32×64', deep='uint16')
     for name, word in says.items(): refused(as_images, wrong(x)[name], word)
     assert torch.equal(as_images(x + 5e-4), x + 5e-4)              # rounding is no mistake, and stays
 

@@ -74,10 +74,13 @@ def open_data(
 def open_pairs(
     name_or_path, # as for `open_data`; several joined by '+', each with '@N' for its own stride, '*N' for N repetitions
     size=None,    # canvas: S or (height, width)
-    stride:int=1, # video frames, or the world's time, from the one to the other
+    stride=1,     # video frames, or the world's time, from the one to the other; (least, most): drawn for each pair
     **kw,         # handed on to the dataset
 ):                # a dataset
     "A dataset of frame pairs (2,3,H,W); ValueError where a source has no second frame"
+    if isinstance(stride, (tuple, list)):
+        each = [open_pairs(name_or_path, size, s, **kw) for s in range(stride[0], stride[1] + 1)]
+        return Concatenated(each, [1] * len(each))
     name = os.fspath(name_or_path)
     if not os.path.exists(name) and ('+' in name or re.search(r'[*@]\d+$', name)):
         parts = [re.fullmatch(r'(.*?)(?:@(\d+))?(?:\*(\d+))?', part).groups() for part in name.split('+')]
