@@ -22,7 +22,7 @@ def score_rows(name, card):
 def images_per_step(config) -> str:
     "How many images a step has; the sparser, the more"
     growth = config.get('growth', [1])
-    return '–'.join(str(config['batch'] * g) for g in dict.fromkeys((min(growth), max(growth))))
+    return '–'.join(str(round(config['batch'] * g)) for g in dict.fromkeys((min(growth), max(growth))))
 
 
 def recipe_line(name, card):

@@ -43,10 +43,11 @@ def scores(
 
 def differences_of(
     result:dict,                  # of a claim
-    pair:dict,                    # above, below, metric
+    pair:dict,                    # above, below (an arm, or a reference such as a guess), metric
 ) -> list:                        # of floats, one a seed
     "Score of `above` minus score of `below`, for every seed that both have"
-    a, b = (scores(result['arms'][pair[side]]['runs'], pair['metric']) for side in ('above', 'below'))
+    runs = {a: arm['runs'] for a, arm in result['arms'].items()} | result.get('references', {})
+    a, b = (scores(runs[pair[side]], pair['metric']) for side in ('above', 'below'))
     return [a[s] - b[s] for s in sorted(a.keys() & b.keys())]
 
 # %% ../nbs/31_claims.ipynb #99afdd9d

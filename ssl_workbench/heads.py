@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['mlp', 'BatchNorm', 'BatchNorm2d', 'Prototypes', 'assign', 'hard_assign', 'pool', 'active_slots', 'frozen_copy',
-           'ema_update']
+           'ema_update', 'Inference', 'ViTInference']
 
 # %% ../nbs/06_heads.ipynb #fc48502c
 import copy
@@ -134,3 +134,42 @@ def ema_update(
     ours, theirs = list(teacher.parameters()), [p.detach() for p in student.parameters()]
     torch._foreach_mul_(ours, momentum)
     torch._foreach_add_(ours, theirs, alpha=1 - momentum)
+
+# %% ../nbs/06_heads.ipynb #83ba824a
+class Inference:
+    "Part of a method: which tensors inference needs, how they are given away and taken back"
+    read = 'encoder'              # the encoder that is read: a module of the method by name
+    kept = ('encoder.',)          # names of the tensors that inference needs begin so
+
+    @property
+    def inference_encoder(self) -> nn.Module: return self.get_submodule(self.read)
+
+    def inference_state(self) -> dict:
+        "The tensors that inference needs"
+        return {k: v for k, v in self.state_dict().items() if k.startswith(self.kept)}
+
+    def load_inference(self, state:dict) -> nn.Module:
+        "From `inference_state`; student and teacher start alike, what is not in it stays as it is"
+        missing = [k for k in self.inference_state() if k.startswith(f'{self.read}.') and k not in state]
+        if missing: raise ValueError(f'these weights lack {len(missing)} tensors of {self.read}, {missing[0]} for one')
+        self.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()}, strict=False)
+        if self.read.startswith('teacher.'): self.student.load_state_dict(self.teacher.state_dict())
+        if self.read.startswith('student.'): self.teacher.load_state_dict(self.student.state_dict())
+        return self
+
+class ViTInference(Inference):
+    "`Inference` of a method whose encoder is a vision transformer, with what is read from that"
+    summary = 'cls'               # of a picture: the class token ('cls'), or the norm of the mean patch token ('mean')
+
+    def features(self,
+        x:torch.Tensor,           # (B,3,H,W) float 0–1 or uint8; all that `nets.as_images` takes
+    ) -> dict:                    # tokens (B,N,D), grid (h,w), pooled (B,D)
+        "Patch tokens of the encoder that is read, and the picture's summary"
+        return (self.inference_encoder.cls_features if self.summary == 'cls' else self.inference_encoder.features)(x)
+
+    @torch.no_grad()
+    def attention(self,
+        images:torch.Tensor,      # (B,3,H,W) float 0–1 or uint8; all that `nets.as_images` takes
+    ) -> torch.Tensor:            # (B,heads,h,w), sums to 1
+        "Last block's attention over the patches: of CLS, or the mean over patch queries where there is no CLS"
+        return self.inference_encoder.attention(images)

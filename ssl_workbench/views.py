@@ -37,13 +37,15 @@ def _random_boxes(
     ratio:tuple,                  # smallest and largest width/height in the photo's pixels
     aspect,                       # (B,) W/H of the photo, or None: 1
     n:int=10,                     # how many
+    draw:str='area',              # what is uniform: the 'area', or the 'zoom', 1/√area
 ) -> tuple:                       # boxes (B,n,4), (B,n) bool: fits
     "Random boxes, with those that are larger than the picture marked"
     for name, (least, most) in dict(scale=scale, ratio=ratio).items():
         if not 0 < least <= most:
             raise ValueError(f'{name} is 0 < smallest <= largest, not {least}, {most}')
     u = uniform(seeds, stream, 4 * n).unflatten(1, (n, 4))
-    area = scale[0] + (scale[1] - scale[0]) * u[..., 0]
+    if draw == 'zoom': area = (scale[1]**-.5 + (scale[0]**-.5 - scale[1]**-.5) * u[..., 0])**-2
+    else: area = scale[0] + (scale[1] - scale[0]) * u[..., 0]
     shape = ratio[0] * (ratio[1] / ratio[0])**u[..., 1] / _column(aspect, seeds)
     size = torch.stack([(area * shape).sqrt(), (area / shape).sqrt()], -1)
     corner = u[..., 2:] * (1 - size)
@@ -77,10 +79,11 @@ def crop_boxes(
     scale:tuple=(.08, 1.),        # smallest and largest area, fractions of the picture
     ratio:tuple=(3/4, 4/3),       # smallest and largest width/height in the photo's pixels
     aspect=None,                  # (B,) W/H of the photo, or None: 1
+    draw:str='area',              # what is uniform: the 'area', or the 'zoom', 1/√area
 ) -> torch.Tensor:                # (B,4) float64 x1 y1 x2 y2 in 0–1
     "Random resized crops: the first of ten tries that fits, else centred (torchvision's rule)"
     seeds = seeds_of(seeds)
-    boxes, fits = _random_boxes(seeds, stream, scale, ratio, aspect)
+    boxes, fits = _random_boxes(seeds, stream, scale, ratio, aspect, draw=draw)
     return _first_valid(boxes, fits, _centre_boxes(seeds, ratio, aspect))
 
 # %% ../nbs/04_views.ipynb #a0a646dc
@@ -319,10 +322,11 @@ def byol_photometric(
     grey:float=.2,                # probability of no colour
     blur:float=0.,                # probability of blur
     solarise:float=0.,            # probability of solarising
+    blur_at:int|None=224,         # side in pixels that the blur's width is meant for; None: the view's own
 ) -> Photometric:
     "BYOL's augmentation of one view (table 6), its colour jitter scaled; MoCo v3, DINO, VICReg and SlotMIM use it too"
     return Photometric(jitter_p=.8, brightness=.4 * strength, contrast=.4 * strength, saturation=.2 * strength,
-                       hue=.1 * strength, grey_p=grey, blur_p=blur, solarise_p=solarise)
+                       hue=.1 * strength, grey_p=grey, blur_p=blur, solarise_p=solarise, blur_at=blur_at)
 
 # %% ../nbs/04_views.ipynb #df03c8fe
 def crops(
@@ -375,6 +379,7 @@ def pair_crops(
     ratio:tuple=(3/4, 4/3),       # smallest and largest width/height, true proportions
     flip_p:float=.5,              # probability of a mirror, for both frames alike
     aspect=None,                  # (B,) W/H of the video; None: of the canvas
+    draw:str='area',              # what is uniform of a crop: the 'area', or the 'zoom', 1/√area
 ) -> dict:                        # x (B,2,3,H,W), flow (B,2,2,H,W) 0→1 and 1→0, matrix (B,2,3), box (B,4), flip (B,)
     "The same random crop of both frames, colours untouched, and the flow between the two views in their pixels"
     if frames.dim() != 5 or frames.shape[1:3] != (2, 3):
@@ -382,7 +387,8 @@ def pair_crops(
     if (flow is None) != (flow_back is None): raise ValueError('flow and flow_back come together: give both or neither')
     seeds, size = seeds_of(seeds, frames.device), (size, size) if isinstance(size, int) else tuple(size)
     if aspect is None: aspect = frames.shape[-1] / frames.shape[-2]
-    box, flip = crop_boxes(seeds, stream, scale, ratio, aspect), uniform(seeds, f'{stream}/flip', 1)[:, 0] < flip_p
+    box = crop_boxes(seeds, stream, scale, ratio, aspect, draw)
+    flip = uniform(seeds, f'{stream}/flip', 1)[:, 0] < flip_p
     matrix = crop_matrix(box, flip).float()
     images = frames.float() / 255 if frames.dtype == torch.uint8 else frames
     x = resample(images.flatten(1, 2), matrix, size, 'bilinear').clamp_(0, 1).unflatten(1, (2, 3))

@@ -184,7 +184,8 @@ def test_claims_fit_together(method):
     for c in home.claims:
         assert c.measured in ('now', 'runnable') and c.seeds >= 3
         assert set(c.paper) <= set(c.arms) and (c.pairs or c.correlations)
-        assert all({p.above, p.below} <= set(c.arms) and p.above != p.below and p.metric in c.metrics for p in c.pairs)
+        known = set(c.arms) | set(home.references)
+        assert all(p.above in c.arms and p.below in known - {p.above} and p.metric in c.metrics for p in c.pairs)
         assert all({t.x, t.y} <= set(c.metrics) for t in c.correlations)
         for preset in home.protocols:
             base = runner.setting(home, method, c, preset, [])

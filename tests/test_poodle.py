@@ -9,7 +9,17 @@ from ssl_workbench import core, geometry, world
 from ssl_workbench.classics.flowe import MAX_ELEMENTS, FlowE
 from ssl_workbench.classics.flowe import cpu as FLOWE
 from ssl_workbench.learner import draw_seeds
-from ssl_workbench.methods.poodle import TABLE4, PooDLe, SpatialDecoder, Views, cpu, dense_loss, pooled_loss, presets
+from ssl_workbench.methods.poodle import (
+    TABLE4,
+    PooDLe,
+    SpatialDecoder,
+    Views,
+    cpu,
+    dense_loss,
+    pooled_loss,
+    presets,
+    public_code,
+)
 from ssl_workbench.methods.poodle.crops import extract_subcrops, grid_cells, subcrops
 from ssl_workbench.methods.poodle.toy import disc, mean_by_size, subcrop_probabilities, toy_probabilities
 
@@ -394,3 +404,52 @@ def test_guards_can_be_taken_out(change):
     sum(method.loss(out).values()).backward()
     assert out['target'].requires_grad is not change.get('stop_gradient', True)
     assert torch.equal(out['target'], out['prediction']) is False
+
+
+def test_stride_is_a_range_drawn_anew_for_each_pair():
+    "Each pair stands in the data once with every distance, so the run's order draws Δt; one number stays one number"
+    from ssl_workbench.data import open_pairs
+    one, many = (open_pairs('world:drive:0', 32, s, length=4) for s in (3, (2, 4)))
+    assert len(many) == 3 * len(one)
+    same = lambda a, b: torch.equal(a['frames'], b['frames'])
+    assert all(same(many[4 + i], one[i]) for i in range(4)) and not same(many[0], one[0])
+    assert presets['paper'].stride == (15, 30) and presets['walking_tours'].stride == 15
+
+
+def test_blur_does_not_grow_with_the_crop():
+    "paper: σ at most 2 pixels whatever the side; the small presets keep the rule that their weights were trained with"
+    step = torch.zeros(1, 3, 64, 1024); step[..., 512:] = 1
+    def width(config):
+        recipe = replace(Views(config).photometric(0), jitter_p=0, grey_p=0, blur_p=1., blur_sigma=(2., 2.))
+        edge = recipe(step, [0], 'v')[0, 0, 32].diff()
+        at = torch.arange(len(edge)) - (edge * torch.arange(len(edge))).sum()
+        return float((edge * at.square()).sum().sqrt())
+    assert abs(width(presets['paper']) - 2) < .05 and abs(width(presets['gpu']) - 2 * 1024 / 224) < .1
+
+
+def test_public_code():
+    "The authors' code as a declared alternative: colours, weights, zoom, and the teacher before the step"
+    config = public_code(cpu)
+    recipe = Views(replace(config, colour=1.)).photometric(1)
+    assert (recipe.brightness, recipe.hue, recipe.blur_p, recipe.blur_at) == (.8, .2, .5, None)
+    torch.manual_seed(0)
+    method, plain = PooDLe(config), PooDLe(cpu)
+    plain.load_state_dict(method.state_dict())
+    views = Views(cpu)(world.batch(range(2), kind='drive', size=(96, 96), frames=2) | dict(seed=torch.arange(2)))
+    with torch.no_grad():
+        ours, theirs = method.loss(method(views)), plain.loss(plain(views))
+        for name in ('dense', 'pooled'): assert torch.allclose(ours[name], theirs[name] / 2)
+        for p in method.student.parameters(): p.add_(1)
+        before = next(method.teacher.parameters()).clone()
+        method.after_step(0.); assert torch.equal(next(method.teacher.parameters()), before)
+        method.before_step(0.); assert not torch.equal(next(method.teacher.parameters()), before)
+
+
+def test_paper_flow_is_refused_where_it_cannot_be_had(monkeypatch):
+    "RAFT's weights are missing: one sentence, and no other flow in silence"
+    from torchvision.models import optical_flow
+
+    from ssl_workbench.training import flow_source
+    def offline(*_, **__): raise OSError('no network')
+    monkeypatch.setattr(optical_flow, presets['paper'].flow, offline)
+    with pytest.raises(ValueError, match='RAFT|raft'): flow_source(presets['paper'].flow)

@@ -254,4 +254,37 @@ mixed = Claim(
     measured='now', **SHARED, paper={}, arms={ONE: {}, MIXED: dict(mixed=True)},
     pairs=above(MIXED, ONE, 'could further enhance the performance', 'knn', 'lin', 'shape_knn', 'shape_lin'))
 
-claims = (table38, table310, table312, mixed, table311, table313, table314, weaker)
+# table 3.1: a base alone, and with DILEMMA for as many pictures or for as long; an epoch's time of table 3.12
+EPOCH_TIME = dict(simclr=.85, mocov3=.65, dino=.72)
+NAMES = dict(simclr='SimCLR', mocov3='MoCo v3', dino='DINO (MC)')
+
+
+def on_base(base, time=None, **more):
+    "Changes that put DILEMMA on a base, for as many pictures as `config.steps` batches hold, or (`time`) for as long"
+    def change(config):
+        own = config_on(base, 'cpu', **more)
+        pictures = sum(own.growth) / len(own.growth)
+        kept = dict(base=base, given=own.given, weight=own.weight, ratios=own.ratios, growth=own.growth, lr=own.lr,
+                    scale=own.scale) | more
+        return dict(kept, steps=round(config.steps * sum(config.growth) / len(config.growth) / pictures / (time or 1)))
+    return change
+
+
+def table31(base, figures):
+    "The claim of table 3.1 about one base"
+    alone, images, time = NAMES[base], f'{NAMES[base]} + DILEMMA, equal images', f'{NAMES[base]} + DILEMMA, equal time'
+    return Claim(
+        id=f'table31-{base}', sentence=f'DILEMMA improves {alone}, with as many images and the more in as much time.',
+        where='Thesis, table 3.1, section 3.3.1; times of table 3.12', measured='runnable', **SHARED,
+        paper=rows(('knn', 'lin'), **dict(zip((alone, images, time), figures))),
+        arms={alone: on_base(base, **DENSELY), images: on_base(base), time: on_base(base, EPOCH_TIME[base])},
+        pairs=(*above(images, alone, 'a consistent improvement over the baseline', 'knn', 'lin'),
+               *above(time, alone, 'with the same training time', 'knn', 'lin'),
+               *above(time, images, 'longer, since cheaper', 'knn', 'lin')))
+
+
+on_simclr = table31('simclr', [(41.46, 50.21), (41.90, 50.71), (None, None)])
+on_mocov3 = table31('mocov3', [(59.68, 63.62), (61.97, 65.62), (64.69, 68.03)])
+on_dino = table31('dino', [(61.35, 65.46), (62.48, 68.55), (63.74, 69.43)])
+
+claims = (table38, table310, table312, mixed, table311, table313, table314, weaker, on_simclr, on_mocov3, on_dino)

@@ -40,7 +40,7 @@ REFERENCE = 'reference: '           # marks what is not trained among the tasks
 class Pair:
     "`above` scores higher than `below`"
     above: str
-    below: str
+    below: str                      # an arm, or what needs no training: a name of `references`
     metric: str
     why: str                        # the sentence it stands for
 

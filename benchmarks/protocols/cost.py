@@ -49,7 +49,7 @@ def cost_per_image(config, protocol, seed, device):
     method = build('dilemma', config).to(device).train()
     pool, seconds, megabytes, images = training_images(config, protocol, device, 'iconic'), 0., 0., 0
     for ratio, growth in zip(config.ratios, config.growth):
-        n = growth * config.batch
+        n = round(growth * config.batch)
         seeds = core.fold_in(torch.arange(n), str(seed)).to(device)
         views = Views(config)(pool.batch(torch.arange(n) % len(pool), device) | dict(seed=seeds, ratio=ratio))
         seconds += min(step_seconds(method, views, device) for _ in range(config.steps))

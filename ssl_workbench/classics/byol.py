@@ -13,10 +13,10 @@ import torch.nn as nn
 
 from .. import core
 from .vicreg import two_views
-from ..heads import BatchNorm, BatchNorm2d, ema_update, frozen_copy, mlp
+from ..heads import BatchNorm, BatchNorm2d, Inference, ema_update, frozen_copy, mlp
 from ..learner import param_groups_weight_decay
 from ..losses import cosine_regression, retrieval_accuracy
-from ..nets import ResNet
+from ..nets import ResNet, as_images
 from ..panels import similarity_panel
 
 # %% ../../nbs/classics/18_byol.ipynb #33e7ad4d
@@ -86,7 +86,7 @@ def head(
     return net
 
 # %% ../../nbs/classics/18_byol.ipynb #f698e11c
-class BYOL(nn.Module):
+class BYOL(Inference, nn.Module):
     "BYOL (Grill et al., 2020): a student predicts its slow copy's projection of another view"
     def __init__(self,
         config:Config=cpu,        # settings
@@ -140,16 +140,12 @@ class BYOL(nn.Module):
         x:torch.Tensor,           # (B,3,H,W) float 0–1, any size
     ) -> dict:                    # tokens (B,N,D), grid (h,w), pooled (B,D)
         "The student's last map, and y"
-        last = self.encoder(x)[-1]
+        last = self.encoder(as_images(x, self.encoder))[-1]
         return dict(tokens=last.flatten(2).mT, grid=tuple(last.shape[-2:]), pooled=last.mean((2, 3)))
-
-    def inference_state(self) -> dict:
-        "The tensors inference needs: the student's encoder"
-        return {k: v for k, v in self.state_dict().items() if k.startswith('encoder.')}
 
     def load_inference(self, state:dict) -> 'BYOL':
         "From `inference_state`; the teacher's encoder starts as a copy, the heads stay as they are"
-        self.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()}, strict=False)
+        super().load_inference(state)
         self.teacher_encoder.load_state_dict(self.encoder.state_dict())
         return self
 

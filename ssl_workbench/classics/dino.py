@@ -13,7 +13,7 @@ import torch
 import torch.nn as nn
 
 from .. import core
-from ..heads import Prototypes, ema_update, frozen_copy, hard_assign, mlp
+from ..heads import Prototypes, ViTInference, ema_update, frozen_copy, hard_assign, mlp
 from ..learner import param_groups_weight_decay
 from ..losses import at_least_float32, centred_softmax
 from ..nets import vit
@@ -166,8 +166,9 @@ def entropy_and_distance(
     return h, crop_loss(scores, targets, temperature) - h
 
 # %% ../../nbs/classics/14_dino.ipynb #4be7b3a0
-class DINO(nn.Module):
+class DINO(ViTInference, nn.Module):
     "DINO (Caron et al., 2021): student and teacher assign crops of one picture alike"
+    read, kept = 'teacher.encoder', ('teacher.',)
     branch = Branch               # the network of student and teacher
 
     def __init__(self,
@@ -241,29 +242,6 @@ class DINO(nn.Module):
     def param_groups(self) -> list:
         "What is decayed, and how gradients are clipped"
         return param_groups_weight_decay(self, self.config.weight_decay, self.config.clip)
-
-    def features(self,
-        x:torch.Tensor,           # (B,3,H,W) float 0–1
-    ) -> dict:                    # tokens (B,N,D), grid (h,w), pooled (B,D)
-        "The teacher's patch tokens and its CLS"
-        return self.teacher.encoder.cls_features(x)
-
-    @torch.no_grad()
-    def attention(self,
-        images:torch.Tensor,      # (B,3,H,W) float 0–1
-    ) -> torch.Tensor:            # (B,heads,h,w), sums to 1
-        "Last block's attention of CLS over the patches"
-        return self.teacher.encoder.attention(images)
-
-    def inference_state(self) -> dict:
-        "The tensors inference needs: the teacher's"
-        return {k: v for k, v in self.state_dict().items() if k.startswith('teacher.')}
-
-    def load_inference(self, state:dict) -> 'DINO':
-        "From `inference_state`; the student starts as a copy of the teacher"
-        self.teacher.load_state_dict({k.removeprefix('teacher.'): v.float() for k, v in state.items()})
-        self.student.load_state_dict(self.teacher.state_dict())
-        return self
 
 def kept_patches(
     views:dict,                   # keep and position_ids (B,2,n) int64, where they are

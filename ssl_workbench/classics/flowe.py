@@ -17,9 +17,9 @@ from torch.utils.checkpoint import checkpoint
 from .. import core
 from ..core import seeds_of
 from ..geometry import in_frame, resample, resize_flow, visible, warp
-from ..heads import BatchNorm2d, ema_update, frozen_copy
+from ..heads import BatchNorm2d, Inference, ema_update, frozen_copy
 from ..learner import param_groups_weight_decay
-from ..nets import ResNet
+from ..nets import ResNet, as_images, round_to_stride
 from ..panels import similarity_panel
 from ..views import Photometric, affines, byol_photometric, inside_affine, pair_crops, undo_affine
 
@@ -39,6 +39,7 @@ class Config:
     predictor:bool = True         # 1×1 convolutions between projector and loss, on the student's side
     stop_gradient:bool = True     # targets from the teacher, without gradient; False: from the student, with it
     momentum:tuple = (.97, 1.)    # teacher's EMA: start, end
+    horizon:float = 1.            # schedules are made for so many times the run
     still:bool = False            # replace the flow by zeros
     affine_scale:tuple = (.9, 1.1)  # magnification of each view on its own: smallest, largest
     degrees:float = 10.           # rotation of each view on its own, within ± this
@@ -51,6 +52,7 @@ class Config:
     colour:float = .5             # strength of colour jitter, 1 = BYOL's
     grey:float = .2               # probability of a grey view
     blur:tuple = (1., .1)         # probability in frame 0, frame 1
+    blur_at:int = 224             # side in pixels at which blur's σ ≤ 2 holds, growing with the crop; 0: 2 pixels
     solarise:tuple = (0., 0.)     # probability in frame 0, frame 1
     steps:int = 160               # of a run
     batch:int = 16                # pairs a step
@@ -61,6 +63,8 @@ class Config:
     pictures:int = 512            # drawn pairs it trains on by default
     kind:str = 'drive'            # of world it trains on by default
     level:int = 1                 # likewise
+    stride:int|tuple = 1          # Δt: time of the world, or frames of a film; (least, most): drawn anew for each pair
+    flow:str = 'truth'            # the world's 'truth', 'dis', 'raft', 'raft_large', 'still', or weights with `flow`
 
 cpu = Config()
 gpu = replace(cpu, size=96, canvas=160, layers=(2, 2, 2, 2), channels=(32, 64, 128, 256), hidden=1024, out_dim=128,
@@ -70,7 +74,10 @@ paper = replace(gpu, size=(512, 1024), canvas=(720, 1280),  # PooDLe section 4: 
                 layers=(3, 4, 6, 3), channels=(64, 128, 256, 512),  # ResNet-50
                 bottleneck=True, small=False,               # dilated to stride 8
                 hidden=4096, out_dim=256, momentum=(.996, 1.),  # PooDLe appendix A: heads and momentum
-                batch=128, steps=54700, warmup=2 / 100)     # PooDLe appendix A, table 1: 100 epochs of 70,000 pairs
+                batch=128, steps=54700, warmup=2 / 100,     # PooDLe appendix A, table 1: 100 epochs of 70,000 pairs
+                horizon=3., lr_end=1e-4,                    # PooDLe's code: made for 300 epochs
+                blur_at=0,                                  # likewise: σ ≤ 2 pixels
+                stride=(15, 30), flow='raft_large')         # PooDLe section 4.1
 presets = dict(cpu=cpu, gpu=gpu, paper=paper)
 
 # %% ../../nbs/classics/19_flowe.ipynb #e59a5d1d
@@ -97,7 +104,7 @@ class Views:
     def photometric(self, view:int) -> Photometric:
         "Colour changes of frame 0 or 1 (BYOL's)"
         c = self.config
-        return byol_photometric(c.colour, c.grey, c.blur[view], c.solarise[view])
+        return byol_photometric(c.colour, c.grey, c.blur[view], c.solarise[view], c.blur_at or None)
 
     def flows(self, batch:dict) -> tuple:
         "Forward and backward flow; zeros where `still`; ValueError where there is none"
@@ -205,8 +212,11 @@ def dense_loss(
         directions.append(sum(sums) / valid[:, v].sum().clamp(min=1))
     return torch.stack(directions)
 
-class FlowE(nn.Module):
+class FlowE(Inference, nn.Module):
     "FlowE (Xiong et al., 2021): the student's map of one frame predicts the teacher's of the other, warped by the flow"
+    read = 'student.encoder'
+    kept = ('student.encoder.',)
+
     def __init__(self,
         config:Config=cpu,        # settings
     ):
@@ -223,7 +233,7 @@ class FlowE(nn.Module):
 
     def after_step(self, t:float) -> None:
         "The teacher follows (as in BYOL)"
-        ema_update(self.teacher, self.student, core.cosine(t, *self.config.momentum))
+        ema_update(self.teacher, self.student, core.cosine(t / self.config.horizon, *self.config.momentum))
 
     def forward(self,
         views:dict,               # x (B,2,3,H,W), affine (B,2,2,3), flow (B,2,2,H,W), valid (B,2,1,H,W)
@@ -266,19 +276,7 @@ class FlowE(nn.Module):
         x:torch.Tensor,           # (B,3,H,W) float 0–1
     ) -> dict:                    # tokens (B,N,D), grid (h,w), pooled (B,D)
         "The encoder's last map, one token a place, and its mean; sides are brought to multiples of the stride"
-        size = [max(1, round(n / self.patch)) * self.patch for n in x.shape[-2:]]
-        if size != list(x.shape[-2:]): x = F.interpolate(x, size, mode='bilinear', antialias=True)
-        maps = self.student.encoder(x)[-1]
+        maps = self.student.encoder(round_to_stride(as_images(x, self.student), self.patch))[-1]
         return dict(tokens=maps.flatten(2).mT, grid=tuple(maps.shape[-2:]), pooled=maps.mean((2, 3)))
-
-    def inference_state(self) -> dict:
-        "The tensors inference needs: the student's encoder"
-        return {k: v for k, v in self.state_dict().items() if k.startswith('student.encoder.')}
-
-    def load_inference(self, state:dict) -> 'FlowE':
-        "From `inference_state`; the teacher starts as a copy, the heads stay as they are"
-        self.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
-        self.teacher.load_state_dict(self.student.state_dict())
-        return self
 
 panels = dict(likeness=similarity_panel)

@@ -18,8 +18,9 @@ from timm.models.vision_transformer import Block
 from torch.nn.functional import interpolate
 
 from .. import core
+from ..heads import ViTInference
 from ..learner import param_groups_weight_decay
-from ..nets import sincos, vit
+from ..nets import as_images, sincos, vit
 from ..panels import Choice, Knob, Panel, attention_panel, fit_display, similarity_panel
 from ..show import fit, grid, pixels
 from ..views import crops, keep_tokens
@@ -185,8 +186,10 @@ def reconstruction_error(
     return (each * counted).sum() / counted.sum().clamp(min=1)
 
 # %% ../../nbs/classics/16_mae.ipynb #71ba7774
-class MAE(nn.Module):
+class MAE(ViTInference, nn.Module):
     "MAE (He et al., 2022): see a quarter of the patches, predict the pixels of the others"
+    kept = ('encoder.', 'decoder.')
+
     def __init__(self,
         config:Config=cpu,        # settings
     ):
@@ -232,19 +235,6 @@ class MAE(nn.Module):
         "Biases and norms are not decayed, class and mask token are (as in the authors' code)"
         return param_groups_weight_decay(self, self.config.weight_decay)
 
-    def features(self,
-        x:torch.Tensor,           # (B,3,H,W) float 0–1
-    ) -> dict:                    # tokens (B,N,D), grid (h,w), pooled (B,D)
-        "The encoder's patch tokens and class token, of all patches"
-        return self.encoder.cls_features(x)
-
-    @torch.no_grad()
-    def attention(self,
-        images:torch.Tensor,      # (B,3,H,W) float 0–1
-    ) -> torch.Tensor:            # (B,heads,h,w), sums to 1
-        "Last block's attention of CLS over the patches"
-        return self.encoder.attention(images)
-
     def random_keep(self,
         images:torch.Tensor,      # (B,3,H,W)
         dropped:float,            # part of the patches that is masked
@@ -263,6 +253,7 @@ class MAE(nn.Module):
         seed:int=0,               # for drawing
     ) -> torch.Tensor:            # (B,3,H,W) float 0–1
         "Masked patches as predicted, the others as they are; with `norm_pixels`, of true mean and deviation"
+        images = as_images(images, self)
         if keep is None: keep = self.random_keep(images, self.config.dropped if dropped is None else dropped, seed)
         tokens, cls = self.encoder(images, keep=keep)
         return self.compose(self.decoder(tokens, cls, keep, self.encoder.grid(images)), images, keep)
@@ -273,20 +264,12 @@ class MAE(nn.Module):
         keep:torch.Tensor,        # (B,n) int64, visible patches
     ) -> torch.Tensor:            # (B,3,H,W) float 0–1
         "Predictions as a picture, visible patches as they are; undoes the normalisation by true mean and deviation"
+        images = as_images(images, self)
         true = self.patches(images)
         mean, width = patch_statistics(true) if self.config.norm_pixels else (0., 1.)
         whole = torch.where(mask_from_keep(keep, true.shape[1])[..., None], prediction.to(true.dtype) * width + mean,
                             true)
         return (unpatchify(whole, self.encoder.grid(images)) * self.encoder.std + self.encoder.mean).clamp(0, 1)
-
-    def inference_state(self) -> dict:
-        "The tensors inference needs: encoder and decoder"
-        return self.state_dict()
-
-    def load_inference(self, state:dict) -> 'MAE':
-        "From `inference_state`; without a decoder in it the decoder stays as it is"
-        self.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
-        return self
 
 # %% ../../nbs/classics/16_mae.ipynb #181340ec
 def reconstruct_masked(

@@ -13,7 +13,7 @@ import torch
 import torch.nn as nn
 
 from .. import core
-from ..heads import BatchNorm, ema_update, frozen_copy, mlp
+from ..heads import BatchNorm, ViTInference, ema_update, frozen_copy, mlp
 from ..losses import info_nce, retrieval_accuracy
 from ..nets import vit
 from ..panels import attention_panel, similarity_panel
@@ -110,8 +110,11 @@ class Branch(nn.Module):
         return tokens, cls, self.projector(cls)
 
 # %% ../../nbs/classics/13_mocov3.ipynb #d640fc4f
-class MoCoV3(nn.Module):
+class MoCoV3(ViTInference, nn.Module):
     "MoCo v3 (Chen et al., 2021): queries of a student find the keys of a slow teacher among those of the batch"
+    read = 'student.encoder'      # the authors evaluate the student
+    kept = ('student.encoder.',)
+
     def __init__(self,
         config:Config=cpu,        # settings
     ):
@@ -160,28 +163,5 @@ class MoCoV3(nn.Module):
     def param_groups(self) -> list:
         "Every trained parameter is decayed, biases and norms too (as in the authors' code)"
         return [dict(params=[p for p in self.parameters() if p.requires_grad], weight_decay=self.config.weight_decay)]
-
-    def features(self,
-        x:torch.Tensor,           # (B,3,H,W) float 0–1
-    ) -> dict:                    # tokens (B,N,D), grid (h,w), pooled (B,D)
-        "The student's patch tokens and class token (the authors evaluate the student)"
-        return self.student.encoder.cls_features(x)
-
-    @torch.no_grad()
-    def attention(self,
-        images:torch.Tensor,      # (B,3,H,W) float 0–1
-    ) -> torch.Tensor:            # (B,heads,h,w), sums to 1
-        "Last block's attention of CLS over the patches"
-        return self.student.encoder.attention(images)
-
-    def inference_state(self) -> dict:
-        "The tensors inference needs: the student's encoder"
-        return {k: v for k, v in self.state_dict().items() if k.startswith('student.encoder.')}
-
-    def load_inference(self, state:dict) -> 'MoCoV3':
-        "From `inference_state`; the teacher starts as a copy, the heads stay as they are"
-        self.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
-        self.teacher.load_state_dict(self.student.state_dict())
-        return self
 
 panels = dict(attention=attention_panel, likeness=similarity_panel)

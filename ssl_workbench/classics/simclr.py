@@ -13,7 +13,7 @@ import torch.nn as nn
 from torch.nn.functional import cross_entropy, normalize
 
 from .. import core
-from ..heads import BatchNorm, mlp
+from ..heads import BatchNorm, ViTInference, mlp
 from ..learner import param_groups_weight_decay
 from ..nets import vit
 from ..panels import attention_panel, similarity_panel
@@ -115,7 +115,7 @@ def nt_xent(
     return cross_entropy(scores, positive) if negatives else -scores.gather(1, positive[:, None]).mean()
 
 # %% ../../nbs/classics/12_simclr.ipynb #35f89151
-class SimCLR(nn.Module):
+class SimCLR(ViTInference, nn.Module):
     "SimCLR (Chen et al., 2020): find the other view of the same picture among all views of the batch"
     def __init__(self,
         config:Config=cpu,        # settings
@@ -155,27 +155,5 @@ class SimCLR(nn.Module):
     def param_groups(self) -> list:
         "Biases and norms are not decayed (as in the authors' code)"
         return param_groups_weight_decay(self, self.config.weight_decay)
-
-    def features(self,
-        x:torch.Tensor,           # (B,3,H,W) float 0–1
-    ) -> dict:                    # tokens (B,N,D), grid (h,w), pooled (B,D)
-        "Patch tokens, and h: the class token before the projector"
-        return self.encoder.cls_features(x)
-
-    @torch.no_grad()
-    def attention(self,
-        images:torch.Tensor,      # (B,3,H,W) float 0–1
-    ) -> torch.Tensor:            # (B,heads,h,w), sums to 1
-        "Last block's attention of CLS over the patches"
-        return self.encoder.attention(images)
-
-    def inference_state(self) -> dict:
-        "The tensors inference needs: the encoder's"
-        return {k: v for k, v in self.state_dict().items() if k.startswith('encoder.')}
-
-    def load_inference(self, state:dict) -> 'SimCLR':
-        "From `inference_state`; the projector stays as it is"
-        self.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
-        return self
 
 panels = dict(attention=attention_panel, likeness=similarity_panel)

@@ -12,7 +12,7 @@ import torch
 import torch.nn as nn
 
 from .. import core, losses
-from ..heads import BatchNorm, mlp
+from ..heads import BatchNorm, Inference, mlp
 from ..learner import param_groups_weight_decay
 from ..nets import Pyramid, pyramid_features
 from ..panels import similarity_panel
@@ -105,7 +105,7 @@ def expander(
     return head
 
 # %% ../../nbs/classics/17_vicreg.ipynb #bb56020e
-class VICReg(nn.Module):
+class VICReg(Inference, nn.Module):
     "VICReg (Bardes et al., 2022): views agree, channels vary, channels differ"
     def __init__(self,
         config:Config=cpu,        # settings
@@ -144,14 +144,5 @@ class VICReg(nn.Module):
     ) -> dict:                    # tokens (B,N,D1+D2), grid (h,w), pooled (B,D1)
         "The two coarsest levels as tokens, y as summary; the expander is left out"
         return pyramid_features(self.encoder, x)
-
-    def inference_state(self) -> dict:
-        "The tensors inference needs: the encoder's"
-        return {k: v for k, v in self.state_dict().items() if k.startswith('encoder.')}
-
-    def load_inference(self, state:dict) -> 'VICReg':
-        "From `inference_state`; the expander stays as it is"
-        self.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
-        return self
 
 panels = dict(likeness=similarity_panel)

@@ -18,6 +18,7 @@ from torch.func import functional_call
 from torch.nn.functional import avg_pool2d, interpolate, normalize, relu, scaled_dot_product_attention, silu
 
 from .. import core
+from ..nets import as_images
 from ..panels import Knob, Panel, fit_display, similarity_panel
 from ..show import colours, grid, pixels
 from ..views import Photometric, crops
@@ -486,9 +487,14 @@ class VQGAN(nn.Module):
         images:torch.Tensor,      # (B,3,H,W) float 0–1
     ) -> torch.Tensor:            # (B,c,H/f,W/f)
         "Latents before quantisation; mean 0, variance 1 a channel with `unit`"
+        return self.encode_with_features(self._prepare(images))[0]
+
+    def _prepare(self, images) -> torch.Tensor:
+        "Pictures as the encoder takes them, −1 to 1; ValueError where sides are no multiples of the factor"
+        images = as_images(images, self)
         if images.shape[-1] % self.factor or images.shape[-2] % self.factor:
             raise ValueError(f'sides are multiples of {self.factor}, not {tuple(images.shape[-2:])}')
-        return self.encode_with_features(images * 2 - 1)[0]
+        return images * 2 - 1
 
     def decode(self,
         latents:torch.Tensor,     # (B,c,h,w) as `encode` gives them
@@ -515,7 +521,7 @@ class VQGAN(nn.Module):
         x:torch.Tensor,           # (B,3,H,W) float 0–1
     ) -> dict:                    # tokens (B,N,D), grid (h,w), pooled (B,D)
         "The encoder's last features, before they are projected to latents"
-        found = self.encoder(x * 2 - 1)
+        found = self.encoder(self._prepare(x))
         return dict(tokens=found.flatten(2).transpose(1, 2), grid=tuple(found.shape[2:]), pooled=found.mean((2, 3)))
 
     def inference_state(self) -> dict:
@@ -543,7 +549,7 @@ class External(nn.Module):
         images:torch.Tensor,      # (B,3,H,W) float 0–1
     ) -> torch.Tensor:            # (B,c,h,w)
         "Latents, the mode of their distribution where there is one, times diffusers' scale"
-        found = self.net.encode(images * 2 - 1)
+        found = self.net.encode(as_images(images, self) * 2 - 1)
         return (found.latent_dist.mode() if hasattr(found, 'latent_dist') else found.latents) * self.scale
 
     def decode(self,

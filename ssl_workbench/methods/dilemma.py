@@ -17,6 +17,7 @@ import torch.nn.functional as F
 
 from .. import core
 from ..classics import dino, mae, mocov3, simclr
+from ..nets import as_images, trusted
 from ..panels import ALPHA, Knob, Panel, Toggle, attention_panel, similarity_panel
 from ..show import heat, outline, pixels
 from ..views import keep_tokens
@@ -46,7 +47,7 @@ class Config:
     weight:float = 10.            # λ; the thesis' .4 needs a long run
     theta:float = .2              # θ, part of the kept patches that is misplaced
     ratios:tuple = (0., .4, .55, .65)  # part of the patches that the student does not see: one of these a step
-    growth:tuple = (1, 2, 3, 4)   # the batch at each ratio, as a multiple of `batch`
+    growth:tuple = (1., 2., 3., 4.)  # the batch at each ratio, as a multiple of `batch`
     mixed:bool = False            # all ratios within one batch, packed, instead of one a step
     dense_task:bool = False       # the task also where nothing is dropped; wrong patches then swap places
     policy:str = 'random'         # which patches are dropped: 'random' or 'importance' (least attended by the teacher)
@@ -129,7 +130,7 @@ def config_on(
     given = {k: v for k, v in vars(theirs).items() if k not in SHARED and v != getattr(plain, k)}
     if preset != 'paper': given |= SMALL
     constant = dict(mae=dict(ratios=(.75,), growth=(1,)),        # MAE's own ratio
-                    dino=dict(ratios=(.55,), growth=(2,)))       # with small crops DINO's is constant
+                    dino=dict(ratios=(.55,), growth=(1.5,)))     # constant with small crops; batches of table 3.12
     own = dict(base=base, given=given, weight=.4) | {k: getattr(theirs, k) for k in SHARED}
     return Config(**(own | constant.get(base, {}) | changes))
 
@@ -138,7 +139,7 @@ cpu = Config()
 gpu = config_on('mocov3', 'gpu', steps=8000, weight=4., lr=2e-3, scale=(.2, 1.))
 paper = config_on('mocov3', 'paper',                          # "the exact same hyper-parameters of MoCoV3", 3.2.2
                   theta=.2, weight=.4,                        # section 3.2.2
-                  ratios=(0., .4, .55, .65), growth=(1, 2, 3, 4),
+                  ratios=(0., .4, .55, .65), growth=(1., 2., 3., 4.),
                   batch=345, lr=1.5e-4 * 345 / 256,           # MoCo v3's rate rule
                   steps=148500)                               # 100 epochs at 2.5 · 345 images a step
 presets = dict(cpu=cpu, gpu=gpu, paper=paper)
@@ -292,7 +293,7 @@ class DILEMMA(nn.Module):
     def batch_size(self, step:int) -> int:
         "Images of a step: the more are dropped, the more fit"
         c = self.config
-        return round(c.batch * sum(c.growth) / len(c.growth)) if c.mixed else c.batch * c.growth[self.ratio_index(step)]
+        return round(c.batch * (sum(c.growth) / len(c.growth) if c.mixed else c.growth[self.ratio_index(step)]))
 
     def ratio_index(self, step:int) -> int:
         "Which ratio a step has: each equally often, by chance; the same on every process"
@@ -324,7 +325,8 @@ class DILEMMA(nn.Module):
     def _keep_most_attended(self, views):
         "The patches that the teacher's class token attends most stay (table 3.13)"
         x, teacher = views['x'], getattr(self.base, 'teacher', self.base)
-        attended = teacher.encoder.attention(x.flatten(0, 1)).mean(1).flatten(1).unflatten(0, x.shape[:2])
+        with trusted(): attended = teacher.encoder.attention(x.flatten(0, 1)).mean(1).flatten(1)
+        attended = attended.unflatten(0, x.shape[:2])
         order = attended.argsort(-1, descending=True)
         return Views(self.config).tokens(views['seeds'], views['ratio_indices'], x, order)
 
@@ -369,6 +371,7 @@ class DILEMMA(nn.Module):
         task = self.config.task
         if task not in ('mismatch', 'position'):
             raise ValueError(f"this DILEMMA was trained for '{task}' and cannot detect misplaced patches")
+        images = as_images(images, self)
         logits = self.head(self.encoder(images, keep=keep, position_ids=positions)[0])
         if task == 'mismatch': return logits[..., 0].sigmoid()
         if logits.shape[-1] != self._cells(images):

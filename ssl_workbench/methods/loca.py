@@ -17,9 +17,9 @@ from torchvision.ops import box_convert, generalized_box_iou_loss
 
 from .. import core
 from ..geometry import crop_matrix, index_match, intersection, nonempty, resample
-from ..heads import Prototypes, ema_update, frozen_copy, mlp
+from ..heads import Prototypes, ViTInference, ema_update, frozen_copy, mlp
 from ..losses import distill, mean_entropy, sinkhorn_knopp
-from ..nets import vit
+from ..nets import as_images, vit
 from ..panels import ALPHA, Box, Choice, Panel, attention_panel, fit_display, similarity_panel
 from ..show import draw_boxes, fit, overlay, pixels
 from ..views import Photometric, crops, keep_tokens
@@ -285,8 +285,12 @@ def box_loss(
     return (l1 * far + iou * generalized_box_iou_loss(boxes, truth)).mean()
 
 # %% ../../nbs/methods/21_loca.ipynb #18edba39
-class LOCA(nn.Module):
+class LOCA(ViTInference, nn.Module):
     "LOCA (Caron et al., 2024): where in the reference does a query's patch lie, and which cluster is it in"
+    read = 'teacher.encoder'
+    kept = ('teacher.encoder.', 'teacher.locator.')
+    summary = 'mean'
+
     def __init__(self,
         config:Config=cpu,        # settings
     ):
@@ -417,19 +421,6 @@ class LOCA(nn.Module):
         return [dict(params=[p for n, p in named if matrix(n, p)], weight_decay=c.weight_decay, **rule),
                 dict(params=[p for n, p in named if not matrix(n, p)], weight_decay=0., **rule)]
 
-    def features(self,
-        x:torch.Tensor,           # (B,3,H,W) float 0–1
-    ) -> dict:                    # tokens (B,N,D), grid (h,w), pooled (B,D)
-        "The teacher's patch tokens; pooled = norm of their mean"
-        return self.teacher.encoder.features(x)
-
-    @torch.no_grad()
-    def attention(self,
-        images:torch.Tensor,      # (B,3,H,W) float 0–1
-    ) -> torch.Tensor:            # (B,heads,h,w), sums to 1
-        "Last block's attention, mean over the query patches"
-        return self.teacher.encoder.attention(images)
-
     def visible_mask(self,
         visible,                  # None: all; a number: that part, as in training; (N,) or (B,N) bool
         n:int,                    # B
@@ -452,6 +443,7 @@ class LOCA(nn.Module):
         c, t = self.config, self.teacher
         if c.localisation == 'none' or c.mechanism == 'single':
             raise ValueError('this LOCA was not trained to find a query in a reference')
+        query, reference = as_images(query, self), as_images(reference, self)
         if tuple(reference.shape[-2:]) != (c.size, c.size):
             reference = F.interpolate(reference, (c.size, c.size), mode='bilinear', antialias=True, align_corners=False)
             reference = reference.clamp(0, 1)
@@ -477,21 +469,12 @@ class LOCA(nn.Module):
         visible=None,             # None: all of the reference; a number: that part; (N,) or (B,N) bool
     ) -> torch.Tensor:            # (B,Nq) int64, row-major cell of the reference
         "Where each patch of the query lies in the reference"
+        query = as_images(query, self)
         scores, grid = self.locate_scores(query, reference, visible), self.teacher.encoder.grid(query)
         if self.config.localisation == 'position': return scores.argmax(-1)
         if self.config.localisation == 'centre': return scores.argmax(-1).expand(-1, grid[0] * grid[1])
         whole = crop_matrix(scores.new_tensor([[0., 0., 1., 1.]]).expand(len(query), -1))
         return index_match(whole, crop_matrix(scores.clamp(0, 1 - 1e-6)), self.config.grid, grid)[:, 0]
-
-    def inference_state(self) -> dict:
-        "The tensors that looking and locating need: the teacher's encoder and position head"
-        return {k: v for k, v in self.state_dict().items() if k.startswith(('teacher.encoder.', 'teacher.locator.'))}
-
-    def load_inference(self, state:dict) -> 'LOCA':
-        "From `inference_state`; the student starts as a copy of the teacher"
-        self.teacher.load_state_dict({k.removeprefix('teacher.'): v.float() for k, v in state.items()}, strict=False)
-        self.student.load_state_dict(self.teacher.state_dict())
-        return self
 
 # %% ../../nbs/methods/21_loca.ipynb #336aa3c6
 VISIBLE = {'all': None, 'a fifth': .2, 'none': 0.}

@@ -17,7 +17,8 @@ from timm.layers import LayerNorm2d
 from .. import core, losses
 from ..classics.vicreg import expander, two_views
 from ..geometry import cost_volume, in_frame, resize_flow, visible, warp
-from ..nets import Pyramid, pyramid_features
+from ..heads import Inference
+from ..nets import Pyramid, as_images, pyramid_features, round_to_stride
 from ..views import pair_crops
 
 # %% ../../nbs/methods/24_mcjepa.ipynb #696d75d8
@@ -263,8 +264,10 @@ def feature_error(
     return (x - y).square().mean(1, keepdim=True)
 
 # %% ../../nbs/methods/24_mcjepa.ipynb #2d4f87ec
-class MCJEPA(nn.Module):
+class MCJEPA(Inference, nn.Module):
     "MC-JEPA (Bardes, Ponce, LeCun, 2023): motion and content in one encoder"
+    kept = ('encoder.', 'flownet.')
+
     def __init__(self,
         config:Config=cpu,        # settings
     ):
@@ -418,22 +421,11 @@ class MCJEPA(nn.Module):
         b:torch.Tensor,           # (B,3,H,W) the same later
     ) -> torch.Tensor:            # (B,2,H,W) dx, dy in pixels: a(p) is found at b(p + flow(p))
         "Optical flow from a to b"
-        if a.shape != b.shape or a.dim() != 4 or a.shape[1] != 3:
+        a, b = as_images(a, self), as_images(b, self)
+        if a.shape != b.shape:
             raise ValueError(f'flow needs two pictures (B,3,H,W) of one shape, got {tuple(a.shape)} and '
                              f'{tuple(b.shape)}')
         if not self.config.flow_loss: raise ValueError('this model was built without motion: it has no flow')
-        size, stride = a.shape[-2:], self.encoder.stride
-        near = [max(1, round(n / stride)) * stride for n in size]
-        both = torch.cat([a, b])
-        if list(size) != near: both = F.interpolate(both, near, mode='bilinear', antialias=True)
+        both = round_to_stride(torch.cat([a, b]), self.encoder.stride)
         levels = [v.chunk(2) for v in self.encoder(both)]
-        return resize_flow(self.flownet(*zip(*levels), near)[-1], size)
-
-    def inference_state(self) -> dict:
-        "The tensors that features and flow need: all but the expander's"
-        return {k: v for k, v in self.state_dict().items() if not k.startswith('expander.')}
-
-    def load_inference(self, state:dict) -> 'MCJEPA':
-        "From `inference_state`; the expander stays as it is"
-        self.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
-        return self
+        return resize_flow(self.flownet(*zip(*levels), both.shape[-2:])[-1], a.shape[-2:])

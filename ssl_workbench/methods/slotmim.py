@@ -13,10 +13,20 @@ import torch.nn as nn
 
 from .. import core
 from ..geometry import intersection, match_views
-from ..heads import Prototypes, active_slots, assign, ema_update, frozen_copy, hard_assign, mlp, pool
+from ssl_workbench.heads import (
+    Prototypes,
+    ViTInference,
+    active_slots,
+    assign,
+    ema_update,
+    frozen_copy,
+    hard_assign,
+    mlp,
+    pool,
+)
 from ..learner import param_groups_weight_decay
 from ..losses import at_least_float32, centred_softmax, distill, sinkhorn_knopp, slot_contrast
-from ..nets import vit
+from ..nets import as_images, vit
 from ..panels import attention_panel, clip_panel, gallery_panel, similarity_panel, slot_panel
 from ..views import Photometric, block_mask, byol_photometric, two_crops
 
@@ -140,8 +150,12 @@ def gather_rows(
     return rows, slice(start, start + len(x))
 
 # %% ../../nbs/methods/22_slotmim.ipynb #96cf38da
-class SlotMIM(nn.Module):
+class SlotMIM(ViTInference, nn.Module):
     "SlotMIM (Wen et al., 2025): within-view, cross-view and slot losses over shared prototypes"
+    read = 'teacher.encoder'
+    kept = ('teacher.',)
+    summary = 'mean'            # the norm of the mean patch token: CLS is never supervised
+
     def __init__(self,
         config:Config=cpu,        # settings
     ):
@@ -272,17 +286,12 @@ class SlotMIM(nn.Module):
         "Biases and norms are not decayed, everything else is; gradients are clipped parameter by parameter"
         return param_groups_weight_decay(self, self.config.weight_decay, self.config.clip)
 
-    def features(self,
-        x:torch.Tensor,           # (B,3,H,W) float 0–1
-    ) -> dict:                    # tokens (B,N,D), grid (h,w), pooled (B,D)
-        "The teacher's patch tokens; pooled = norm of their mean"
-        return self.teacher.encoder.features(x)
-
     @torch.no_grad()
     def scores(self,
         images:torch.Tensor,      # (B,3,H,W) float 0–1
     ) -> torch.Tensor:            # (B,K,h,w) in [-1,1]
         "Cosine of every patch with every prototype"
+        images = as_images(images, self)
         _, _, s = self.teacher(images)
         return s.transpose(1, 2).unflatten(2, self.teacher.encoder.grid(images))
 
@@ -304,25 +313,8 @@ class SlotMIM(nn.Module):
         images:torch.Tensor,      # (B,3,H,W) float 0–1
     ) -> tuple:                   # slots (B,K,P), active (B,K) bool
         "The slot that each prototype pools, and whether it is active"
-        _, z, s = self.teacher(images)
+        _, z, s = self.teacher(as_images(images, self))
         return pool(z, assign(s, self.config.teacher_temp[1])), active_slots(s)
-
-    @torch.no_grad()
-    def attention(self,
-        images:torch.Tensor,      # (B,3,H,W) float 0–1
-    ) -> torch.Tensor:            # (B,heads,h,w), sums to 1
-        "Last block's attention of CLS over the patches"
-        return self.teacher.encoder.attention(images)
-
-    def inference_state(self) -> dict:
-        "The tensors inference needs: the teacher's"
-        return {k: v for k, v in self.state_dict().items() if k.startswith('teacher.')}
-
-    def load_inference(self, state:dict) -> 'SlotMIM':
-        "From `inference_state`; the student starts as a copy of the teacher"
-        self.teacher.load_state_dict({k.removeprefix('teacher.'): v.float() for k, v in state.items()})
-        self.student.load_state_dict(self.teacher.state_dict())
-        return self
 
 # %% ../../nbs/methods/22_slotmim.ipynb #b972871c
 panels = dict(slots=slot_panel, clip=clip_panel, sheet=gallery_panel, attention=attention_panel,

@@ -36,6 +36,7 @@ from ssl_workbench.methods.river.sampling import (
     random_index,
     resize_frames,
 )
+from ...nets import as_images, trusted
 from ...panels import Choice, Knob, Panel
 from ...views import jitter
 
@@ -315,10 +316,8 @@ class Regressor(nn.Module):
 def as_floats(
     frames,                       # (B,T,3,H,W) uint8, or float 0–1
 ) -> torch.Tensor:                # float 0–1
-    "Frames as floats; ValueError where the shape is another"
-    frames = torch.as_tensor(frames)
-    if frames.ndim != 5 or frames.shape[2] != 3: raise ValueError(f'frames are (B,T,3,H,W), not {tuple(frames.shape)}')
-    return frames.float() / 255 if frames.dtype == torch.uint8 else frames.float()
+    "Frames as floats; ValueError where shape, type or values are no frames'"
+    return as_images(frames, clip=True).float()
 
 BUILD_FIELDS = ('widths', 'depths', 'decoder_widths', 'decoder_depths', 'linear', 'attention', 'latent', 'codes',
                 'unit')           # settings of VQGAN that change its tensors
@@ -375,7 +374,7 @@ class RIVER(nn.Module):
         frames:torch.Tensor,      # (B,T,3,H,W) float 0–1
     ) -> torch.Tensor:            # (B,T,c,h,w)
         "Latents before quantisation, whatever the precision of the run"
-        with torch.autocast(frames.device.type, enabled=False):
+        with torch.autocast(frames.device.type, enabled=False), trusted():
             return self.autoencoder.encode(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
 
     @torch.no_grad()
@@ -446,7 +445,7 @@ class RIVER(nn.Module):
         t:float=.9,               # place on the path: 1 is the clean frame
     ) -> dict:                    # tokens (B,N,D), grid (h,w), pooled (B,D)
         "The network's middle tokens for a frame that has stood still"
-        z = self.autoencoder.encode(x)                                 # with gradient, for those who fine-tune
+        z = self.autoencoder.encode(as_images(x, self.regressor))      # with gradient, for those who fine-tune
         still = z[:, None].expand(-1, 2, -1, -1, -1)
         offset = torch.tensor([[-1, -2]], device=z.device).expand(len(z), -1)
         every = torch.arange(math.prod(z.shape[-2:]), device=z.device).expand(len(z), 1, -1)
@@ -539,7 +538,7 @@ def centre_crop_clip(
     size:int,                     # S
 ) -> torch.Tensor:                # (1,T,3,S,S) float 0–1
     "The middle square of every frame, at the size that is predicted; ValueError where there is no frame"
-    clip = as_floats(torch.as_tensor(clip)[None])
+    clip = as_floats(clip[None])
     if not clip.shape[1]: raise ValueError('a clip has one frame or more')
     h, w, short = *clip.shape[-2:], min(clip.shape[-2:])
     clip = clip[..., (h - short) // 2:(h - short) // 2 + short, (w - short) // 2:(w - short) // 2 + short]

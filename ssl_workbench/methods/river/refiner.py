@@ -14,6 +14,7 @@ import torch.nn as nn
 
 from ... import core
 from .sampling import random_index, resize_frames
+from ...nets import as_images, trusted
 
 # %% ../../../nbs/methods/27b_river_refiner.ipynb #97595474
 @dataclass(frozen=True)
@@ -135,7 +136,8 @@ class Refiner(nn.Module):
         if autoencoder is None:
             raise ValueError('to be trained, a Refiner needs the autoencoder whose frames it refines')
         truth = x[:, 1:]
-        with torch.no_grad(): decoded = autoencoder.decode(autoencoder.encode(truth.flatten(0, 1))).clamp(0, 1)
+        with torch.no_grad(), trusted():
+            decoded = autoencoder.decode(autoencoder.encode(truth.flatten(0, 1))).clamp(0, 1)
         refined, found = self.refine_frame(x[:, :-1].flatten(0, 1), decoded)
         refined = refined.unflatten(0, truth.shape[:2])
         out = dict(embedding=found.mean((2, 3)).unflatten(0, truth.shape[:2]).mean(1), refined=refined, truth=truth)
@@ -158,6 +160,6 @@ class Refiner(nn.Module):
         decoded:torch.Tensor,     # (B,n,3,H,W) float 0–1: the autoencoder's
     ) -> torch.Tensor:            # (B,n,3,H,W) float 0–1
         "One frame after another, each with the refined one before it"
-        made = []
+        previous, decoded, made = as_images(previous, self), as_images(decoded, self, clip=True), []
         for frame in decoded.unbind(1): made.append(previous := self.refine_frame(previous, frame)[0].clamp(0, 1))
         return torch.stack(made, 1)
