@@ -4,17 +4,20 @@
 
 # %% auto #0
 __all__ = ['HEALTHY', 'Method', 'draw_indices', 'draw_seeds', 'collate', 'effective_rank', 'Meter', 'Step', 'Diverged',
-           'clip_gradients', 'param_groups_weight_decay', 'Learner', 'checkpoints', 'newest_checkpoint', 'record',
-           'every', 'tensorboard', 'read_log']
+           'clip_gradients', 'param_groups_weight_decay', 'Learner', 'Damaged', 'read_run', 'disk_is_full',
+           'checkpoints', 'newest_checkpoint', 'record', 'every', 'tensorboard', 'read_log']
 
 # %% ../nbs/08_learner.ipynb #6adf5ec4
 import contextlib
+import errno
+import hashlib
 import json
 import math
 import os
 import random
 import shutil
 import time
+import warnings
 from collections import deque
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +28,7 @@ import torch
 import torch.nn as nn
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState, PartialState
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
@@ -185,6 +189,18 @@ def _accelerator(device, precision:str) -> Accelerator:
     handlers = [DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)]
     return Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=handlers)
 
+def _launched_accumulation(accumulate:int) -> int:
+    "Batches a step: those asked for, else an accelerate launcher's; ValueError for what a launcher asks in vain"
+    for plugin in ('FSDP', 'DEEPSPEED', 'MEGATRON_LM', 'PARALLELISM_CONFIG'):
+        if os.environ.get(f'ACCELERATE_USE_{plugin}', 'false').lower() in ('1', 'true', 'yes'):
+            raise ValueError(f'the launcher asks for {plugin}, which this trainer does not do: '
+                             'several processes each hold the whole network')
+    there = os.environ.get('ACCELERATE_GRADIENT_ACCUMULATION_STEPS', '1')
+    if there in ('1', 'auto') or there == str(accumulate): return accumulate
+    if accumulate == 1 and there.isdigit(): return int(there)
+    raise ValueError(f'{accumulate} batches a step were asked for, {there} by the launcher '
+                     '(ACCELERATE_GRADIENT_ACCUMULATION_STEPS)')
+
 def _move(x, device):
     "Tensors of a nested dict or list, moved"
     if isinstance(x, dict): return {k: _move(v, device) for k, v in x.items()}
@@ -214,21 +230,25 @@ class Learner:
         save_every:int=0,         # steps between checkpoints; 0: ten a run
         workers:int=0,            # loader processes, where the data cannot make batches itself
         accumulate:int=1,         # batches a step
-        precision:str='no',       # 'no' or 'bf16'
+        precision:str=None,       # 'no', 'bf16', 'auto'; None: the launcher's, else 'no'
         device=None,              # None chooses
         keep:int=2,               # checkpoints kept
         progress:bool=True,       # a bar on terminals
+        notes:dict=None,          # plain values that are kept with each checkpoint
     ):
+        precision, accumulate = core.precision(precision, device), _launched_accumulation(accumulate)
         self.accelerator = _accelerator(device, precision)
         self.method, self.views, self.data, self.total = method.to(self.accelerator.device), views, data, total
         self.lr, self.warmup, self.lr_end, self.horizon = lr, warmup, lr_end, horizon
         self.batch, self.seed = batch, seed
         self.workers, self.accumulate, self.keep, self.progress = workers, accumulate, keep, progress
         self.out, self.save_every = Path(out) if out else None, save_every or max(total // 10, 1)
-        self.i, self.drawn, self.started = 0, 0, False
+        self.i, self.drawn, self.started, self.notes = 0, 0, False, dict(notes or {})
         self.betas, self.precision = list(betas), precision
         self.meter, self.recent = Meter(), deque(maxlen=50)
         self._check()
+        ranged = 'lr', 'lr_end', 'batch', 'warmup', 'horizon', 'betas', 'workers', 'accumulate', 'keep', 'save_every'
+        core.check_ranges({k: getattr(self, k) for k in ranged}, 'learner')
         groups = [dict(g, lr_scale=g.get('lr_scale', 1.), wd=g.get('weight_decay', 0.), weight_decay=0.,
                        clip=g.get('clip')) for g in method.param_groups()]
         self.optimiser = torch.optim.AdamW(groups, lr=lr, betas=betas, foreach=True)
@@ -281,6 +301,10 @@ class Learner:
             batch['seed'] = draw_seeds(self.seed, draws).to(self.device)
             yield batch
 
+    def _batches_ahead(self, n:int, chunk:int=10_000):
+        "The batches of the next n steps, planned a chunk at a time"
+        for start in range(0, n, chunk): yield from self._batches(self._plan(min(chunk, n - start)))
+
     def _attention(self):
         "Torch's fused attention, but plain products on a CPU in bf16, where its backward pass is slow"
         slow = (self.precision, self.device.type) == ('bf16', 'cpu')
@@ -317,7 +341,7 @@ class Learner:
         "Train n more steps, yielding each; stop with `break`"
         n = self.total - self.i if n is None else n
         if not self.started: self._start()
-        batches = self._batches(self._plan(n))
+        batches = self._batches_ahead(n)
         self.model.train()
         bar = tqdm(range(n), disable=None if self.progress and core.rank() == 0 else True, initial=0)
         for _ in bar:
@@ -353,8 +377,9 @@ class Learner:
     def _log_and_save(self, step:Step) -> None:
         "Write the log line, and a checkpoint when it is time"
         if core.rank() == 0:
-            self.out.mkdir(parents=True, exist_ok=True)
-            with open(self.out/'log.jsonl', 'a') as f: f.write(json.dumps(record(step)) + '\n')
+            with _writing(self.out/'log.jsonl'):
+                self.out.mkdir(parents=True, exist_ok=True)
+                with open(self.out/'log.jsonl', 'a') as f: f.write(json.dumps(record(step)) + '\n')
         if self.i % self.save_every == 0 or self.i == self.total: self.save()
 
     def _run_settings(self) -> dict:
@@ -370,47 +395,59 @@ class Learner:
         if not self.out: raise ValueError('this run has no folder to keep a checkpoint in: give `out`')
         folder = self.out/'checkpoints'
         part, final = folder/f'{self.i:08d}.part', folder/f'{self.i:08d}'
-        if core.rank() == 0: shutil.rmtree(part, ignore_errors=True); part.mkdir(parents=True)
-        self.accelerator.wait_for_everyone()
-        torch.save(_random_state(), part/f'random-{core.rank()}.pt')
-        if core.rank() == 0: self._write(part)
-        self.accelerator.wait_for_everyone()
-        if core.rank() == 0:
-            shutil.rmtree(final, ignore_errors=True)
-            os.replace(part, final)
-            for old in checkpoints(self.out)[:-self.keep]:
-                if old != final: shutil.rmtree(old)
+        with _writing(final, part):
+            if core.rank() == 0: shutil.rmtree(part, ignore_errors=True); part.mkdir(parents=True)
+            self.accelerator.wait_for_everyone()
+            torch.save(_random_state(), part/f'random-{core.rank()}.pt')
+            if core.rank() == 0: self._write(part)
+            self.accelerator.wait_for_everyone()
+            if core.rank() == 0: self._write_counters(part); self._replace(part, final)
         return final
+
+    def _replace(self, part:Path, final:Path) -> None:
+        "Give a whole checkpoint its name; drop the oldest, and those after this step, which an earlier one replaced"
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(part, final)
+        there = checkpoints(self.out)
+        for old in there:
+            if old > final or old != final and old in there[:-self.keep]: shutil.rmtree(old)
 
     def _write(self, part:Path) -> None:
         "Weights, optimiser, meter and counters"
         save_file({k: v.contiguous() for k, v in self.method.state_dict().items()}, part/'model.safetensors')
         torch.save(dict(optimiser=_plain(self.optimiser.state_dict()), meter=self.meter.state(),
                         recent=list(self.recent)), part/'state.pt')
-        counters = dict(i=self.i, drawn=self.drawn, run=self._run_settings(), config=_config(self.method),
-                        module=type(self.method).__module__)
-        (part/'run.json').write_text(json.dumps(counters, indent=1, default=str))
+
+    def _write_counters(self, part:Path) -> None:
+        "run.json, last: where the run is, what it is, and a fingerprint of each file beside it"
+        run = _json(dict(i=self.i, drawn=self.drawn, run=self._run_settings(), config=_config(self.method),
+                         module=type(self.method).__module__, threads=torch.get_num_threads(), notes=self.notes))
+        run['sha256'] = {file.name: core.sha256(file) for file in sorted(part.iterdir())}
+        (part/'run.json').write_text(json.dumps(run | dict(values=_fingerprint(run)), indent=1))
 
     def load(self,
         path=None,                # a checkpoint's folder; None: the newest of this run
+        extend:bool=False,        # this run may be longer than the checkpoint's: its schedules then end later
     ) -> 'Learner':               # itself
         "Continue exactly from a checkpoint; ValueError where it is damaged or belongs to another run"
         path = Path(path) if path else newest_checkpoint(self.out) if self.out else None
         if path is None: raise ValueError(f'there is no checkpoint in {self.out}')
-        run = _read_file(path/'run.json', lambda f: json.loads(f.read_text()))
-        self._check_same_run(path, run)
+        run = read_run(path)
+        self._check_same_run(path, run, extend)
         files = 'model.safetensors', 'state.pt', f'random-{core.rank()}.pt'
-        parts = [_read_file(path/name, _tensors) for name in files]
+        parts = [_read_file(path/name, lambda f: _tensors(f, run.get('sha256'))) for name in files]
         self._restore(*parts)
+        _warn_of_threads(run)
         self.i, self.drawn, self.started = run['i'], run['drawn'], True
         if core.rank() == 0: _truncate_log(self.out, self.i)
         return self
 
-    def _check_same_run(self, path:Path, run:dict) -> None:
+    def _check_same_run(self, path:Path, run:dict, extend:bool=False) -> None:
         "ValueError naming what differs between a checkpoint's run and this one"
         pairs = [(run['run'], _json(self._run_settings())), (run['config'], _json(_config(self.method)))]
+        longer = ('total', 'steps') if extend and run['run'].get('total', math.inf) <= self.total else ()
         differ = [f'{k} {there.get(k)} there, {v} here' for there, here in pairs for k, v in here.items()
-                  if there.get(k) != v]
+                  if there.get(k) != v and k not in longer]
         if differ: raise ValueError(f'{path} belongs to another run: {"; ".join(differ)}')
 
     def _restore(self, weights:dict, state:dict, generators:dict) -> None:
@@ -439,12 +476,65 @@ def _read_file(file:Path, reader):
     "What `reader` makes of a checkpoint's file; ValueError naming the file where it is damaged or missing"
     try: return reader(file)
     except Exception as e:
-        raise ValueError(f'{file} is damaged or missing ({type(e).__name__}): '
-                         'load an older checkpoint by its path') from None
+        why = str(e) if isinstance(e, Damaged) else type(e).__name__
+        raise ValueError(f'{file} is damaged or missing ({why}): load an older checkpoint by its path') from None
 
-def _tensors(file:Path) -> dict:
-    "A checkpoint's file on the CPU, whence its tensors go where they belong"
+class Damaged(ValueError):
+    "A file that is not what was written"
+
+def _tensors(file:Path, sums:dict=None) -> dict:
+    "A checkpoint's file on the CPU, whence its tensors go where they belong; `sums`: what sha256 they must have"
+    if sums is not None and core.sha256(file) != sums.get(file.name):
+        raise Damaged('its sha256 is not the one in run.json')
     return load_file(file) if file.suffix == '.safetensors' else torch.load(file, map_location='cpu', weights_only=True)
+
+def _fingerprint(run:dict) -> str:
+    "sha256 of what run.json counts and of all its settings' values, whatever their names are today"
+    settings = [sorted(json.dumps(v, sort_keys=True) for v in run[part].values()) for part in ('run', 'config')]
+    return hashlib.sha256(json.dumps([run['i'], run['drawn'], *settings]).encode()).hexdigest()
+
+def read_run(
+    point,                        # folder of a checkpoint
+) -> dict:                        # i, drawn, run, config, module; sha256, threads, notes where they were kept
+    "A checkpoint's run.json; ValueError in one sentence where it is damaged or missing"
+    def read(file):
+        run = json.loads(file.read_text(encoding='utf-8'))
+        if not isinstance(run, dict): raise Damaged('it holds no settings')
+        kinds = dict(i=int, drawn=int, run=dict, config=dict, module=str)
+        wrong = [k for k, kind in kinds.items() if not isinstance(run.get(k), kind) or isinstance(run[k], bool)]
+        wrong += [k for k in ('sha256', 'notes') if not isinstance(run.get(k, {}), dict)]
+        if wrong: raise Damaged(f"it holds no '{wrong[0]}'")
+        if run.get('values', _fingerprint(run)) != _fingerprint(run): raise Damaged('its numbers are not those it held')
+        return run
+    return _read_file(Path(point)/'run.json', read)
+
+def _warn_of_threads(run:dict) -> None:
+    "Say where a run goes on with another number of threads: sums are then added up in another order"
+    then, now = run.get('threads'), torch.get_num_threads()
+    if then is not None and then != now and core.rank() == 0:
+        warnings.warn(f'this run had {then} threads and goes on with {now}: its last bits will differ from those of an '
+                      f'uninterrupted run (OMP_NUM_THREADS={then} keeps them)', stacklevel=3)
+
+@contextlib.contextmanager
+def _writing(what:Path, part=None):
+    "Where `what` cannot be written, nothing half is left of it, and the OSError is one sentence"
+    try: yield
+    except (OSError, RuntimeError, SafetensorError) as e:
+        full = getattr(e, 'errno', None) in (errno.ENOSPC, errno.EDQUOT) or disk_is_full(what, str(e))
+        if part: shutil.rmtree(part, ignore_errors=True)
+        if not full and not isinstance(e, (OSError, SafetensorError)): raise
+        why = getattr(e, 'strerror', None) or str(e)
+        if full: why = 'the disk is full; with some space free, the run goes on from the checkpoint before'
+        raise OSError(errno.ENOSPC if full else errno.EIO, f'{what} could not be written: {why}') from None
+
+def disk_is_full(
+    path:Path,                    # a file or folder, which need not exist
+    message:str='',               # of the library that failed to write there
+) -> bool:
+    "Whether a failed write is the disk's fault: libraries that write by themselves give no error number"
+    if any(w in message for w in ('No space left', 'StorageFull', 'os error 28', 'code: 28')): return True
+    there = next((p for p in (path, *path.parents) if p.exists()), None)
+    return bool('write' in message and there and shutil.disk_usage(there).free < 2**20)
 
 def _random_state() -> dict:
     "All generators of this process: torch's, Python's, NumPy's"
