@@ -31,10 +31,13 @@ def free_port():
 
 
 @contextmanager
-def server(app='hub', patience=180, **env):
-    "An app of `apps/` as a process of its own; gives its address, the seconds to its first answer, the process"
+def server(app='hub', patience=180, words=None, **env):
+    """An app of `apps/`, or what other words to Python start on a port, as a process of its own.
+
+    Gives its address, the seconds to its first answer, the process.
+    """
     port, log = free_port(), tempfile.TemporaryFile('w+')
-    words, start = [sys.executable, ROOT/'apps'/f'{app}.py', str(port)], time.monotonic()
+    words, start = [sys.executable, *(words or [ROOT/'apps'/f'{app}.py']), str(port)], time.monotonic()
     path = os.pathsep.join([*filter(None, [env.pop('PYTHONPATH', '')]), str(ROOT)])
     process = subprocess.Popen(words, stdout=log, stderr=log, env={**os.environ, 'PYTHONPATH': path, **env},
                                cwd=tempfile.gettempdir())
