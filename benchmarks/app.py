@@ -31,19 +31,28 @@ def free_port():
 
 
 @contextmanager
-def served(app='hub', patience=180, **env):
-    "An app of `apps/` as a process of its own; gives its address and the seconds from start to first answer"
+def server(app='hub', patience=180, words=None, **env):
+    """An app of `apps/`, or what other words to Python start on a port, as a process of its own.
+
+    Gives its address, the seconds to its first answer, the process.
+    """
     port, log = free_port(), tempfile.TemporaryFile('w+')
-    words, start = [sys.executable, ROOT/'apps'/f'{app}.py', str(port)], time.monotonic()
+    words, start = [sys.executable, *(words or [ROOT/'apps'/f'{app}.py']), str(port)], time.monotonic()
     path = os.pathsep.join([*filter(None, [env.pop('PYTHONPATH', '')]), str(ROOT)])
     process = subprocess.Popen(words, stdout=log, stderr=log, env={**os.environ, 'PYTHONPATH': path, **env},
                                cwd=tempfile.gettempdir())
     try:
-        yield f'http://127.0.0.1:{port}', seconds_to_ready(process, port, start, patience, log)
+        yield f'http://127.0.0.1:{port}', seconds_to_ready(process, port, start, patience, log), process
     finally:
         process.terminate()
         try: process.wait(20)
         except subprocess.TimeoutExpired: process.kill()
+
+
+@contextmanager
+def served(*words, **options):
+    "As `server`, without the process"
+    with server(*words, **options) as (url, ready, _): yield url, ready
 
 
 def seconds_to_ready(process, port, start, patience, log):

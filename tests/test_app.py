@@ -19,6 +19,7 @@ pytest.importorskip('playwright')
 from playwright.sync_api import TimeoutError  # noqa: E402
 
 from benchmarks import app as bench  # noqa: E402
+from benchmarks.speed import visitors  # noqa: E402
 
 WAIT = 90_000  # ms; patience with a busy machine, no claim about speed
 FIGURE = '.figure img:visible'
@@ -176,6 +177,7 @@ def test_bad_upload(visit, photo, tmp_path, kind):
     drop(page, bad)
     sentence = toast(page)
     assert bad.name in sentence and len(sentence) < 300
+    assert shown(page) == before, 'what was on screen stays there'
     page.locator('#photo button[aria-label^=Remove], #photo button[aria-label=Clear]').first.click()
     drop(page, photo)
     assert changed(page, before) != before
@@ -651,3 +653,164 @@ def test_refused_launches():
         s.listen()
         with pytest.raises(SystemExit, match='cannot be had'): shell('training', [str(s.getsockname()[1])])
     with pytest.raises(SystemExit, match="there is no page 'nowhere'"): shell('nowhere', [])
+
+
+SOON = """import sys
+from ssl_workbench.app.shell import launch
+launch(int(sys.argv[1]), 'slots', keep=2)"""
+
+
+def test_thirty_visitors_leave_nothing(tmp_path):
+    "The server grows little with each visit, deletes what was dropped, names no other host, takes no endless request"
+    import time
+
+    import httpx
+    cache, sizes = tmp_path/'cache', []
+    with bench.server(words=['-c', SOON], GRADIO_TEMP_DIR=str(cache)) as (url, _, process):
+        for path in visitors.photos(tmp_path, 30):
+            bench.visit(url, path)
+            sizes.append(visitors.resident(process.pid))
+        assert sizes[-1] - sizes[9] < 20 * 2, f'megabytes after each visit: {sizes}'
+        uploads = lambda: list(cache.rglob('photo*.jpg')) + list(cache.rglob('figure.png'))
+        for _ in range(60):
+            if not uploads(): break
+            time.sleep(.5)
+        assert not uploads()
+        with httpx.Client(base_url=url, trust_env=False, timeout=60) as web:
+            ask = lambda host: web.get('/config', headers=dict(host=host)).status_code
+            hosts = ('localhost:80', '127.0.0.1', 'evil.example', 'localhost.evil.example', '127.0.0.1.evil.example')
+            assert [ask(h) for h in hosts] == [200, 200, 403, 403, 403]
+            files = [('files', (f'{k}.bin', bytes(21_000_000))) for k in range(3)]
+            assert web.post('/gradio_api/upload', files=files[:1]).status_code == 200
+            assert web.post('/gradio_api/upload', files=files).status_code == 413
+            parts = (bytes(2**20) for _ in range(64))
+            kind = {'content-type': 'multipart/form-data; boundary=x'}
+            assert web.post('/gradio_api/upload', content=parts, headers=kind).status_code in (400, 413)
+        bench.visit(url, bench.photo(tmp_path/'last.jpg'))
+
+
+def test_sessions_are_bounded():
+    "Gradio's memory of visitors holds the last few; uploads are deleted an hour after their last use"
+    from ssl_workbench.app import shell
+    with mock.patch.object(shell.gr.Blocks, 'launch') as launch: shell.launch(7999, 'slots')
+    given = launch.call_args.kwargs
+    assert given['state_session_capacity'] == 64 and given['max_file_size'] == '25mb'
+    assert given['app_kwargs']['middleware'][0].cls is shell.Doorkeeper
+    assert shell.build('slots').delete_cache == (60, 3600)
+
+
+def jamming_run(folder, **changes):
+    "A run folder whose checkpoint has such a config, and no weights that fit"
+    import json
+    from dataclasses import asdict
+
+    import torch
+    from safetensors.torch import save_file
+
+    from ssl_workbench.methods import slotmim
+    point = folder/'checkpoints'/'00000010'
+    point.mkdir(parents=True)
+    save_file({'a': torch.zeros(1)}, point/'model.safetensors')
+    run = dict(module='ssl_workbench.methods.slotmim', config=asdict(slotmim.cpu) | changes)
+    (point/'run.json').write_text(json.dumps(run))
+
+
+@pytest.mark.parametrize('changes', [dict(depth=10_000_000), dict(dim=65_536, depth=200, heads=1),
+                                     dict(prototypes=10**9)], ids=str)
+def test_a_run_folder_cannot_jam(tmp_path, monkeypatch, changes):
+    "A run too large for a page is refused in a sentence, with little memory and in no time"
+    import os
+    import time
+
+    from ssl_workbench.app import models
+    monkeypatch.chdir(tmp_path)
+    jamming_run(tmp_path/'runs'/'deep', **changes)
+    name = str(Path('runs')/'deep')
+    assert name in models.choices()
+    start, before = time.monotonic(), visitors.resident(os.getpid())
+    with pytest.raises(ValueError) as error: models.model(name)
+    assert time.monotonic() - start < 10 and visitors.resident(os.getpid()) - before < 500
+    assert '\n' not in str(error.value) and 'Traceback' not in str(error.value)
+
+
+def test_a_slow_run_holds_up_nobody(tmp_path, monkeypatch):
+    "While one visitor's weights are loading, others get theirs; of one name there is one load; a newer one is loaded"
+    import threading
+
+    from ssl_workbench.app import models
+    monkeypatch.chdir(tmp_path)
+    jamming_run(tmp_path/'runs'/'slow')
+    started, finish, loads = threading.Event(), threading.Event(), []
+    def load(name, **options):
+        loads.append(name)
+        started.set()
+        assert finish.wait(60)
+        return name
+    monkeypatch.setattr(models.shelf, 'load', load)
+    threads = [threading.Thread(target=models.model, args=['runs/slow']) for _ in range(3)]
+    for t in threads: t.start()
+    assert started.wait(60)
+    assert models.model('slotmim' + models.RANDOM).config and all(t.is_alive() for t in threads)
+    finish.set()
+    for t in threads: t.join(60)
+    assert models.model('runs/slow') == 'runs/slow' and loads == ['runs/slow']
+    shutil.copytree('runs/slow/checkpoints/00000010', 'runs/slow/checkpoints/00000020')
+    models.model('runs/slow')
+    assert len(loads) == 2, 'a newer checkpoint is loaded'
+
+
+def test_uploads_have_limits_of_their_own(tmp_path):
+    "Many pixels in a small file are refused before they are decoded; a film is kept small; a deleted file is named"
+    import os
+
+    import torch
+    from PIL import Image
+
+    from ssl_workbench.data import write_video
+    from ssl_workbench.panels.panel import CLIP_SIDE, read_input
+    Image.new('L', (6000, 5000)).save(tmp_path/'large.png')
+    assert os.path.getsize(tmp_path/'large.png') < 100_000
+    before = visitors.resident(os.getpid())
+    with pytest.raises(ValueError, match='large.png: 6000 x 5000 pixels, where at most 25,000,000'):
+        read_input('image', str(tmp_path/'large.png'))
+    assert visitors.resident(os.getpid()) - before < 50
+    write_video(torch.zeros(4, 3, 720, 1280, dtype=torch.uint8), tmp_path/'film.mp4')
+    assert read_input('clip', str(tmp_path/'film.mp4')).shape == (4, 3, 360, CLIP_SIDE)
+    with pytest.raises(ValueError, match='gone.png was dropped here a while ago'):
+        read_input('image', str(tmp_path/'gone.png'))
+
+
+def upload_events(blocks):
+    "Of a page: each handler that reads an upload, with its inputs; those that need a click are left out"
+    from inspect import signature
+
+    import gradio as gr
+    for event in blocks.fns.values():
+        inputs = event.inputs
+        is_file = lambda c: isinstance(c, gr.Video) or isinstance(c, gr.Image) and bool(c.interactive is not False)
+        if not event.fn or not any(map(is_file, inputs)): continue
+        if any(p.annotation in (gr.SelectData, gr.Request) for p in signature(event.fn).parameters.values()): continue
+        yield event.fn, inputs, is_file
+
+
+@pytest.mark.parametrize('name', ['slots', 'attention', 'positions', 'locations', 'flow', 'features', 'frames'])
+def test_every_page_refuses_a_broken_upload(tmp_path, name):
+    "Each handler that reads a file which is none raises one sentence for the visitor: nothing on screen changes"
+    import inspect
+
+    import gradio as gr
+
+    from ssl_workbench.app import shell
+    bad, sentences = tmp_path/'notes.jpg', []
+    bad.write_text('Dear diary, this is not a picture.')
+    for function, inputs, is_file in upload_events(shell.build(name)):
+        radios = [c for c in inputs if isinstance(c, gr.Radio)]
+        own = lambda c: next((v for _, v in c.choices if 'clip' in str(v) or 'pictures' in str(v)), c.value)
+        values = [str(bad) if is_file(c) else own(c) if c in radios else c.value for c in inputs]
+        try:
+            found = function(*values)
+            if inspect.isgenerator(found): next(found)
+        except gr.Error as e: sentences.append(e.message)
+    assert sentences, 'no handler has read the file'
+    for sentence in sentences:
+        assert 'notes.jpg' in sentence and '\n' not in sentence and sentence.endswith('.'), sentence

@@ -8,6 +8,7 @@ __all__ = []
 # %% ../../nbs/panels/11c_panels.ipynb #2fafe04f
 from ssl_workbench.panels.panel import (  # noqa: F401
     CLIP_FRAMES,
+    UPLOAD_PIXELS,
     Box,
     Choice,
     Click,
