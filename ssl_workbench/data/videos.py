@@ -184,6 +184,7 @@ def frame_index(
     file # path or BytesIO
 )->FrameIndex:
     "The index of a film, kept for a path as long as the file does not change"
+    if isinstance(file, os.PathLike): file = os.fspath(file)
     if not isinstance(file, str): return index_frames(file)
     status = os.stat(file)
     return _index_of_version(os.path.abspath(file), status.st_size, status.st_mtime_ns)
