@@ -131,7 +131,9 @@ def replace_config(
             raise ValueError(f'{name}.{key} is like {known[key]!r}, so it cannot be {core.shorten(value)}')
     new = {k: _tuples(v) for k, v in changes.items()}
     core.check_ranges(new, name.split('.')[0])
-    changed = replace(config, **new)
+    try: changed = replace(config, **new)
+    except (ArithmeticError, AttributeError, LookupError, TypeError) as e:
+        raise ValueError(f'{name} does not take {core.shorten(new)}: {e}') from None
     check_config(changed)
     return changed
 

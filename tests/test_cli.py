@@ -322,14 +322,19 @@ def test_card_errors(saved):
 # ---- wrong words
 
 METHODS = ('simclr', 'slotmim', 'vicreg', 'mcjepa', 'poodle', 'vqgan', 'river', 'scale', 'nobody', '', '-', '\0')
-VALUES = ('None', '0', '-1', '1', '1.5', '1e999', '10**23', '9' * 30, 'nan', '()', '(1,)', '(2., 1.)', '((1,2),3)', 'True',
+VALUES = ('None', '0', '-1', '1', '1.5', '1e999', '10**23', '9' * 30, 'nan', '()', '(1,)', '(2., 1.)',
+          '((1,2),3)', 'True',
           "'x'", '{}', '[]', '{[]: 1}', '(' * 300, '=', '', 'é', '\ud800', '-' * 3000 + '1')
-KEYS = ('depth', 'dim', 'prototypes', 'batch', 'lr', 'size', 'patch', 'scale', 'flip', 'momentum', 'channels', 'given', 'ae',
+KEYS = ('depth', 'dim', 'prototypes', 'batch', 'lr', 'size', 'patch', 'scale', 'flip', 'momentum', 'channels',
+        'given', 'ae',
         'steps', 'kind', 'level', 'flow', 'autoencoder', 'precision', 'nothing', '')
-OPTIONS = ('--preset', '--data', '--steps', '--out', '--resume', '--from', '--workers', '--precision', '--seed', '--set',
+OPTIONS = ('--preset', '--data', '--steps', '--out', '--resume', '--from', '--workers', '--precision', '--seed',
+           '--set',
            '--device', '--train', '--test', '--port', '--help?', '--', '-x')
-WORDS = ('cpu', 'gpu', 'paper', 'world', 'world:scene:0', 'world:scene:99999999999', 'world:', 'cifar10', '.', '/', '..', '~',
-         'a+b', '+', 'world+world', 'world@0', 'world*0', '0', '1', '-5', '3.5', '9' * 40, 'slotmim', 'x.safetensors', 'x.pt',
+WORDS = ('cpu', 'gpu', 'paper', 'world', 'world:scene:0', 'world:scene:99999999999', 'world:', 'cifar10', '.',
+         '/', '..', '~',
+         'a+b', '+', 'world+world', 'world@0', 'world*0', '0', '1', '-5', '3.5', '9' * 40, 'slotmim',
+         'x.safetensors', 'x.pt',
          '', ' ', '\0', 'x' * 5000, 'no', 'bf16', 'fp16', 'auto', 'cuda:7', 'meta', 'mps', '00000003')
 
 
@@ -359,7 +364,7 @@ def test_five_hundred_random_lines(tmp_path, monkeypatch):
     numbers, codes = random.Random(0), []
     for _ in range(500):
         line = random_line(numbers)
-        if any(w.startswith('--h') for w in line): continue                                # argparse prints help and exits
+        if any(w.startswith('--h') for w in line): continue                               # argparse helps and exits
         code, _, err = call(*line)
         assert code == 0 or code == 2 and err.count('ssl-workbench:') == err.count('\n') > 0, (line, code, err)
         codes.append(code)
@@ -386,9 +391,10 @@ def test_longer_and_from_an_older_one(tmp_path):
 def test_from_weights(run, saved, tmp_path):
     "A run begins at a run, a file or a bundled name, is resumed without saying so again, and not by another start"
     for start in (run, saved):
-        out = tmp_path/Path(start).name
+        out = tmp_path/f'from-{Path(start).stem}'
         words = ['train', 'slotmim', '--device', 'cpu', '--data', 'world:scene:0', '--out', out]
-        assert call(*words, '--from', start, '--steps', 2)[0] == 0
+        code, _, err = call(*words, '--from', start, '--steps', 2)
+        assert code == 0, err
         assert json.loads((out/'settings.json').read_text())['from'] == str(start)
         assert call(*words, '--resume', '--steps', 2)[0] == 0
         assert catalog.load(out).config.dim == 48
@@ -423,7 +429,8 @@ def test_same_data_spelt_otherwise(tmp_path, monkeypatch):
 
 def test_two_runs_in_one_folder(tmp_path):
     "The second is refused while the first lives; a killed one leaves nothing that keeps others out"
-    code = f"from ssl_workbench.training import locked\nwith locked({str(tmp_path/'run')!r}):\n    print('in', flush=True)"
+    code = ('from ssl_workbench.training import locked\n'
+            f"with locked({str(tmp_path/'run')!r}):\n    print('in', flush=True)")
     first = subprocess.Popen([sys.executable, '-c', code + '\n    import time; time.sleep(300)'],
                              stdout=subprocess.PIPE, text=True, env=ENV)
     assert first.stdout.readline() == 'in\n'
@@ -435,7 +442,7 @@ def test_two_runs_in_one_folder(tmp_path):
 
 def test_resumed_words(monkeypatch):
     "The line that is printed can be followed: one --resume, and torchrun's own words where it started the run"
-    assert cli._resumed(['train', 'x', '--resume', '00000010', '--seed', '1']) == ['train', 'x', '--seed', '1', '--resume']
+    assert cli._resumed(['train', '--resume', '00000010', '--seed', '1']) == ['train', '--seed', '1', '--resume']
     assert cli._resumed(['train', 'x', '--resume=3']) == cli._resumed(['train', 'x']) == ['train', 'x', '--resume']
     assert cli._launcher() == []
     for k, v in dict(TORCHELASTIC_RUN_ID='1', WORLD_SIZE='2', LOCAL_WORLD_SIZE='2').items(): monkeypatch.setenv(k, v)
@@ -452,10 +459,10 @@ def test_few_pictures_and_an_unseen_class(run, tmp_path, monkeypatch):
     assert code == 0 and 'train 10, test 30' in out and 'many' in out and 'some' in out, err
     code, out, err = call(*probe, '--train', 100, '--test', 100)
     assert '100 samples to score were asked for, 25 are there' in err and 'train 25, test 25' in out
-    train_half, test_half = training.labelled_splits(str(tmp_path/'set'), 32, 10, 30)
-    monkeypatch.setattr(training.sources, 'labelled_split', lambda *_: (test_half, train_half), raising=False)
-    train_half.indices, test_half.indices = list(range(50)), list(range(30))
-    with pytest.warns(UserWarning, match='class some is never seen'): training.labelled_splits('x', 32, 30, 50)
+    whole = [type('Labelled', (list,), dict(labels=[0, 0, 0, 1, 1, 0], classes=['many', 'some']))(range(6))][0]
+    halves = torch.utils.data.Subset(whole, [0, 1]), torch.utils.data.Subset(whole, [2, 3, 4])
+    monkeypatch.setattr(training.sources, 'labelled_split', lambda *_: halves, raising=False)
+    with pytest.warns(UserWarning, match='class some is never seen'): training.labelled_splits('x', 32, 2, 3)
 
 
 # ---- several processes, and README's words

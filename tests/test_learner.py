@@ -344,7 +344,8 @@ def test_a_checkpoint_without_sums_still_loads(tmp_path):
     assert slotmim(tmp_path).load().i == 6
 
 
-@pytest.mark.parametrize('text', ['[]', '7', 'null', '{}', '{"i": 6}', '{"i": "6", "drawn": 1, "run": {}, "config": {}}',
+@pytest.mark.parametrize('text', ['[]', '7', 'null', '{}', '{"i": 6}',
+                                  '{"i": "6", "drawn": 1, "run": {}, "config": {}}',
                                   '{"i": 6, "drawn": 24, "run": [], "config": 3, "module": "x"}'])
 def test_a_run_json_of_another_kind(text, tmp_path):
     "A list, a number, an object that lacks keys: one sentence"
