@@ -90,7 +90,7 @@ def _first_config(args):
 
 def _print_found(data, args) -> None:
     "One line: what the data holds; on stderr what an option does not do with it"
-    if hasattr(sources, 'report'): print(sources.report(data))
+    print(sources.report(data))
     if args.workers and hasattr(data, 'batch'):
         warnings.warn(f'--workers {args.workers} does nothing here: this data makes whole batches by itself',
                       stacklevel=2)

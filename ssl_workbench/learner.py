@@ -35,6 +35,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from . import core
+from .data import adapt
 from .losses import mean_entropy
 
 # %% ../nbs/08_learner.ipynb #e79f5eba
@@ -257,6 +258,7 @@ class Learner:
     def _check(self) -> None:
         "One sentence for what cannot be trained"
         if len(self.data) == 0: raise ValueError('there is no sample in the data')
+        if not hasattr(self.data, 'batch'): self.data = adapt(self.data)
         if self.batch % self.accelerator.num_processes:
             raise ValueError(f'a batch of {self.batch} does not divide among '
                              f'{self.accelerator.num_processes} processes')

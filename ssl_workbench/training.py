@@ -21,9 +21,19 @@ import torch
 import torch.nn.functional as F
 
 from . import core
-from . import data as sources
 from .catalog import Entry, build, find, inference_state, load, migrate, module, replace_config, start_from
-from .data import Streams, WithFlow, dis, open_data, open_pairs, raft, zero_flow
+from ssl_workbench.data import (
+    Streams,
+    WithFlow,
+    dis,
+    labelled_split,
+    memory_needed,
+    open_data,
+    open_pairs,
+    parse_source,
+    raft,
+    zero_flow,
+)
 from .learner import Learner, checkpoints, newest_checkpoint, read_run
 from .probes import Score, encode, knn, linear, random_init
 
@@ -41,15 +51,18 @@ def training_data(
     if 'pair' in entry.inputs: return _pairs(name, entry, config, canvas, length)
     clip = dict(frames=config.frames, stride=config.stride) if 'clip' in entry.inputs else {}
     drawn = dict(size=canvas, frames=getattr(config, 'frames', 1), length=length, truth=False)
-    if name.startswith('world'): return open_data(name, **drawn | clip)
+    if parse_source(name).kind in ('world', 'mixture'): return open_data(name, **drawn | clip)
     data = open_data(name, size=canvas, **clip)
-    if clip: return data
-    return open_data(name, size=canvas, cache=True) if 3 * len(data) * canvas**2 < 2**30 else data
+    if not clip and hasattr(data, 'keep') and memory_needed(data) < 2**30: data.keep()
+    return data
+
+def _is_drawn(source) -> bool:
+    "Whether a parsed source holds nothing but worlds"
+    return source.kind == 'world' or source.kind == 'mixture' and all(map(_is_drawn, source.parts))
 
 def _pairs(name:str, entry:Entry, config, canvas, length:int):
     "Pairs; with the true or an estimated flow where the method needs it, with single images where it takes these too"
-    drawn = all(part.startswith('world') for part in name.split('+'))
-    source = getattr(config, 'flow', 'truth')
+    drawn, source = _is_drawn(parse_source(name)), getattr(config, 'flow', 'truth')
     options = dict(size=canvas, stride=getattr(config, 'stride', 1), **(dict(length=length) if drawn else {}))
     if 'flow' in entry.needs and source == 'truth' and drawn: return open_pairs(name, **options)
     pairs = open_pairs(name, **options, **(dict(truth=False) if drawn else {}))
@@ -298,7 +311,7 @@ def labelled_splits(
     test:int,                     # samples to score
 ) -> tuple:                       # two datasets with labels
     "Train and test data that share no picture; ValueError where there are no labels; fewer than asked for are said"
-    halves = getattr(sources, 'labelled_split', _halves)(name, size, train, test)
+    halves = labelled_split(name, size, train, test)
     for what, wanted, half in (('learn from', train, halves[0]), ('score', test, halves[1])):
         if len(half) == wanted: continue
         warnings.warn(f'{wanted} samples to {what} were asked for, {len(half)} are there', stacklevel=2)
@@ -319,22 +332,6 @@ def label_counts(
     found = [int(labels[i]) for i in index if labels[i] is not None]
     title = lambda label: str(names[label]) if names and label < len(names) else str(label)
     return {title(label): found.count(label) for label in sorted(set(found))}
-
-def _halves(name:str, size:int, train:int, test:int) -> tuple:
-    "Train and test data that share no picture; ValueError where there are no labels"
-    if name.split(':')[0] == 'world':
-        return tuple(open_data(name, size=size, frames=1, truth=False, seed=s, length=n)
-                     for s, n in ((101, train), (102, test)))
-    if name == 'cifar10':
-        return tuple(open_data(name, size=size, split=s, count=n) for s, n in (('train', train), ('test', test)))
-    both = open_data(name, size=size, count=train + test)
-    if getattr(both, 'labels', None) is None:
-        raise ValueError(f'{name} has no labels to probe with: one sub-folder a class gives them')
-    n = len(both)
-    scored = min(max(1, round(n * test / (train + test))), n - 1)
-    chosen = {int((k + .5) * n / scored) for k in range(scored)}
-    return tuple(torch.utils.data.Subset(both, [i for i in range(n) if (i in chosen) == half])
-                 for half in (False, True))
 
 # %% ../nbs/30_training.ipynb #4ad7d011
 class _Pixels:
