@@ -195,16 +195,26 @@ def class_picture(
     "The frame of that moment under its classes, background bare"
     return overlay(fit_display(frame_at(frames, moment), 512), frame_at(classes, moment) - 1, .65)
 
-def three_features(name, path, moment, number) -> list:
-    "Frame, features by the weights, features by a random network: pictures, then lines"
+def three_features(
+    name:str,                     # of weights
+    path:str|None,                # of an uploaded clip; None: a drive
+    moment:float,                 # 0-1
+    number:int,                   # which drive
+) -> list:                        # pictures, then lines
+    "Frame, features by the weights, features by a random network"
     frames = clip_of(path, number)['frames']
     parts = [frame_at(principal_colours(dense_features(n, frames)), moment) for n in (name, name + TWIN)]
     shown = [fit_display(frame_at(frames, moment), 512), *(feature_picture(x, frames.shape[-2:]) for x in parts)]
     return [*map(to_image, shown), '**The frame** as the network gets it', f'**{name}**',
             '**A random network** of its kind']
 
-def three_classes(name, path, moment, number) -> list:
-    "Classes by the weights, by a random network, and the truth: pictures, then lines"
+def three_classes(
+    name:str,                     # of weights
+    path:str|None,                # of an uploaded clip; None: a drive
+    moment:float,                 # 0-1
+    number:int,                   # which drive
+) -> list:                        # pictures, then lines
+    "Classes by the weights, by a random network, and the truth"
     clip = clip_of(path, number)
     frames, truth = clip['frames'], clip['classes']
     predicted = [predict_classes(n, frames) for n in (name, name + TWIN)]
