@@ -31,10 +31,10 @@ from ssl_workbench.app.widgets import (
     warn_untrained,
 )
 from ..data import write_video
-from ..methods.poodle import numbered
+from ..methods.poodle import numbered_boxes
 from ..panels import cached_by_content, errors_shown, fit_display, patch_input
 from ..probes import class_fractions, confusion, feature_maps, iou_scores, random_init, softmax_regression
-from ..show import boxes_on, colours, grid, overlay, to_image
+from ..show import colours, draw_boxes, grid, overlay, to_image
 from ..world import batch as world_batch
 from ..world import classes as world_classes
 
@@ -44,10 +44,10 @@ def draw_pairs(
 ) -> torch.Tensor:                # uint8 (3,H,W)
     "Frame under frame with their boxes, then the subcrops, pair under pair"
     frames, boxes, k = tensors['frames'], tensors['box'], tensors['box'].shape[1]
-    top = [numbered(fit_display(f, 720), b) for f, b in zip(frames, boxes)]
+    top = [numbered_boxes(fit_display(f, 720), b) for f, b in zip(frames, boxes)]
     side = min(140, 720 // k - 6)
     frame, width = [[0, 0, side, side]], max(3, side // 24)
-    rim = lambda x, n: boxes_on(fit_display(x, side), frame, width, colours(k)[n:n + 1])
+    rim = lambda x, n: draw_boxes(fit_display(x, side), frame, width, colours(k)[n:n + 1])
     thumbs = grid([rim(x, n) for row in tensors['thumbs'] for n, x in enumerate(row)], k, pad=6)
     spare = 720 - thumbs.shape[2]
     return grid([*top, F.pad(thumbs, (spare // 2, spare - spare // 2), value=255)], 1, pad=8)
@@ -270,7 +270,7 @@ def fill() -> None:
 def thumbnail() -> torch.Tensor:  # uint8 (3,H,W)
     "A street with numbered subcrops"
     maps = page_panels()['subcrops'].tensors(k=4, seed=3)
-    return numbered(fit_display(maps['frames'][0], 560), maps['box'][0])
+    return numbered_boxes(fit_display(maps['frames'][0], 560), maps['box'][0])
 
 PAGE = Page(
     'features', 'poodle', 'Features', 'The same thing, a moment later',
