@@ -206,7 +206,9 @@ class ViT(nn.Module):
     ) -> torch.Tensor:            # (1,prefix+h·w,D)
         "The position embedding on that grid"
         n = self.net
-        return resample_abs_pos_embed(n.pos_embed, grid, n.patch_embed.grid_size, num_prefix_tokens=self.prefix)
+        own = 0 if n.no_embed_class else self.prefix
+        table = resample_abs_pos_embed(n.pos_embed, grid, n.patch_embed.grid_size, num_prefix_tokens=own)
+        return table if own else torch.cat([table.new_zeros(1, self.prefix, table.shape[-1]), table], 1)
 
     def _add_positions(self, x, keep, position_ids):
         "The kept patches of (B,h,w,D) with the positions of their `position_ids`, CLS in front"
@@ -216,7 +218,8 @@ class ViT(nn.Module):
         positions = table[0, self.prefix:][position_ids.clamp(min=0)] * (position_ids >= 0)[..., None]
         patches = x.flatten(1, 2).gather(1, keep.clamp(min=0)[..., None].expand(-1, -1, d)) + positions
         if not self.prefix: return patches
-        return torch.cat([(self.net.cls_token + table[:, :1]).expand(b, -1, -1), patches], 1)
+        extra = [t for t in (self.net.cls_token, getattr(self.net, 'reg_token', None)) if t is not None]
+        return torch.cat([(torch.cat(extra, 1) + table[:, :self.prefix]).expand(b, -1, -1), patches], 1)
 
     def blocks(self,
         images:torch.Tensor,      # (B,3,H,W) float 0–1
@@ -246,7 +249,7 @@ class ViT(nn.Module):
     ) -> tuple:                   # tokens (B,n,D), meaningless where keep is −1; cls (B,D) or None
         "Patch tokens and CLS after the last norm"
         x = self.net.norm(self.blocks(images, mask, keep, position_ids))
-        return x[:, self.prefix:], x[:, 0] if self.prefix else None
+        return x[:, self.prefix:], x[:, 0] if self.net.cls_token is not None else None
 
     def features(self,
         images:torch.Tensor,      # (B,3,H,W) float 0–1
@@ -263,7 +266,7 @@ class ViT(nn.Module):
         "`features` with the class token as summary (SimCLR, MoCo v3, DINO, MAE)"
         images = as_images(images, self)
         tokens, cls = self(images)
-        return dict(tokens=tokens, grid=self.grid(images), pooled=cls)
+        return dict(tokens=tokens, grid=self.grid(images), pooled=tokens.mean(1) if cls is None else cls)
 
     def attention(self,
         images:torch.Tensor,      # (B,3,H,W) float 0–1
@@ -273,7 +276,8 @@ class ViT(nn.Module):
         x = self.embed(images)
         for block in self.net.blocks[:-1]: x = block(x)
         rows = attention_matrix(self.net.blocks[-1], x)
-        rows = (rows[:, :, 0] if self.prefix else rows.mean(2))[..., self.prefix:]
+        rows = rows[:, :, 0] if self.net.cls_token is not None else rows[:, :, self.prefix:].mean(2)
+        rows = rows[..., self.prefix:]
         return (rows / rows.sum(-1, keepdim=True)).unflatten(-1, self.grid(images))
 
 # %% ../nbs/05_nets.ipynb #b6ff56d9
@@ -351,11 +355,16 @@ def timm_vit(
     if not timm.is_model(name): raise ValueError(f"timm has no model '{name}'")
     kwargs = dict(num_classes=0, global_pool='', dynamic_img_size=True)
     try: net, note = timm.create_model(name, pretrained=pretrained, **kwargs), '' if pretrained else 'random weights'
-    except TypeError: raise ValueError(f"'{name}' is not a plain vision transformer") from None
+    except (TypeError, AssertionError): raise ValueError(f"'{name}' is not a plain vision transformer") from None
     except Exception as e:
         net = timm.create_model(name, pretrained=False, **kwargs)
         note = f'random weights: those of {name} could not be had ({type(e).__name__})'
     if not isinstance(net, VisionTransformer): raise ValueError(f"'{name}' is not a plain vision transformer")
+    size = getattr(net.patch_embed, 'patch_size', None)
+    plain = type(net) is VisionTransformer and isinstance(net.patch_embed, PatchEmbed) and net.pos_embed is not None
+    if not plain or not all(hasattr(b, 'attn') and hasattr(b.attn, 'qkv') for b in net.blocks) or size[0] != size[1]:
+        raise ValueError(f"'{name}' is not a plain vision transformer: its patches, positions, tokens or blocks are "
+                         'of another kind (hybrid, distilled, relative positions, parallel blocks)')
     cfg = net.pretrained_cfg
     out = ViT(net, cfg['mean'], cfg['std']).eval()
     out.note = note

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from ssl_workbench import catalog
-from ssl_workbench.nets import ResNet, as_images, round_to_stride, trusted, vit
+from ssl_workbench.nets import ResNet, as_images, round_to_stride, timm_vit, trusted, vit
 
 READY = [e.name for e in catalog.catalog + catalog.classics if e.state == 'ready']
 PICTURE = torch.randint(0, 256, (2, 3, 64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
@@ -162,3 +162,21 @@ def test_what_is_inherited_is_explained():
     method = built('slotmim')
     assert '(B,3,H,W)' in inspect.getsource(method.features) and 'sums to 1' in inspect.getsource(method.attention)
     assert ResNet.__doc__
+
+
+@pytest.mark.parametrize('name', ['test_vit', 'test_vit2', 'test_vit3', 'vit_wee_patch16_reg1_gap_256'])
+def test_timm_with_and_without_class_token_and_registers(name):
+    "Every patch kept is the same as no choice; without a class token there is none, though there are registers"
+    net = timm_vit(name, pretrained=False)
+    x = torch.rand(1, 3, 6 * net.patch, 4 * net.patch)
+    with torch.no_grad():
+        tokens, cls = net(x)
+        assert torch.allclose(net(x, keep=torch.arange(24)[None])[0], tokens, atol=1e-4)
+        assert (cls is None) == (net.net.cls_token is None) and net.cls_features(x)['pooled'].isfinite().all()
+        assert torch.allclose(net.attention(x).sum((2, 3)), torch.ones(()))
+
+
+@pytest.mark.parametrize('name', ['deit_tiny_distilled_patch16_224', 'vit_tiny_r_s16_p8_224', 'resnet18', 'no_such_net'])
+def test_timm_of_another_kind(name):
+    "One sentence for what cannot be had"
+    refused(lambda n: timm_vit(n, pretrained=False), name)
