@@ -138,7 +138,7 @@ def replace_config(
     return changed
 
 LENGTHS = ('dims depths widths decoder_widths decoder_depths channels layers filters stem kernels ratios growth '
-           'covariance variance flow_levels ae').split()      # settings with as many numbers as one likes
+           'covariance variance flow_levels masked ae').split()      # settings with as many numbers as one likes
 
 def _in_presets(config, key:str) -> list:
     "What the presets hold there, and the field's default"

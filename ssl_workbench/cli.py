@@ -60,6 +60,7 @@ def train(
     there = run_settings(args.out) if args.resume is not False else {}
     args.start = args.start or there.get('from')
     config = replace_config(_first_config(args), parse_settings(args.set))
+    if args.content: config = replace_config(config, {'content_kind': args.content})
     steps = args.steps or (there.get('steps') if not any(s.startswith('steps=') for s in args.set) else None)
     if steps is not None: config = replace_config(config, {'steps': steps})
     data = args.data or f'world:{config.kind}:{config.level}'
@@ -200,6 +201,7 @@ def _train_options(t) -> None:
     t.add_argument('method', help='a ready method of the catalog')
     t.add_argument('--preset', help='cpu, gpu or paper; chosen by the machine when left out')
     t.add_argument('--data', help='world:KIND:LEVEL, cifar10, camvid, a folder of images or films, a zip, a film')
+    t.add_argument('--content', help='single images beside the pairs (MC-JEPA): a kind of world, or data as for --data')
     t.add_argument('--steps', type=_positive_int, help="of the whole run; the preset's when left out")
     t.add_argument('--out', help='folder of the run: checkpoints and log; runs/METHOD when left out')
     t.add_argument('--resume', nargs='?', const=True, default=False, metavar='CHECKPOINT',

@@ -251,7 +251,7 @@ _ranges = {
     '[0, 1)': 'warmup drop_path dropout dropped betas ratios sigma_min',
     '(0, 1]': 'scale small_scale pair_scale area',
     '[0, 0.5]': 'hue',
-    '[0, 2]': 'colour',
+    '[0, 2]': 'colour strengths',
     '(0, 10]': 'lr affine_scale flow_lr disc_lr',
     '[0, 10]': 'lr_end weight_decay',
     '(0, 100]': 'temperature student_temp teacher_temp patch_temp slot_temp ratio sub_ratio',
@@ -262,7 +262,7 @@ _ranges = {
     '[0, 64]': 'registers radius',
     '[0, 128]': 'workers',
     '[0, 200]': 'depths decoder_depths',
-    '[0, 8192]': 'small window',
+    '[0, 8192]': 'small window blur_at',
     '[1, 64]': 'output_stride factor kernels disc_layers',
     '[1, 100]': 'guidance',
     '[1, 200]': 'depth layers decoder_depth',
@@ -277,9 +277,10 @@ _ranges = {
     '[0, 1000000000]': 'clip grad_clip patience save_every',
     '[0, 1000000]': 'cross within slot weight cls_weight me_max invariance variance covariance content_weight '
                     'content_variance content_covariance regression structure smooth ssim cycle multiscale l1 l2 edge '
-                    'alpha alpha1 alpha2 adversarial perceptual beta flow_levels mcjepa.hidden'}
+                    'alpha alpha1 alpha2 adversarial perceptual beta flow_levels dense_weight pooled_weight '
+                    'mcjepa.hidden'}
 RANGES = {name: bounds for bounds, names in _ranges.items() for name in names.split()}
-_ORDERED = 'scale small_scale pair_scale area affine_scale ratio sub_ratio mask_ratio'.split()
+_ORDERED = 'scale small_scale pair_scale area affine_scale ratio sub_ratio mask_ratio stride'.split()
 
 def check_ranges(
     settings:dict,                # name → value

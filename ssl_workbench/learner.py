@@ -84,7 +84,7 @@ def collate(
         return torch.stack(values)
     keys = [k for k in samples[0] if all(k in s for s in samples)]
     batch = {k: stack([s[k] for s in samples]) for k in keys}
-    batch['aspect'] = torch.tensor([float(s.get('aspect', 1.)) for s in samples])
+    batch['aspect'] = torch.stack([torch.as_tensor(s.get('aspect', 1.)).float() for s in samples])
     return batch
 
 class _IndexBatches:

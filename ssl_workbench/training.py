@@ -38,6 +38,7 @@ from .learner import Learner, checkpoints, newest_checkpoint, read_run
 from .probes import Score, encode, knn, linear, random_init
 
 _all_ = ['replace_config']        # settings belong to training, too
+from .world import kinds
 
 # %% ../nbs/30_training.ipynb #1b23c8eb
 def training_data(
@@ -66,10 +67,19 @@ def _pairs(name:str, entry:Entry, config, canvas, length:int):
     options = dict(size=canvas, stride=getattr(config, 'stride', 1), **(dict(length=length) if drawn else {}))
     if 'flow' in entry.needs and source == 'truth' and drawn: return open_pairs(name, **options)
     pairs = open_pairs(name, **options, **(dict(truth=False) if drawn else {}))
-    if 'flow' in entry.needs: return WithFlow(pairs, flow_source('dis' if source == 'truth' else source))
-    if not (drawn and 'image' in entry.inputs and config.content): return pairs
-    images = open_data(f'world:{config.content_kind}:{config.level}', size=canvas, frames=1,
-                       length=length * config.many, truth=False)
+    if 'flow' in entry.needs:
+        if source == 'truth':
+            warnings.warn(f'{name} has no true flow for {entry.title}: DIS estimates it (--set flow=raft for RAFT)',
+                          stacklevel=2)
+        return WithFlow(pairs, flow_source('dis' if source == 'truth' else source))
+    if not ('image' in entry.inputs and config.content): return pairs
+    if config.content_kind in kinds:
+        if not drawn: return pairs
+        images = open_data(f'world:{config.content_kind}:{config.level}', size=canvas, frames=1,
+                           length=length * config.many, truth=False)
+    else:
+        images = open_data(config.content_kind, size=canvas)
+        if hasattr(images, 'keep') and memory_needed(images) < 2**30: images.keep()
     return Streams(pairs, images, config.many)
 
 # %% ../nbs/30_training.ipynb #7e4ad49d

@@ -95,7 +95,7 @@ class Config:
     kind:str = 'scene'            # of world the pairs come from by default
     level:int = 3                 # likewise
     stride:int = 2                # frames between the two of a pair
-    content_kind:str = 'scene'    # of world the single images come from by default
+    content_kind:str = 'scene'    # of world the single images come from, or a data set of one's own
 
 cpu = Config()
 gpu = replace(cpu, canvas=192, pair_size=(128, 128), dims=(64, 96, 160, 256), depths=(2, 2, 4, 2), stem=(32, 64),

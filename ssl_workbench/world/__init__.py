@@ -188,8 +188,13 @@ class World:
         plain:bool=False,         # no blur, shadow or screen-fixed light
         truth:bool=True,          # False: frames, aspect and label alone, faster
         pool:bool=True,           # keep what was rendered, up to POOL bytes
-        **options,                # mixed, stride, stochastic, future, branch: as of `batch`
+        mixed:bool=False,         # iconic: shape, texture and colour independent
+        stride:int=1,             # the world's time from one frame to the next
+        stochastic:bool=False,    # bounce, walker, arm: things happen at random moments
+        future:int=0,             # stochastic: which of the futures that share the first frames
+        branch:int=2,             # how many frames they share
     ):
+        options = dict(mixed=mixed, stride=stride, stochastic=stochastic, future=future, branch=branch)
         _check_arguments(kind, level, size, frames, **options)
         self.arguments = dict(kind=kind, level=level, size=tuple(size), frames=frames, plain=plain, truth=truth,
                               **options)
