@@ -176,7 +176,7 @@ def test_what_does_not_fit_together():
     for name, wrong, words in (('simclr', dict(size=70), 'multiple of the patch'), ('simclr', dict(batch=1), 'needs 2'),
                                ('mae', dict(decoder_heads=5), 'cannot share'), ('byol', dict(batch=1), 'needs 2'),
                                ('slotmim', dict(mask_ratio=(0., 0.)), 'no patch is masked'),
-                               ('slotmim', dict(dim=65_535, heads=3, depth=200), 'parameters')):
+                               ('slotmim', dict(dim=65_536, heads=4, depth=200), 'parameters')):
         with pytest.raises(ValueError, match=words): catalog.build(name, 'cpu', wrong)
 
 
