@@ -176,7 +176,8 @@ def test_timm_with_and_without_class_token_and_registers(name):
         assert torch.allclose(net.attention(x).sum((2, 3)), torch.ones(()))
 
 
-@pytest.mark.parametrize('name', ['deit_tiny_distilled_patch16_224', 'vit_tiny_r_s16_p8_224', 'resnet18', 'no_such_net'])
+@pytest.mark.parametrize('name', ['deit_tiny_distilled_patch16_224', 'vit_tiny_r_s16_p8_224', 'resnet18',
+'no_such_net'])
 def test_timm_of_another_kind(name):
     "One sentence for what cannot be had"
     refused(lambda n: timm_vit(n, pretrained=False), name)
