@@ -458,9 +458,11 @@ def errors_shown(
     error = partial(gr.Error, title='Cannot be used', print_exception=False)
     def one(*values):
         try: return function(*values)
+        except gr.Error: raise     # a sentence already, of a handler within
         except ValueError as e: raise error(str(e)) from e
     def several(*values):
         try: yield from function(*values)
+        except gr.Error: raise     # a sentence already, of a handler within
         except ValueError as e: raise error(str(e)) from e
     return wraps(function)(several if inspect.isgeneratorfunction(function) else one)
 
