@@ -8,7 +8,6 @@ __all__ = ['training_data', 'flow_source', 'usable', 'learner_of', 'open_run', '
 
 # %% ../nbs/30_training.ipynb #c72f1349
 import contextlib
-import importlib.util
 import json
 import os
 import re
@@ -250,12 +249,14 @@ def _renamed(file:Path):          # dict, or None where nothing is to be renamed
     return None if config == run['config'] else run | dict(config=config)
 
 # %% ../nbs/30_training.ipynb #7b778f5c
+try: import fcntl
+except ImportError: fcntl = None                   # not on every system
+
 @contextlib.contextmanager
 def locked(
     out,                          # folder of a run
 ):
     "Keep other processes out of a run's folder; ValueError where one is in it"
-    fcntl = importlib.import_module('fcntl') if importlib.util.find_spec('fcntl') else None    # not on every system
     if fcntl is None or os.environ.get('RANK', '0') != '0':
         yield
         return
