@@ -249,8 +249,10 @@ def _renamed(file:Path):          # dict, or None where nothing is to be renamed
     return None if config == run['config'] else run | dict(config=config)
 
 # %% ../nbs/30_training.ipynb #7b778f5c
-try: import fcntl
-except ImportError: fcntl = None                   # not on every system
+try:
+    import fcntl
+except ImportError:               # not on every system
+    fcntl = None
 
 @contextlib.contextmanager
 def locked(
