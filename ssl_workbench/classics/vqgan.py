@@ -18,6 +18,7 @@ from torch.func import functional_call
 from torch.nn.functional import avg_pool2d, interpolate, normalize, relu, scaled_dot_product_attention, silu
 
 from .. import core
+from ..losses import at_least_float32
 from ..nets import as_images
 from ..panels import Knob, Panel, fit_display, similarity_panel
 from ..show import colours, grid, pixels
@@ -216,6 +217,7 @@ class LatentNorm(nn.Module):
 
     def forward(self, z):         # (B,c,h,w) → (B,c,h,w)
         "By the batch while training, by running statistics otherwise"
+        z = at_least_float32(z)     # latents keep their precision under autocast
         mean, variance = self.statistics(z) if self.training else (self.mean, self.variance)
         if self.training:
             for buffer, new in ((self.mean, mean), (self.variance, variance)): buffer.lerp_(new.detach(), self.momentum)
