@@ -481,8 +481,13 @@ def test_frames_of_own_balls(visit):
         replaced(page, '#frames-canvas', before)
     canvas.wait_for()
     for place in ((.5, .15), (.3, .15)): click(*place)
-    box = canvas.bounding_box()
-    canvas.click(position=dict(x=.5 * box['width'], y=.15 * box['height']))
+    from playwright.sync_api import TimeoutError
+    for _ in range(4):               # a click on a picture that is just being replaced is lost
+        box = canvas.bounding_box()
+        canvas.click(position=dict(x=.5 * box['width'], y=.15 * box['height']))
+        try: page.locator('.toast-body').first.wait_for(timeout=20_000)
+        except TimeoutError: continue
+        break
     assert 'There is a ball already' in toast(page)
 
 
