@@ -35,9 +35,9 @@ from ssl_workbench.data import (
 )
 from .learner import Learner, checkpoints, newest_checkpoint, read_run
 from .probes import Score, encode, knn, linear, random_init
+from .world import kinds
 
 _all_ = ['replace_config']        # settings belong to training, too
-from .world import kinds
 
 # %% ../nbs/30_training.ipynb #1b23c8eb
 def training_data(
@@ -52,8 +52,12 @@ def training_data(
     clip = dict(frames=config.frames, stride=config.stride) if 'clip' in entry.inputs else {}
     drawn = dict(size=canvas, frames=getattr(config, 'frames', 1), length=length, truth=False)
     if parse_source(name).kind in ('world', 'mixture'): return open_data(name, **drawn | clip)
-    data = open_data(name, size=canvas, **clip)
-    if not clip and hasattr(data, 'keep') and memory_needed(data) < 2**30: data.keep()
+    return open_data(name, size=canvas, **clip) if clip else _images(name, canvas)
+
+def _images(name:str, canvas):
+    "Single pictures, kept in memory where they fit into a gigabyte"
+    data = open_data(name, size=canvas)
+    if hasattr(data, 'keep') and memory_needed(data) < 2**30: data.keep()
     return data
 
 def _is_drawn(source) -> bool:
@@ -72,13 +76,10 @@ def _pairs(name:str, entry:Entry, config, canvas, length:int):
                           stacklevel=2)
         return WithFlow(pairs, flow_source('dis' if source == 'truth' else source))
     if not ('image' in entry.inputs and config.content): return pairs
-    if config.content_kind in kinds:
-        if not drawn: return pairs
-        images = open_data(f'world:{config.content_kind}:{config.level}', size=canvas, frames=1,
-                           length=length * config.many, truth=False)
-    else:
-        images = open_data(config.content_kind, size=canvas)
-        if hasattr(images, 'keep') and memory_needed(images) < 2**30: images.keep()
+    if config.content_kind not in kinds: return Streams(pairs, _images(config.content_kind, canvas), config.many)
+    if not drawn: return pairs
+    images = open_data(f'world:{config.content_kind}:{config.level}', size=canvas, frames=1,
+                       length=length * config.many, truth=False)
     return Streams(pairs, images, config.many)
 
 # %% ../nbs/30_training.ipynb #7e4ad49d

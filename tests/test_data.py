@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from benchmarks.robustness import mutated
 from ssl_workbench import data
 from ssl_workbench.core import data_root
 from ssl_workbench.data import BadFile, read_image, read_video
@@ -346,21 +347,6 @@ def originals(tmp_path):
     for ending, codec in [('mp4', 'libx264'), ('webm', 'libvpx-vp9'), ('avi', 'mpeg4')]:
         files[ending] = data.write_video(clip(4, 24, 32), tmp_path/f'a.{ending}', codec=codec).read_bytes()
     return files
-
-
-def mutated(body, others, dice):
-    "A body with bytes flipped, cut, inserted, repeated, or with another file's head"
-    b = bytearray(body)
-    for _ in range(dice.choice([1, 1, 2, 5, 20])):
-        at, kind = dice.randrange(max(1, len(b))), dice.randrange(6)
-        if not b: break
-        if kind == 0: b[at] = dice.randrange(256)
-        if kind == 1: b[at] ^= 1 << dice.randrange(8)
-        if kind == 2: b[at:at] = dice.randbytes(dice.randrange(1, 30))
-        if kind == 3: del b[at:at + dice.randrange(1, 60)]
-        if kind == 4 and dice.random() < .3: del b[at:]
-        if kind == 5 and dice.random() < .3: b[:dice.randrange(4, 64)] = dice.choice(others)[:dice.randrange(4, 64)]
-    return bytes(b)
 
 
 def outcome(read, body):

@@ -25,7 +25,7 @@ from .. import catalog as shelf
 from .models import choices, model, world_pictures
 from .style import css, html_figures, html_image, logo, theme
 from .widgets import QUIET
-from ..data import files
+from ..data.files import limits
 from ..panels import UPLOAD_PIXELS, slot_panel
 from ..show import flow_colours, heat, overlay
 from ..world import batch as world_batch
@@ -142,9 +142,7 @@ MOST = dict(pixels=UPLOAD_PIXELS, frame_pixels=9_000_000, video_pixels=100_000_0
 
 def lower_limits() -> None:
     "From now on this process reads what visitors drop: smaller pictures and films than a researcher's own"
-    limits = getattr(files, 'limits', None)
-    for name in MOST if limits else ():
-        setattr(limits, name, min(MOST[name], getattr(limits, name)))
+    for name, most in MOST.items(): setattr(limits, name, min(most, getattr(limits, name)))
 
 def offline(yes:bool=True) -> None:
     "Whether weights may be looked for on the network, also where the hub's library is loaded already"
