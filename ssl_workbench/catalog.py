@@ -130,7 +130,7 @@ def replace_config(
         if not any(_same_kind(old, _tuples(value), key) for old in (known[key], *_in_presets(config, key))):
             raise ValueError(f'{name}.{key} is like {known[key]!r}, so it cannot be {core.shorten(value)}')
     new = {k: _tuples(v) for k, v in changes.items()}
-    core.check_ranges(new, name.split('.')[0])
+    core.check_ranges(new, name.split('.')[0], _own_ranges(config))
     try: changed = replace(config, **new)
     except (ArithmeticError, AttributeError, LookupError, TypeError) as e:
         raise ValueError(f'{name} does not take {core.shorten(new)}: {e}') from None
@@ -154,13 +154,17 @@ def _same_kind(old, new, key:str='') -> bool:
         return all(_same_kind(old[min(i, len(old) - 1)], v) for i, v in enumerate(new))
     return isinstance(new, (int, float) if isinstance(old, float) else type(old))
 
+def _own_ranges(config) -> dict:
+    "Ranges that a method's fields declare beside themselves, where they differ from `core.RANGES`"
+    return {f.name: f.metadata['range'] for f in fields(config) if 'range' in f.metadata}
+
 def check_config(
     config,                       # frozen dataclass
 ) -> None:
     "ValueError in one sentence for a setting outside its range, or settings that do not fit each other"
     name = type(config).__module__.split('.')[-1]
     settings = {f.name: getattr(config, f.name) for f in fields(config)}
-    core.check_ranges(settings, name, {f.name: f.metadata['range'] for f in fields(config) if 'range' in f.metadata})
+    core.check_ranges(settings, name, _own_ranges(config))
     least = next((e.least for e in catalog + classics if e.name == name), 1)
     if settings.get('batch', least) < least:
         raise ValueError(f'{name}.batch is {config.batch}, and it compares the samples of a batch: it needs {least}')
@@ -338,8 +342,7 @@ def _build_stored(name:str, config:dict, shapes:dict, own, where, largest:int=LA
     wrong = sorted(wanted.keys() ^ shapes.keys())
     wrong += sorted(k for k in wanted.keys() & shapes.keys() if wanted[k] != shapes[k])
     if wrong: raise ValueError(f'{where} does not fit its config: {len(wrong)} tensors differ, {wrong[0]} for one')
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with core.seeded(0):
         return _instance(name, config)
 
 def start_from(

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['GOLDEN', 'MIX1', 'MIX2', 'RANGES', 'seeds_of', 'fold_in', 'uniform', 'normal', 'permutation', 'seed_everything',
-           'device', 'pick', 'budget', 'full_budget', 'cosine', 'linear', 'warmup_cosine', 'rank', 'world_size',
-           'all_sum', 'gather', 'global_share', 'weights_dir', 'data_root', 'sha256', 'has_bf16', 'precision',
-           'check_ranges', 'shorten']
+           'seeded', 'device', 'pick', 'budget', 'full_budget', 'cosine', 'linear', 'warmup_cosine', 'rank',
+           'world_size', 'all_sum', 'gather', 'global_share', 'weights_dir', 'data_root', 'sha256', 'has_bf16',
+           'precision', 'check_ranges', 'shorten']
 
 # %% ../nbs/00_core.ipynb #a048dd07
+import contextlib
 import hashlib
 import math
 import os
@@ -89,6 +90,15 @@ def seed_everything(
 ) -> None:
     "Seed torch's generators on every device (initial weights, dropout, drop path)"
     torch.manual_seed(seed)
+
+@contextlib.contextmanager
+def seeded(
+    seed:int,                     # of the block
+):                                # context manager
+    "Torch's global generator seeded inside the block; outside it goes on as if nothing had been drawn"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 def device(
     name=None,                    # 'cpu', 'cuda', 'cuda:1', …; None chooses
@@ -270,7 +280,6 @@ _ranges = {
     '[1, 1024]': 'patch frames many queries subcrops contexts middle predicted growth',
     '[1, 8192]': 'size canvas sub_size small_size pair_size',
     '[1, 65536]': 'dim dims channels widths decoder_widths decoder_dim filters stem inputs latent disc_width',
-    '[0, 100000]': 'poodle.stride',            # 0: both frames are one, an arm of its claims
     '[1, 100000]': 'accumulate stride keep',
     '[1, 1000000]': 'hidden out_dim expand codes levels batch',
     '[2, 1000000]': 'prototypes',
@@ -278,21 +287,20 @@ _ranges = {
     '[0, 1000000000]': 'clip grad_clip patience save_every',
     '[0, 1000000]': 'cross within slot weight cls_weight me_max invariance variance covariance content_weight '
                     'content_variance content_covariance regression structure smooth ssim cycle multiscale l1 l2 edge '
-                    'alpha alpha1 alpha2 adversarial perceptual beta flow_levels dense_weight pooled_weight '
-                    'mcjepa.hidden'}
+                    'alpha alpha1 alpha2 adversarial perceptual beta flow_levels dense_weight pooled_weight'}
 RANGES = {name: bounds for bounds, names in _ranges.items() for name in names.split()}
 _ORDERED = 'scale small_scale pair_scale area affine_scale ratio sub_ratio mask_ratio stride'.split()
 
 def check_ranges(
     settings:dict,                # name → value
-    owner:str='',                 # whose they are, for the message and for names of its own
+    owner:str='',                 # whose they are, for the message
     own:dict=None,                # name → range, where a field declares one
 ) -> None:
     "ValueError in one sentence for the first setting outside its range; nested settings are checked, too"
     for name, value in settings.items():
         if isinstance(value, dict): check_ranges(value, f'{owner}.{name}'); continue
         if _pairs(value): check_ranges(dict(value), f'{owner}.{name}'); continue
-        bounds = (own or {}).get(name) or RANGES.get(f'{owner}.{name}') or RANGES.get(name)
+        bounds = (own or {}).get(name) or RANGES.get(name)
         if bounds and not all(_inside(v, bounds) for v in _numbers(value)):
             raise ValueError(f'{owner}.{name} is {shorten(value)}, outside its range {bounds}')
         if name in _ORDERED and isinstance(value, tuple) and len(value) == 2 and value[0] > value[1]:

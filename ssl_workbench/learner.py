@@ -248,6 +248,7 @@ class Learner:
         self.betas, self.precision = list(betas), precision
         self.meter, self.recent = Meter(), deque(maxlen=50)
         self._check()
+        if not hasattr(data, 'batch'): self.data = adapt(data)
         ranged = 'lr', 'lr_end', 'batch', 'warmup', 'horizon', 'betas', 'workers', 'accumulate', 'keep', 'save_every'
         core.check_ranges({k: getattr(self, k) for k in ranged}, 'learner')
         groups = [dict(g, lr_scale=g.get('lr_scale', 1.), wd=g.get('weight_decay', 0.), weight_decay=0.,
@@ -258,7 +259,6 @@ class Learner:
     def _check(self) -> None:
         "One sentence for what cannot be trained"
         if len(self.data) == 0: raise ValueError('there is no sample in the data')
-        if not hasattr(self.data, 'batch'): self.data = adapt(self.data)
         if self.batch % self.accelerator.num_processes:
             raise ValueError(f'a batch of {self.batch} does not divide among '
                              f'{self.accelerator.num_processes} processes')

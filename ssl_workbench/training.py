@@ -14,6 +14,7 @@ import re
 import signal
 import sys
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -343,9 +344,9 @@ def label_counts(
     whole, index = getattr(dataset, 'dataset', dataset), getattr(dataset, 'indices', range(len(dataset)))
     labels, names = getattr(whole, 'labels', None), getattr(whole, 'classes', None)
     if labels is None: return {}
-    found = [int(labels[i]) for i in index if labels[i] is not None]
+    found = Counter(int(labels[i]) for i in index if labels[i] is not None)
     title = lambda label: str(names[label]) if names and label < len(names) else str(label)
-    return {title(label): found.count(label) for label in sorted(set(found))}
+    return {title(label): found[label] for label in sorted(found)}
 
 # %% ../nbs/30_training.ipynb #4ad7d011
 class _Pixels:

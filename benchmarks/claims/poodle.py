@@ -1,5 +1,5 @@
 """PooDLe's claims: tables 3 and 4, figures 5 b, 7, 9, 10 of Wang, Hoang et al., ICLR 2025, on drives and CamVid."""
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import torch
@@ -23,7 +23,7 @@ class Protocol:
     "What is trained on, and how a run is scored; an arm changes `flow`, `stride` or `count` alone"
     pool: int = 512               # pairs to train on
     flow: str = 'truth'           # the source of their flow: 'truth', or what `training.flow_source` takes
-    stride: int = 1               # Δt: the world's time from the one frame to the other
+    stride: int = field(default=1, metadata=dict(range='[0, 100000]'))  # Δt, in the world's time; 0: one frame twice
     seg_train: int = 100          # drives that the linear segmentation learns from
     scenes: int = 150             # test drives
     street: tuple = (96, 128)     # CamVid's height and width

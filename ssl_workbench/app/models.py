@@ -22,6 +22,7 @@ from weakref import WeakValueDictionary
 import torch
 
 from .. import catalog as shelf
+from ..core import seeded
 from ..data import read_video, write_video
 from ..learner import newest_checkpoint
 from ..nets import timm_vit
@@ -112,8 +113,7 @@ def _untrained(build, tries:int=8):
     "What `build` makes of seed 0, of two tries that came out equal"
     last = None
     for _ in range(tries):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with seeded(0):
             built = build()
         weights = list(built.state_dict().values())
         if last and all(map(torch.equal, weights, last)): break

@@ -18,6 +18,7 @@ from gradio.context import Context
 from .. import catalog as shelf
 from .models import RANDOM, model
 from .widgets import QUIET, Page, on_open, paced, run_quietly
+from ..core import seeded
 from ..learner import Diverged, Learner, record
 from ..panels import picture_output
 from ..show import curves_plotly, to_image
@@ -36,8 +37,7 @@ BREAKS = {
 class Run:
     "One visitor's training: `steps()` goes on until it is stopped or done"
     def __init__(self, name:str='slotmim', total:int=300, batch:int=16, seed:int=0):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             self.method = shelf.build(name, 'cpu', dict(batch=batch, steps=total))
         c = self.config = self.method.config
         self.records, self.stopped, canvas = [], False, getattr(c, 'canvas', 128)

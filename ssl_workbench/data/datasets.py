@@ -92,7 +92,7 @@ class FileDataset:
 
     def can_read(self, i):
         "Whether file i can be read; counted as bad when it cannot"
-        if not self.bad[i] and self.error_of(i): self.mark_bad(i, self.error_of(i))
+        if not self.bad[i] and (error := self.error_of(i)): self.mark_bad(i, error)
         return not self.bad[i]
 
     def report(self):

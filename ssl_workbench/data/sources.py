@@ -52,9 +52,10 @@ class Source:
     repeats:int = 1         # '*N'
 
 def parse_source(
-    name_or_path # see the table above
+    name_or_path # see the table above; a `Source` is one already
 )->Source:
     "What a name stands for: a path that exists, the world, a set, or several; ValueError lists what exists"
+    if isinstance(name_or_path, Source): return name_or_path
     name = os.fspath(name_or_path)
     plain = parse_plain(name)
     if plain: return plain
@@ -116,13 +117,14 @@ def build_dataset(
     return kind(**kw) if path is None else kind(path, **kw)
 
 def open_world(
-    name:str, # 'world', 'world:KIND' or 'world:KIND:LEVEL'
+    name,     # 'world', 'world:KIND', 'world:KIND:LEVEL', or one of these parsed
     **kw      # handed on to World; size may be one number
 ):
     "The procedural world of that name; ValueError for a kind or level it does not have"
-    kw |= dict(parse_source(name).options)
+    source = parse_source(name)
+    kw |= dict(source.options)
     if isinstance(kw.get('size'), int): kw['size'] = (kw['size'], kw['size'])
-    return build_dataset(World, name, None, **kw)
+    return build_dataset(World, source.name, None, **kw)
 
 # %% ../../nbs/data/02f_sources.ipynb #ddb25313
 def holds_flow_files(
@@ -162,12 +164,12 @@ def open_data(
     **kw,         # handed on to the dataset: size, count, cache, frames, split ...
 ):                # a dataset
     "The dataset of that name or at that path, several joined by '+' in turn; ValueError lists what exists"
-    source = name_or_path if isinstance(name_or_path, Source) else parse_source(name_or_path)
+    source = parse_source(name_or_path)
     if source.kind == 'mixture':
         shared = share_keywords(source, kw)
         return Interleaved([open_data(part, **own) for part, own in zip(source.parts, shared)])
+    if source.kind == 'world': return open_world(source, **kw)
     kw = kw | dict(source.options)
-    if source.kind == 'world': return open_world(source.name, **kw)
     if source.kind == 'path': return open_path(source.path, **kw)
     return build_dataset(DATASETS[source.name.partition(':')[0]], source.name, source.path or None, **kw)
 
@@ -194,7 +196,7 @@ def open_pairs(
     if isinstance(stride, (tuple, list)):
         each = [open_pairs(name_or_path, size, s, **kw) for s in range(stride[0], stride[1] + 1)]
         return Concatenated(each, [1] * len(each))
-    source = name_or_path if isinstance(name_or_path, Source) else parse_source(name_or_path)
+    source = parse_source(name_or_path)
     if source.kind == 'mixture':
         shared = share_keywords(source, kw)
         pairs = [open_pairs(replace(part, repeats=1), size, stride, **own) for part, own in zip(source.parts, shared)]
@@ -205,8 +207,7 @@ def open_pairs(
         return Concatenated([pairs], [source.repeats]) if source.repeats > 1 else pairs
     kw = ({} if size is None else dict(size=size)) | kw
     if source.kind == 'world':
-        kw = dict(size=64) | kw
-        return open_world(re.sub(r'[@*].*', '', source.name), **kw, frames=2, stride=stride)
+        return open_world(source, **dict(size=64) | kw, frames=2, stride=stride)
     kind = dataset_kind(source.path, True) if source.kind == 'path' else DATASETS[source.name.partition(':')[0]]
     if kind in (ImageFolder, Cifar10):
         raise ValueError(f'{source.name!r} holds single pictures: '
@@ -307,7 +308,7 @@ def own_splits(
     test:int,  # samples to score
 )->tuple:
     "Train and test samples by the source's own folders; no picture of train is tested"
-    kinds, wanted = whole.split_of, next(s for s in ('val', 'test', 'train') if s in whole.splits)
+    kinds, wanted = whole.split_of, next(s for s in ('val', 'test') if s in whole.splits)
     halves = []
     for kind, most in (('train', train), (wanted, test)):
         members = [i for i in range(len(whole)) if kinds[i] == kind]

@@ -7,7 +7,7 @@ __all__ = ['cpu', 'gpu', 'paper', 'presets', 'RESOLUTIONS', 'Config', 'at_resolu
            'normalise_features', 'Estimator', 'Context', 'FlowNet', 'swap_frames', 'feature_error', 'MCJEPA']
 
 # %% ../../nbs/methods/24_mcjepa.ipynb #9ad9c7cf
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn as nn
@@ -69,7 +69,7 @@ class Config:
     flow_levels:tuple = (1., 1., 1., 1., .1, .01)          # of these, level by level
     variance:tuple = (.01, .01, .01, .01, .001, .0001)     # level by level
     covariance:tuple = (.04, .04, .001, 0., 0., 0.)        # likewise
-    hidden:float = .1             # weight of an occluded pixel; with 0 (the paper) a run may end with all occluded
+    hidden:float = field(default=.1, metadata=dict(range='[0, 1000000]'))  # of an occluded pixel; paper: 0, all may be
     alpha1:float = .01            # visible: error allowed a squared length of motion
     alpha2:float = .5             # visible: error allowed anyway, squared pixels
     invariance:float = 25.        # content: views alike

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torchvision.ops.misc import Conv2dNormActivation
 
+from ..core import seeded
 from ..heads import BatchNorm2d
 from .features import device_of, eval_mode
 from .segmentation import confusion, image_label_batches, iou_scores, upsample_labels
@@ -174,8 +175,7 @@ def finetune_segmentation(
     device = device_of(method)
     with eval_mode(method):
         dim = method.features(torch.zeros(1, 3, *window, device=device))["tokens"].shape[-1]
-    with torch.random.fork_rng(devices=[]):  # stochastic depth draws from the global generator
-        torch.manual_seed(seed)
+    with seeded(seed):  # stochastic depth draws from the global generator
         net = LinearDecoder(method, dim, classes, frozen).to(device)
         train_decoder(net, train, steps, window, ignore=ignore, seed=seed, **training)
     return decoder_scores(net, test, classes, window, stride, ignore)
@@ -266,8 +266,7 @@ def train_upernet(
 ) -> UperReadout:
     "A trained UperNet on frozen maps; images in, logits out."
     device = device_of(maps)
-    with torch.random.fork_rng(devices=[]):  # first weights and dropout draw from the global generator
-        torch.manual_seed(seed)
+    with seeded(seed):  # first weights and dropout draw from the global generator
         with eval_mode(maps):
             dims = [m.shape[1] for m in maps(torch.zeros(1, 3, *window, device=device))]
         net = UperReadout(maps, UperNet(dims, classes, dim)).to(device)

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..core import seeded
+
 # %% ../../nbs/probes/09c_features.ipynb #dc80d05b
 def patch_pixels(
     images,  # (B,3,H,W)
@@ -128,8 +130,7 @@ def random_init(
     seed: int = 0,
 ):
     "A copy with fresh random weights from `seed`, in evaluation mode; the global RNG is untouched."
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         if hasattr(method, "config"):
             new = type(method)(method.config).to(device_of(method))
         else:
