@@ -16,15 +16,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-LATER = {'app': 'ssl_workbench/app/shell.py', 'claims': 'benchmarks/claims/runner.py', 'readme': 'benchmarks/tables.py'}
-MISSING = {part for part, file in LATER.items() if not (ROOT/file).exists()}
-if 'readme' not in MISSING and 'method_rows' not in (ROOT/LATER['readme']).read_text(encoding='utf-8'):
-    MISSING.add('readme')
-
-
-def when(part):
-    "Marks what can be tested only where a part of the tree is there"
-    return pytest.mark.skipif(part in MISSING, reason=f'{LATER[part]} is not there or does not know it')
 
 
 def tidy():
@@ -203,8 +194,6 @@ def write_toy(tree):
     assert source.rstrip().endswith('\n)')
     cell['source'] = (source.rstrip()[:-1] + ROW).splitlines(keepends=True)
     files['nbs/29_catalog.ipynb'] = tidy().dumps(nb)
-    if 'app' in MISSING: files = {k: v for k, v in files.items() if 'app' not in k}
-    if 'claims' in MISSING: files = {k: v for k, v in files.items() if 'benchmarks' not in k}
     for name, text in files.items(): (tree/name).write_text(text, encoding='utf-8')
     return sorted(files)
 
@@ -214,7 +203,7 @@ def write_toy(tree):
 USE = '''
 import contextlib, io, json, sys, traceback
 from pathlib import Path
-found, missing = {}, set(sys.argv[1:])
+found = {}
 
 def step(name):
     "Runs a function, keeps what it printed and returned or how it failed"
@@ -233,27 +222,24 @@ step('list')(lambda: cli.main(['list']))
 step('train')(lambda: cli.main('train toy --preset cpu --device cpu --steps 2 --out RUN'.split()))
 step('load')(lambda: type(catalog.load('RUN')).__name__)
 step('build')(lambda: type(catalog.build('toy', 'cpu')).__name__)
-if 'claims' not in missing:
-    from benchmarks.claims import runner
-    from benchmarks.weights import recipes
-    step('weights')(lambda: recipes.main(['toy', '--device', 'cpu']))
-    step('card')(lambda: [type(catalog.load('toy')).__name__, catalog.card('toy')['method']])
-    step('claims')(lambda: runner.listing())
-    step('claim')(lambda: runner.main('toy --set steps=2 --seeds 1 --out RESULTS'.split()))
-if 'app' not in missing:
-    def pages():
-        import gradio as gr
-        from ssl_workbench.app import shell
-        with gr.Blocks(): shell.pages()['toy'].fill()
-        return list(shell.pages())
-    step('pages')(pages)
-if 'readme' not in missing:
-    import runpy
-    sys.argv = ['tables', '--write']
-    step('readme')(lambda: bool(runpy.run_module('benchmarks.tables', run_name='__main__')))
+from benchmarks.claims import runner
+from benchmarks.weights import recipes
+step('weights')(lambda: recipes.main(['toy', '--device', 'cpu']))
+step('card')(lambda: [type(catalog.load('toy')).__name__, catalog.card('toy')['method']])
+step('claims')(lambda: runner.listing())
+step('claim')(lambda: runner.main('toy --set steps=2 --seeds 1 --out RESULTS'.split()))
+def pages():
+    import gradio as gr
+    from ssl_workbench.app import shell
+    with gr.Blocks(): shell.pages()['toy'].fill()
+    return list(shell.pages())
+step('pages')(pages)
+import runpy
+sys.argv = ['tables', '--write']
+step('readme')(lambda: bool(runpy.run_module('benchmarks.tables', run_name='__main__')))
 import pytest
 tests = ['tests/test_methods.py', 'tests/test_house.py', 'tests/test_stair.py']
-names = 'toy or stair_is_held or matches_the_stair' + ' or readme_lists' * ('readme' not in missing)
+names = 'toy or stair_is_held or matches_the_stair or readme_lists'
 step('tests')(lambda: int(pytest.main([*tests, '-q', '-p', 'no:cacheprovider', '-k', names])))
 Path('found.json').write_text(json.dumps(found))
 '''
@@ -282,8 +268,7 @@ def added(tmp_path_factory):
     subprocess.run(export, cwd=tree, env=quiet, check=True, capture_output=True, timeout=300)
     after = contents(tree)
     changed = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
-    use = [sys.executable, '-c', USE, *sorted(MISSING)]
-    done = subprocess.run(use, cwd=tree, env=quiet, capture_output=True, text=True, timeout=900)
+    done = subprocess.run([sys.executable, '-c', USE], cwd=tree, env=quiet, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
     yield written, changed, json.loads((tree/'found.json').read_text())
     shutil.rmtree(tree, ignore_errors=True)
@@ -311,29 +296,24 @@ def test_contributing_lists_the_files():
 
 @pytest.mark.parametrize('use, value, words', [
     ('list', 0, 'toy'), ('train', 0, '2 steps done'), ('load', 'Toy', ''), ('build', 'Toy', ''), ('tests', 0, '100%'),
-    pytest.param('weights', None, 'alive: 1.000', marks=when('claims')),
-    pytest.param('card', ['Toy', 'toy'], '', marks=when('claims')),
-    pytest.param('claim', 0, 'toy-table1.json', marks=when('claims'))])
+    ('weights', None, 'alive: 1.000'), ('card', ['Toy', 'toy'], ''), ('claim', 0, 'toy-table1.json')])
 def test_the_toy_is_used(use, value, words, added):
     "Listed, trained, built, saved with its card and loaded, measured, held to the contract and the rules of the house"
     result, printed = added[2][use]
     assert result == value and words in printed, f'{result}\n{printed}'
 
 
-@when('claims')
 def test_the_claim_is_listed(added):
     "Beside the others"
     assert 'toy table1' in added[2]['claims'][0]
 
 
-@when('app')
 def test_the_page_is_found(added):
     "In its place among the tabs"
     names, printed = added[2]['pages']
     assert 'toy' in names and len(names) > 1 and isinstance(names, list), printed
 
 
-@when('readme')
 def test_the_readme_is_written(added):
     "The table of methods, by a command"
     assert added[2]['readme'][0] is True, added[2]['readme'][1]
