@@ -51,7 +51,7 @@ def _as_tensor(x, clip:bool) -> torch.Tensor:
     if isinstance(x, torch.Tensor): return x
     if isinstance(x, Image.Image): x = [x]
     if isinstance(x, (list, tuple)) and x and all(isinstance(one, Image.Image) for one in x):
-        from .data.files import apply_orientation, image_tensor, to_rgb
+        from ssl_workbench.data.files import apply_orientation, image_tensor, to_rgb
         parts = [image_tensor(to_rgb(apply_orientation(one))) for one in x]
         sizes = sorted({f'{p.shape[1]}×{p.shape[2]}' for p in parts})
         if len(sizes) > 1:

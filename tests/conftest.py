@@ -20,3 +20,12 @@ def pytest_collection_modifyitems(items):
     "Files share what their fixtures build, so a file stays on one worker; every notebook stands alone"
     for item in items:
         if item.path.stem != 'test_notebooks': item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+@pytest.fixture(autouse=True)
+def limits_stay():
+    "What one file may cost is a setting of the process: a test that changes it does so for itself alone"
+    from ssl_workbench.data import limits
+    before = dict(vars(limits))
+    yield
+    vars(limits).update(before)

@@ -1,5 +1,6 @@
 """Reading other people's files: every bad kind, a thousand mutated files, datasets over half-broken folders"""
 import io
+import multiprocessing
 import pickle
 import random
 import struct
@@ -437,6 +438,15 @@ def test_workers_equal_serial(half_broken, tmp_path):
             frames, skipped = clean.submit(through_workers, root, how).result()
             assert torch.from_numpy(frames).equal(torch.stack([s['frames'] for s in serial]))
             assert skipped == photos.skipped and len(skipped) == 8
+
+
+def test_limits_hold_in_workers(tmp_path):
+    "However its processes start, what was allowed here is allowed there"
+    Image.new('RGB', (40, 30), 'red').save(tmp_path/'a.png')
+    photos = data.ImageFolder(tmp_path, size=24)
+    data.limits.pixels = 1000
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn')) as fresh:
+        with pytest.raises(BadFile, match='at most 1,000'): fresh.submit(photos.__getitem__, 0).result()
 
 
 @pytest.mark.filterwarnings('ignore')

@@ -317,7 +317,12 @@ class FileList:
                 self.handle = os.getpid(), zipfile.ZipFile(existing_file(self.root))
         return self.handle[1]
 
-    def __getstate__(self): return {**self.__dict__, 'handle': (None, None)}
+    def __getstate__(self): return {**self.__dict__, 'handle': (None, None), 'limits': dict(vars(limits))}
+
+    def __setstate__(self, state:dict) -> None:
+        "Limits that were changed hold in a process that reads for this one, however it was started"
+        vars(limits).update(state.pop('limits'))
+        self.__dict__.update(state)
 
     def open(self,
         name:str, # one of `names`
