@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from ssl_workbench import world
 from ssl_workbench.core import fold_in
 from ssl_workbench.world import dynamics, figures, layers, render, textures
+from ssl_workbench.world.captions import write_caption
 
 CPU = torch.device('cpu')
 
@@ -471,6 +472,39 @@ def test_captions_say_what_is_there():
         noun = world.NOUNS[world.classes('motion', 2)[int(s['classes'].max())]]
         for i, text in enumerate(s['caption'].values()):
             assert noun[i].split()[0].lower() in text.lower() and world.ACTION_PHRASES[i][s['action']] in text, text
+
+
+def test_every_style_states_the_same_facts():
+    "One text, one set of facts, in each language and style; ``qaa`` shares no letter with the others"
+    read, letters = {}, {}
+    for kind in world.kinds:
+        for level in range(4):
+            for facts in world.batch(range(40), kind=kind, level=level, size=(16, 16), frames=3)['facts']:
+                for lang, styles in world.STYLES.items():
+                    for style in range(styles):
+                        text = write_caption(facts, lang, style)
+                        stated = write_caption(facts)          # what the plain caption does not say no style may say
+                        assert read.setdefault(text, stated) == stated, text
+                        letters.setdefault(lang == 'qaa', set()).update(text)
+    assert letters[True] & letters[False] == {' '}
+    with pytest.raises(ValueError, match="no language 'xx'"): write_caption(facts, 'xx')
+    with pytest.raises(ValueError, match='style of es is 0 to 1, not 2'): write_caption(facts, 'es', 2)
+
+
+@pytest.mark.parametrize('kind', world.NEGATIVES)
+def test_a_hard_negative_is_another_caption(kind):
+    "It differs in every style and language, and is drawn by its seed"
+    found = 0
+    for facts in world.batch(range(80), kind='scene', level=2, size=(16, 16), frames=3)['facts']:
+        wrong = world.hard_negative(facts, kind, 7)
+        if wrong is None: continue
+        found += 1
+        assert wrong == world.hard_negative(facts, kind, 7) != facts
+        assert all(write_caption(facts, lang, s) != write_caption(wrong, lang, s)
+                   for lang, styles in world.STYLES.items() for s in range(styles))
+        if 'swap' in kind: assert sorted(write_caption(facts, 'qaa')) == sorted(write_caption(wrong, 'qaa'))
+    assert found >= 10
+    with pytest.raises(ValueError, match="no negative 'rename'"): world.hard_negative(facts, 'rename')
 
 
 # ---- backgrounds

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from ..core import fold_in
-from .captions import caption_videos
+from .captions import LANGUAGES, facts_of_videos, write_caption
 from .dynamics import bounce_plan
 from .figures import BODY_PARTS, TOYS, arm_plan, walker_plan
 from .layers import LEVELS, Plan, heading, order_by_size, texture_class
@@ -23,11 +23,16 @@ from .textures import CLASSES, COLOURS, TRAFFIC
 from ssl_workbench.world.captions import (  # noqa: F401
     ACTION_PHRASES,
     COLOUR_WORDS,
-    LANGUAGES,
+    CONCEPTS,
+    NEGATIVES,
     NOUNS,
     PLACE_PHRASES,
     SIZE_WORDS,
+    STYLES,
     WALKER_PHRASES,
+    Facts,
+    far_word,
+    hard_negative,
 )
 from .dynamics import GROUNDS, KICK_PROBABILITY, bounce_trajectories, collide  # noqa: F401
 from .figures import BONES, GAITS, GRIPPER_RADIUS, WALKER_ACTIONS  # noqa: F401
@@ -127,6 +132,7 @@ def batch(
     stochastic:bool=False,        # bounce, walker, arm: things happen at random moments
     future:int=0,                 # stochastic: which of the futures that share the first frames
     branch:int=2,                 # how many frames they share
+    captions:bool=False,          # `facts`, of which `write_caption` makes captions, also without the truth
 ) -> dict:
     "One video a seed with its exact truth, stacked; ValueError for what cannot be rendered"
     _check_arguments(kind, level, size, frames, mixed, stride, stochastic, future, branch)
@@ -145,9 +151,10 @@ def batch(
     out['aspect'] = torch.full((len(seeds),), size[1] / size[0], device=device)
     out['label'] = torch.as_tensor(_labels(plan, kind), device=device)
     if mixed: out['texture'] = torch.as_tensor(texture_class(plan.texture), device=device)
+    if captions or truth: out['facts'] = facts_of_videos(plan, kind, classes(kind, level))
     if not truth: return out
     return {**out, 'action': torch.as_tensor(plan.action, device=device),
-            'caption': caption_videos(plan, kind, classes(kind, level))}
+            'caption': [{code: write_caption(one, code) for code in LANGUAGES} for one in out['facts']]}
 
 # %% ../../nbs/world/01h_world.ipynb #be639973
 def sample(
@@ -193,11 +200,12 @@ class World:
         stochastic:bool=False,    # bounce, walker, arm: things happen at random moments
         future:int=0,             # stochastic: which of the futures that share the first frames
         branch:int=2,             # how many frames they share
+        captions:bool=False,      # `facts`, of which captions are written, also without the truth
     ):
         options = dict(mixed=mixed, stride=stride, stochastic=stochastic, future=future, branch=branch)
         _check_arguments(kind, level, size, frames, **options)
         self.arguments = dict(kind=kind, level=level, size=tuple(size), frames=frames, plain=plain, truth=truth,
-                              **options)
+                              captions=captions, **options)
         self.length, self.seed, self.pool, self.pool_bytes = length, seed, {} if pool else None, 0
 
     def __len__(self): return self.length
@@ -248,6 +256,6 @@ def collate(
             n = max(v.shape[1] for v in values)
             values = [F.pad(v, (0, 0, 0, n - v.shape[1]), value=float('nan')) for v in values]
         if torch.is_tensor(values[0]): out[key] = torch.stack(values)
-        elif key == 'caption': out[key] = values
+        elif key in ('caption', 'facts'): out[key] = values
         else: out[key] = torch.tensor(values, device=samples[0]['frames'].device)
     return out
