@@ -142,19 +142,22 @@ class TextTransformer(nn.Module):
     def embed(self,
         ids:torch.Tensor,         # (B,L) int64
         masked=None,              # (B,L) bool, tokens whose content is zeroed: their position stays
+        position_ids=None,        # (B,L) int64; None: in order
     ) -> torch.Tensor:            # (B,L,D)
         "Input of the first block"
-        if ids.shape[1] > self.context: raise ValueError(f'{ids.shape[1]} tokens, and at most {self.context} are read')
         x = self.project(self.words(ids))
         if masked is not None: x = x * ~masked[..., None]
+        if position_ids is not None: return x + self.positions[0, position_ids]
+        if ids.shape[1] > self.context: raise ValueError(f'{ids.shape[1]} tokens, and at most {self.context} are read')
         return x + self.positions[:, :ids.shape[1]]
 
     def forward(self,
         ids:torch.Tensor,         # (B,L) int64, 0 where there is no token
         masked=None,              # (B,L) bool
+        position_ids=None,        # (B,L) int64; None: in order
     ) -> torch.Tensor:            # (B,L,D), meaningless where there is no token
         "Tokens after the last norm"
-        x, length = self.embed(ids, masked), ids.shape[1]
+        x, length = self.embed(ids, masked, position_ids), ids.shape[1]
         sees = (ids != PAD)[:, None, None, :].expand(-1, 1, length, -1)
         if self.causal: sees = sees & torch.ones(length, length, dtype=torch.bool, device=ids.device).tril()
         for block in self.blocks: x = block(x, attn_mask=sees)

@@ -20,7 +20,7 @@ from ..heads import BatchNorm, ViTInference, ema_update, frozen_copy, mlp
 from ..learner import param_groups_weight_decay
 from ..nets import as_images, vit
 from ..panels import attention_panel, similarity_panel
-from ..text import PAD, TextTransformer, last_token, mean_token, world_tokenizer
+from ..text import TextTransformer, last_token, mean_token, world_tokenizer
 from ..views import Photometric, crops
 from ..world.captions import STYLES, write_caption
 
