@@ -143,7 +143,7 @@ def write_caption(
     if style == 3 and facts.objects: return _relative_clauses(facts)
     k = LANGUAGES.index(lang)
     place, rest = PLACE_PHRASES[facts.place][k], _clauses(facts, k, SYNONYMS if style else ())
-    if not rest: return f'{place.capitalize()}.'
+    if not rest: return _sentence([place])
     return _sentence([*rest, place] if style == 0 else [f'{place}: {rest[0]}', *rest[1:]])
 
 def _sentence(parts:list) -> str:
@@ -208,7 +208,7 @@ def _far_caption(facts:Facts) -> str:
     words = [facts.place, *(w for thing, relation in reversed(others) for w in (*phrase(*thing), relation))]
     if facts.objects: words += [*phrase(*facts.objects[0]), facts.spot]
     if facts.action: words.append(f'verb {facts.action}')
-    return '᚛' + ' '.join(map(far_word, words)) + '᚜'
+    return f"᚛ {' '.join(map(far_word, words))} ᚜"
 
 # %% ../../nbs/world/01g_captions.ipynb #1aa888c5
 def _direction_word(
