@@ -18,7 +18,7 @@ from ..learner import param_groups_weight_decay
 from ..losses import at_least_float32, centred_softmax
 from ..nets import vit
 from ..panels import attention_panel, similarity_panel
-from ..views import Photometric, byol_photometric, crops
+from ..views import CropGroup, Photometric, byol_photometric, crops_of
 
 # %% ../../nbs/classics/14_dino.ipynb #f995997d
 @dataclass(frozen=True)
@@ -84,18 +84,20 @@ class Views:
         c = self.config
         return byol_photometric(c.colour, c.grey, c.blur[group], c.solarise[group])
 
+    def groups(self) -> tuple:
+        "Which crops are cut from a picture"
+        c = self.config
+        large = CropGroup('large', 2, c.size, c.scale, flip_p=c.flip)
+        small = CropGroup('small', c.small, c.small_size, c.small_scale, flip_p=c.flip)
+        return (large, small) if c.small else (large,)
+
     def __call__(self,
         batch:dict,               # frames (B,T,3,H,W) uint8, seed (B,), aspect (B,)
     ) -> dict:                    # x (B,2,3,S,S), matrix (B,2,2,3), box (B,2,4), flip (B,2); x_small (B,V,3,s,s), …
         "Crops with their geometry; depends on the samples' seeds alone"
-        c, images, seeds = self.config, batch['frames'][:, 0], batch['seed']
-        shared = dict(flip_p=c.flip, aspect=batch.get('aspect'))
-        views = crops(images, seeds, 'large', 2, c.size, c.scale,
-                      photometric=(self.photometric(0), self.photometric(1)), **shared)
-        if not c.small: return views
-        small = crops(images, seeds, 'small', c.small, c.small_size, c.small_scale, photometric=self.photometric(2),
-                      **shared)
-        return views | {f'{k}_small': v for k, v in small.items()}
+        large, *small = self.groups()
+        views = crops_of(batch, large, (self.photometric(0), self.photometric(1)))
+        return views | {f'{k}_small': v for g in small for k, v in crops_of(batch, g, self.photometric(2)).items()}
 
 # %% ../../nbs/classics/14_dino.ipynb #411d4963
 def last_layer(

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['DATASETS', 'FLOW_FOLDERS', 'Source', 'parse_source', 'parse_plain', 'known_keywords', 'build_dataset', 'open_world',
-           'holds_flow_files', 'dataset_kind', 'open_path', 'open_data', 'share_keywords', 'open_pairs', 'Selection',
-           'distinct', 'report', 'memory_needed', 'readable', 'spread', 'split_by_class', 'has_splits', 'own_splits',
-           'labelled_split', 'Adapted', 'picture_bytes', 'adapt']
+           'holds_flow_files', 'dataset_kind', 'open_path', 'open_data', 'share_keywords', 'open_pairs', 'each_stride',
+           'Selection', 'distinct', 'report', 'reading', 'cropped', 'memory_needed', 'readable', 'spread',
+           'split_by_class', 'has_splits', 'own_splits', 'labelled_split', 'Adapted', 'picture_bytes', 'adapt']
 
 # %% ../../nbs/data/02f_sources.ipynb #2edc5c11
 import inspect
@@ -20,7 +20,7 @@ from PIL import Image
 from torch.utils.data import Subset
 
 from ..core import data_root
-from .datasets import CamVid, Cifar10, ImageFolder, VideoFolder
+from .datasets import CamVid, Cifar10, Cropped, ImageFolder, VideoFolder, kept_size
 from ssl_workbench.data.files import (
     IMAGE_EXTENSIONS,
     VIDEO_EXTENSIONS,
@@ -29,11 +29,13 @@ from ssl_workbench.data.files import (
     content_extension,
     display_name,
     has_extension,
+    height_width,
     image_tensor,
     to_rgb,
 )
-from .flow import FLOW_ENDINGS, FlowPairs, flow_triples
-from .mixtures import Concatenated, Interleaved
+from .flow import FLOW_ENDINGS, FlowPairs, WithFlow, flow_triples
+from .mixtures import Concatenated, Interleaved, Streams
+from .videos import reader_version
 from ..world import World
 
 # %% ../../nbs/data/02f_sources.ipynb #ad34dd2a
@@ -193,9 +195,6 @@ def open_pairs(
     **kw,         # handed on to the dataset
 ):                # a dataset
     "A dataset of frame pairs (2,3,H,W); ValueError where a source has no second frame"
-    if isinstance(stride, (tuple, list)):
-        each = [open_pairs(name_or_path, size, s, **kw) for s in range(stride[0], stride[1] + 1)]
-        return Concatenated(each, [1] * len(each))
     source = parse_source(name_or_path)
     if source.kind == 'mixture':
         shared = share_keywords(source, kw)
@@ -206,15 +205,28 @@ def open_pairs(
         pairs = open_pairs(one, size, source.stride or stride, **kw)
         return Concatenated([pairs], [source.repeats]) if source.repeats > 1 else pairs
     kw = ({} if size is None else dict(size=size)) | kw
+    strides = range(stride[0], stride[1] + 1) if isinstance(stride, (tuple, list)) else (stride,)
+    return each_stride(source, strides, kw)
+
+def each_stride(
+    source:Source, # one, no mixture
+    strides,       # video frames, or the world's time, from the one to the other
+    kw:dict        # of the dataset
+):                 # a dataset
+    "The pairs of a source at every stride; its files are opened once"
     if source.kind == 'world':
-        return open_world(source, **dict(size=64) | kw, frames=2, stride=stride)
+        each = [open_world(source, **dict(size=64) | kw, frames=2, stride=s) for s in strides]
+        return each[0] if len(each) == 1 else Concatenated(each, [1]*len(each))
     kind = dataset_kind(source.path, True) if source.kind == 'path' else DATASETS[source.name.partition(':')[0]]
     if kind in (ImageFolder, Cifar10):
         raise ValueError(f'{source.name!r} holds single pictures: '
                          'pairs come from films, folders of frames, flow sets and the world.')
     if kind is CamVid: kw['pairs'] = True
-    if kind is VideoFolder: kw |= dict(frames=2, stride=stride, every=2)
-    return build_dataset(kind, source.name, source.path or None, **kw, **dict(source.options))
+    if kind is VideoFolder: kw |= dict(frames=2, stride=strides[0], every=2)
+    pairs = build_dataset(kind, source.name, source.path or None, **kw, **dict(source.options))
+    if len(strides) == 1: return pairs
+    if kind is not VideoFolder: return Concatenated([pairs], [len(strides)])  # their two frames are given
+    return Concatenated([pairs, *(pairs.at_stride(s) for s in strides[1:])], [1]*len(strides))
 
 # %% ../../nbs/data/02f_sources.ipynb #1c4fa617
 class Selection(Subset):
@@ -250,6 +262,37 @@ def report(
     if hasattr(dataset, 'report'): return dataset.report()
     parts = getattr(dataset, 'parts', None) or getattr(dataset, 'datasets', None) or []
     return ' + '.join(dict.fromkeys(report(part) for part in parts)) or f'{len(dataset)} samples'
+
+def reading(
+    dataset # any
+)->dict:    # {'films': 'pyav 18.1.0'} where there are films, {'crops': 'from each picture'} where these are cut
+    "How a data set's files are read, as far as it decides about pixels: kept with a run"
+    if isinstance(dataset, Cropped): return {'crops': 'from each picture', **reading(dataset.photos)}
+    if isinstance(dataset, VideoFolder):
+        films = any(stills is None for stills in dataset.videos.values())
+        return {'films': reader_version()} if films else {}
+    if isinstance(dataset, (Subset, Adapted)): return reading(dataset.dataset)
+    if isinstance(dataset, WithFlow): return reading(dataset.pairs)
+    parts = [dataset.pairs, dataset.images] if isinstance(dataset, Streams) else []
+    if isinstance(dataset, (Interleaved, Concatenated)): parts = getattr(dataset, 'parts', None) or dataset.datasets
+    return {key: value for part in parts for key, value in reading(part).items()}
+
+def cropped(
+    dataset,  # of pictures on a canvas
+    cut,      # as `Cropped` takes it
+    canvas    # pixels a side, or (height, width)
+):            # a `Cropped` one, or the same
+    "The data set with its crops cut from the pictures themselves, where some are larger than the canvas"
+    parts, most = getattr(dataset, 'parts', None) or [dataset], max(height_width(canvas))
+    def large(part):
+        single = isinstance(part, (ImageFolder, VideoFolder)) and getattr(part, 'frames', 1) == 1
+        return single and any(max(size) > most for size in part.sizes(8 if isinstance(part, VideoFolder) else 64))
+    found = [part for part in parts if large(part)]
+    if not found: return dataset
+    for part in found: part.size, part.least = None, cut.least
+    sizes = [kept_size(*size, cut.least) for part in found for size in part.sizes(8)]
+    bytes_each = 3*sum(w*h for w, h in sizes)/max(1, len(sizes))
+    return Cropped(dataset, cut, keep=bytes_each*len(dataset) < 2**30)
 
 def memory_needed(
     dataset # of files or any other

@@ -153,7 +153,8 @@ class Views:
         image = batch.get('image', dict(frames=frames[:, :1], aspect=pair['aspect'][:, None]))
         many = image['frames'].shape[1]
         apart = torch.stack([core.fold_in(seeds, f'content/{k}') for k in range(many)], 1).flatten()
-        content = two_views(image['frames'].flatten(0, 1), apart, image['aspect'].flatten(), c)
+        images = dict(frames=image['frames'].flatten(0, 1)[:, None], aspect=image['aspect'].flatten(), seed=apart)
+        content = two_views(images, c)
         return dict(out, content=content['x'])
 
 # %% ../../nbs/methods/24_mcjepa.ipynb #dceee209

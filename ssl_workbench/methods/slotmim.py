@@ -28,7 +28,7 @@ from ..learner import param_groups_weight_decay
 from ..losses import at_least_float32, centred_softmax, distill, sinkhorn_knopp, slot_contrast
 from ..nets import as_images, vit
 from ..panels import attention_panel, clip_panel, gallery_panel, similarity_panel, slot_panel
-from ..views import Photometric, block_mask, byol_photometric, two_crops
+from ..views import CropGroup, Photometric, block_mask, byol_photometric, crops_of
 
 # %% ../../nbs/methods/22_slotmim.ipynb #2e01a408
 @dataclass(frozen=True)
@@ -101,14 +101,17 @@ class Views:
         c = self.config
         return byol_photometric(c.colour, c.grey, c.blur[view], c.solarise[view])
 
+    def groups(self) -> tuple:
+        "Which crops are cut from a picture"
+        c = self.config
+        return CropGroup('view', 2, c.size, c.scale, flip_p=c.flip, overlap=c.min_overlap),
+
     def __call__(self,
         batch:dict,               # frames (B,T,3,H,W) uint8, seed (B,), aspect (B,)
     ) -> dict:                    # x (B,2,3,S,S), matrix (B,2,2,3), flip (B,2), mask (B,2,N), box (B,2,4): overlap
         "Views with their geometry; depends on the samples' seeds alone"
         c, seeds = self.config, batch['seed']
-        out = two_crops(batch['frames'][:, 0], seeds, aspect=batch.get('aspect'), size=c.size, scale=c.scale,
-                        photometric=(self.photometric(0), self.photometric(1)), flip_p=c.flip,
-                        min_overlap=c.min_overlap)
+        out = crops_of(batch, *self.groups(), (self.photometric(0), self.photometric(1)))
         grid = (c.size // c.patch, c.size // c.patch)
         low, high = c.mask_ratio
         ratios = [low + (high - low) * core.uniform(seeds, f'ratio{v}', 1)[:, 0] for v in (0, 1)]
