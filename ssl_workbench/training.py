@@ -25,6 +25,7 @@ from .catalog import Entry, build, find, inference_state, load, migrate, module,
 from ssl_workbench.data import (
     Streams,
     WithFlow,
+    cropped,
     dis,
     labelled_split,
     memory_needed,
@@ -36,6 +37,7 @@ from ssl_workbench.data import (
 )
 from .learner import Learner, checkpoints, newest_checkpoint, read_run
 from .probes import Score, encode, knn, linear, random_init
+from .views import Cutter
 from .world import kinds
 
 _all_ = ['replace_config']        # settings belong to training, too
@@ -52,14 +54,23 @@ def training_data(
     if 'pair' in entry.inputs: return _pairs(name, entry, config, canvas, length)
     clip = dict(frames=config.frames, stride=config.stride) if 'clip' in entry.inputs else {}
     drawn = dict(size=canvas, frames=getattr(config, 'frames', 1), length=length, truth=False)
-    if parse_source(name).kind in ('world', 'mixture'): return open_data(name, **drawn | clip)
-    return open_data(name, size=canvas, **clip) if clip else _images(name, canvas)
+    views = module(entry.name).Views(config)
+    if _holds_world(parse_source(name)): return _cut(open_data(name, **drawn | clip), views, canvas)
+    return open_data(name, size=canvas, **clip) if clip else _images(name, canvas, views)
 
-def _images(name:str, canvas):
-    "Single pictures, kept in memory where they fit into a gigabyte"
-    data = open_data(name, size=canvas)
-    if hasattr(data, 'keep') and memory_needed(data) < 2**30: data.keep()
+def _cut(data, views, canvas):
+    "Pictures larger than the canvas keep their pixels, where the method says which crops it wants"
+    return cropped(data, Cutter(views), canvas) if hasattr(views, 'groups') else data
+
+def _images(name:str, canvas, views=None):
+    "Single pictures: crops from the large ones; small ones kept in memory where they fit into a gigabyte"
+    data = _cut(open_data(name, size=canvas), views, canvas)
+    if hasattr(data, 'keep') and callable(data.keep) and memory_needed(data) < 2**30: data.keep()
     return data
+
+def _holds_world(source) -> bool:
+    "Whether a parsed source is a world, or has one among its parts"
+    return source.kind == 'world' or any(map(_holds_world, source.parts))
 
 def _is_drawn(source) -> bool:
     "Whether a parsed source holds nothing but worlds"

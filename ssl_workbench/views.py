@@ -433,8 +433,8 @@ class Cutter:
 
     @property
     def least(self) -> int:       # pixels
-        "Shorter side of a picture whose smallest crop still has twice the view's pixels a side: more is not needed"
-        return max(math.ceil(2 * g.size / g.scale[0]**.5) for g in self.views.groups())
+        "Shorter side of a picture whose smallest crop still has three times the view's pixels a side"
+        return max(math.ceil(3 * g.size / g.scale[0]**.5) for g in self.views.groups())
 
     def __call__(self,
         picture:torch.Tensor,     # (3,H,W) uint8

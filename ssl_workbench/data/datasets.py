@@ -319,6 +319,9 @@ class CamVid(FileDataset):
         splits = ['train', 'val'] if split == 'all' else [split]
         files = {p.name: p for s in splits for p in (self.root/s).glob('*')}
         names = sorted(n for n in files if has_extension(n, IMAGE_EXTENSIONS))
+        there = set(map(drive_of, names))
+        if drives is not None and (lost := [d for d in drives if d not in there]):
+            raise ValueError(f'camvid {split} has no drive {lost[0]!r}: it has {", ".join(sorted(there))}.')
         if drives is not None: names = [n for n in names if drive_of(n) in drives]
         groups = consecutive_frames(names) if pairs else zip(names)
         self.paths = [[files[n] for n in group] for group in groups]

@@ -81,11 +81,12 @@ def parse_plain(
         if len(rest) > 2 or not all(p.isdigit() for p in rest[1:]):
             raise ValueError(f'{name!r} is not world, world:KIND or world:KIND:LEVEL (world:scene:3).')
         return Source(name, 'world', options=tuple(zip(('kind', 'level'), (*rest[:1], *map(int, rest[1:])))))
-    if first in FLOW_FOLDERS and len(rest) < 2:
+    plain = not re.search('[+@*]', name)  # one source: 'camvid:0001TP+cifar10' is two
+    if plain and first in FLOW_FOLDERS and len(rest) < 2:
         found = [data_root()/f for f in FLOW_FOLDERS[first] if data_root() and (data_root()/f).exists()]
         key = {'sintel': 'passes', 'kitti': 'kind'}[first]
         if found: return Source(name, 'set', str(found[0]), tuple((key, value) for value in rest))
-    elif first == 'camvid' and rest: return Source(name, 'set', options=(('drives', rest[0].split(',')),))
+    elif plain and first == 'camvid' and rest: return Source(name, 'set', options=(('drives', rest[0].split(',')),))
     elif name in DATASETS: return Source(name, 'set')
     inside = data_root()/name if data_root() and name else None
     return next((Source(name, 'path', path) for path in (name, str(inside)) if name and os.path.exists(path)), None)
