@@ -19,7 +19,7 @@ import shutil
 import time
 import warnings
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -453,9 +453,11 @@ class Learner:
     def _check_same_run(self, path:Path, run:dict, extend:bool=False) -> None:
         "ValueError naming what differs between a checkpoint's run and this one"
         pairs = [(run['run'], _json(self._run_settings())), (run['config'], _json(_config(self.method)))]
+        new = {f.name: _json(dict(v=f.default))['v'] for f in _fields(self.method)}    # settings that came later
         longer = ('total', 'steps') if extend and run['run'].get('total', math.inf) <= self.total else ()
         differ = [f'{k} {there.get(k)} there, {v} here' for there, here in pairs for k, v in here.items()
-                  if there.get(k) != v and k not in longer]
+                  if there.get(k) != v and k not in longer
+                  and not (there is run['config'] and k not in there and k in new and new[k] == v)]
         if differ: raise ValueError(f'{path} belongs to another run: {"; ".join(differ)}')
 
     def _restore(self, weights:dict, state:dict, generators:dict) -> None:
@@ -475,6 +477,10 @@ def _plain(state:dict) -> dict:
 def _config(method) -> dict:
     "The method's settings as plain values"
     return dict(vars(method.config)) if hasattr(method, 'config') else {}
+
+def _fields(method) -> tuple:
+    "The fields of the method's settings, where these are a dataclass"
+    return fields(method.config) if is_dataclass(getattr(method, 'config', None)) else ()
 
 def _json(x:dict) -> dict:
     "`x` as JSON would give it back"

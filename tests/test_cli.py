@@ -481,6 +481,28 @@ def test_two_processes(tmp_path):
     assert len((tmp_path/'two'/'log.jsonl').read_text().splitlines()) == 4
 
 
+def test_processes_keep_the_exit_code(tmp_path):
+    "--processes: torchrun ends with 1 for every failure, the command line with the code of what happened"
+    def call(*words):
+        command = [sys.executable, '-c', 'import sys; from ssl_workbench.cli import main; sys.exit(main())', *words]
+        return subprocess.run(list(map(str, command)), env=ENV, capture_output=True, text=True, timeout=600)
+    refused = call(*train(tmp_path/'odd', steps=2), '--set', 'batch=3', '--processes', 2)
+    said = [line for line in refused.stderr.splitlines() if line.startswith('ssl-workbench:')]
+    assert refused.returncode == 2 and len(said) == 1 and 'a batch of 3 does not divide' in said[0]
+    assert 'Traceback' not in refused.stderr
+    done = call(*train(tmp_path/'two', steps=1), '--processes', 2)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads((newest_checkpoint(tmp_path/'two')/'run.json').read_text())['run']['processes'] == 2
+
+
+def test_words_of_several_processes(monkeypatch):
+    "What a process that was started this way says is the words of the one that started it"
+    assert cli._without(['train', 'x', '--processes', '2', '--processes=3', '--seed', '1'], '--processes') == [
+        'train', 'x', '--seed', '1']
+    for k, v in dict(TORCHELASTIC_RUN_ID='1', WORLD_SIZE='2', SSL_PROCESSES='2').items(): monkeypatch.setenv(k, v)
+    assert cli._launcher() == []
+
+
 def test_readme_example(monkeypatch, tmp_path):
     "The library example in README runs as it stands, shortened"
     code = re.search(r'```python\n(.*?)```', (ROOT/'README.md').read_text(), re.S).group(1)

@@ -51,6 +51,7 @@ class Config:
     grey:float = .1               # probability of a grey crop
     blur:tuple = (.5, .1, .25)    # probability in large crop 1, large crop 2, small crops
     solarise:tuple = (0., 0., 0.)  # likewise
+    blur_at:int = 224             # side in pixels at which blur's σ ≤ 2 holds, growing with the crop; 0: 2 pixels
     steps:int = 200               # of a run
     batch:int = 32                # images a step
     lr:float = 1e-3               # peak learning rate
@@ -67,6 +68,7 @@ gpu = replace(cpu, canvas=192, dim=160, depth=6, heads=5, drop_path=.1, hidden=5
               small=6, momentum=(.99, 1.), level=3, steps=12000, batch=256)
 paper = replace(gpu, size=224, small_size=96, canvas=320, patch=16, dim=384, depth=12, heads=6,  # ViT-S/16, table 1
                 small=8, blur=(1., .1, .5), colour=1., grey=.2, solarise=(0., .2, 0.),           # main_dino.py
+                blur_at=0,                                       # main_dino.py, utils.GaussianBlur: .1 to 2 pixels
                 hidden=2048, out_dim=256, prototypes=65536,      # section 3.1 and main_dino.py
                 momentum=(.996, 1.), batch=1024, lr=2e-3,        # section 3.1; 3.2: .0005 · batch / 256
                 lr_end=1e-6, freeze_prototypes=1/300,            # main_dino.py: one epoch
@@ -82,7 +84,7 @@ class Views:
     def photometric(self, group:int) -> Photometric:
         "Colour changes of large crop 0, large crop 1, small crops (2)"
         c = self.config
-        return byol_photometric(c.colour, c.grey, c.blur[group], c.solarise[group])
+        return byol_photometric(c.colour, c.grey, c.blur[group], c.solarise[group], c.blur_at or None)
 
     def groups(self) -> tuple:
         "Which crops are cut from a picture"
