@@ -138,7 +138,7 @@ def replace_config(
     return changed
 
 LENGTHS = ('dims depths widths decoder_widths decoder_depths channels layers filters stem kernels ratios growth '
-           'covariance variance flow_levels masked ae').split()      # settings with as many numbers as one likes
+           'covariance variance flow_levels masked ae motion').split()      # settings with as many numbers as one likes
 
 def _in_presets(config, key:str) -> list:
     "What the presets hold there, and the field's default"
@@ -322,10 +322,18 @@ LARGEST = 4_000_000_000           # parameters that a method may have, student a
 
 def _instance(name:str, config):
     "A method of that config; ValueError where its parts do not fit"
-    try: return getattr(module(name), find(name).cls)(config)
+    try:
+        method = getattr(module(name), find(name).cls)(config)
+        if getattr(config, 'flow', None) == 'joint': method.learn_flow(_joint_motion)
+        return method
     except (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError) as e:
         reason = str(e).strip().splitlines()
         raise ValueError(f'{name} cannot be built so: {reason[0][:200] if reason else type(e).__name__}') from None
+
+def _joint_motion(changes:dict, dims:tuple):
+    "MC-JEPA's motion half for another method's encoder"
+    source = module('mcjepa')
+    return source.Motion(replace_config(source.presets['cpu'], changes), dims)
 
 def _without_memory(name:str, config, largest:int=LARGEST):
     "The same method on the meta device: shapes, and no numbers; ValueError where it is too large"

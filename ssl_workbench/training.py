@@ -82,7 +82,7 @@ def _pairs(name:str, entry:Entry, config, canvas, length:int):
     options = dict(size=canvas, stride=getattr(config, 'stride', 1), **(dict(length=length) if drawn else {}))
     if 'flow' in entry.needs and source == 'truth' and drawn: return open_pairs(name, **options)
     pairs = open_pairs(name, **options, **(dict(truth=False) if drawn else {}))
-    if 'flow' in entry.needs:
+    if 'flow' in entry.needs and source != 'joint':
         if source == 'truth':
             warnings.warn(f'{name} has no true flow for {entry.title}: DIS estimates it (--set flow=raft for RAFT)',
                           stacklevel=2)
