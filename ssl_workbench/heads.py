@@ -140,6 +140,7 @@ class Inference:
     "Part of a method: which tensors inference needs, how they are given away and taken back"
     read = 'encoder'              # the encoder that is read: a module of the method by name
     kept = ('encoder.',)          # names of the tensors that inference needs begin so
+    unsettled = ()                # centres of scores that the weights came without
 
     @property
     def inference_encoder(self) -> nn.Module: return self.get_submodule(self.read)
@@ -153,9 +154,19 @@ class Inference:
         missing = [k for k in self.inference_state() if k.startswith(f'{self.read}.') and k not in state]
         if missing: raise ValueError(f'these weights lack {len(missing)} tensors of {self.read}, {missing[0]} for one')
         self.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()}, strict=False)
+        self.unsettled = [k for k in ('centre', 'patch_centre') if hasattr(self, k) and k not in state]
         if self.read.startswith('teacher.'): self.student.load_state_dict(self.teacher.state_dict())
         if self.read.startswith('student.'): self.teacher.load_state_dict(self.student.state_dict())
         return self
+
+    def settle(self,
+        name:str,                 # of a centre
+        mean:torch.Tensor,        # (K,) mean score of the first batch
+    ) -> None:
+        "A centre that weights came without begins at the first batch's mean, before it is used"
+        if not self.training or name not in self.unsettled: return
+        self.unsettled.remove(name)
+        getattr(self, name).copy_(mean)
 
 class ViTInference(Inference):
     "`Inference` of a method whose encoder is a vision transformer, with what is read from that"

@@ -232,6 +232,7 @@ class DINO(ViTInference, nn.Module):
     def targets_and_use(self, student:torch.Tensor, teacher:torch.Tensor) -> dict:
         "Scores and targets of whole crops, and what the meter reads; stores the batch's mean for the centre"
         self.batch_mean.append(core.all_sum(teacher.mean((0, 1))) / core.world_size())
+        self.settle('centre', self.batch_mean[-1])
         q = self.targets(teacher, self.centre, self.temperature)
         agree = (student[:, 0].argmax(-1) == q[:, 1].argmax(-1)).float().mean()
         return dict(student_scores=student, teacher_scores=teacher, targets=q, agreement=agree,

@@ -141,6 +141,7 @@ class IBOT(DINO):
     def patch_targets(self, student:torch.Tensor, teacher:torch.Tensor, views:dict) -> dict:
         "Scores and targets of patches, and which are in the loss; stores the mean of all patches for their centre"
         self.patch_mean.append(core.all_sum(teacher.mean((0, 1, 2))) / core.world_size())
+        self.settle('patch_centre', self.patch_mean[-1])
         q, in_loss = self.targets(teacher, self.patch_centre, self.patch_temperature), views['mask']
         keep = views.get('keep')
         if keep is not None:

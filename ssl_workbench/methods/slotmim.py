@@ -254,6 +254,7 @@ class SlotMIM(ViTInference, nn.Module):
         "Mean teacher score over the global batch, for the centre"
         scores = torch.cat([s['teacher_scores'] for s in sides]).flatten(0, 1)
         self.batch_mean.append(core.all_sum(scores.mean(0)) / core.world_size())
+        self.settle('centre', self.batch_mean[-1])
 
     def _prototype_use(self, sides:list) -> dict:
         "How prototypes are used, and how often student and teacher agree: for the collapse meter"
