@@ -20,6 +20,7 @@ from PIL import Image
 from torch.utils.data import Subset
 
 from ..core import data_root
+from .codec import HEADER, CodeClips
 from .datasets import CamVid, Cifar10, ImageFolder, VideoFolder
 from ssl_workbench.data.files import (
     IMAGE_EXTENSIONS,
@@ -145,7 +146,9 @@ def dataset_kind(
         with open(path, 'rb') as file: head = file.read(16)
         film = has_extension(display_name(path), VIDEO_EXTENSIONS) or content_extension(head) in VIDEO_EXTENSIONS
         return VideoFolder if film else ImageFolder
-    if os.path.isdir(path) and {'train', 'trainannot'} <= set(os.listdir(path)): return CamVid
+    inside = set(os.listdir(path)) if os.path.isdir(path) else set()
+    if HEADER in inside: return CodeClips
+    if {'train', 'trainannot'} <= inside: return CamVid
     if holds_flow_files(path): return FlowPairs
     only_films = not FileList(path).names and FileList(path, VIDEO_EXTENSIONS).names
     return VideoFolder if clips or only_films else ImageFolder
@@ -156,7 +159,7 @@ def open_path(
 ):
     "The dataset that suits a folder, a zip archive, a video or a picture"
     kind = dataset_kind(path, kw.get('frames', 1) > 1)
-    if kind is VideoFolder and kw.get('frames', 1) == 1: kw = {'every': 8, **kw, 'frames': 1}  # for methods of pictures
+    if kind in (VideoFolder, CodeClips) and kw.get('frames', 1) == 1: kw = {'every': 8, **kw, 'frames': 1}  # pictures
     return build_dataset(kind, path, path, **kw)
 
 # %% ../../nbs/data/02f_sources.ipynb #ae31d196
@@ -214,7 +217,7 @@ def open_pairs(
         raise ValueError(f'{source.name!r} holds single pictures: '
                          'pairs come from films, folders of frames, flow sets and the world.')
     if kind is CamVid: kw['pairs'] = True
-    if kind is VideoFolder: kw |= dict(frames=2, stride=stride, every=2)
+    if kind in (VideoFolder, CodeClips): kw |= dict(frames=2, stride=stride, every=2)
     return build_dataset(kind, source.name, source.path or None, **kw, **dict(source.options))
 
 # %% ../../nbs/data/02f_sources.ipynb #1c4fa617
