@@ -94,7 +94,7 @@ class PatchCodec:
     @torch.no_grad()
     def encode(self,
         frames         # (…,T,3,H,W) uint8; sides that the patch divides
-    )->torch.Tensor:   # (…,T/t,H/h,W/w) uint16, on the codec's device
+    )->torch.Tensor:   # (…,T/t,H/h,W/w) int32, on the codec's device; a store keeps them as uint16
         "The number of the nearest patch of the codebook for each patch (Euclidean distance of pixels)"
         if frames.dtype != torch.uint8: raise ValueError(f'a codec takes frames of uint8, not {frames.dtype}')
         grid = cut_patches(frames.to(self.codebook.device), self.patch)
@@ -102,7 +102,7 @@ class PatchCodec:
         length, found = (centres**2).sum(1), []
         for x in grid.flatten(0, -2).split(max(1, 2**25//len(centres))):
             found.append(torch.addmm(length, x.float() - 128, centres.T, alpha=-2).argmin(1))
-        return torch.cat(found).reshape(grid.shape[:-1]).to(torch.uint16)
+        return torch.cat(found).reshape(grid.shape[:-1]).int()
 
     @torch.no_grad()
     def decode(self,
@@ -155,7 +155,7 @@ def fit_codec(
     seed:int=0,        # of the draws
 )->PatchCodec:
     "A codec whose codebook is made by mini-batch k-means on the patches of these clips"
-    from sklearn.cluster import MiniBatchKMeans
+    from sklearn.cluster import MiniBatchKMeans, kmeans_plusplus
     shape = patch_shape(patch)
     if not isinstance(codes, int) or not 1 < codes <= MOST_CODES:
         raise ValueError(f'codes must be 2 to {MOST_CODES:,}, not {codes}')
@@ -163,7 +163,8 @@ def fit_codec(
     if len(x) < codes: raise ValueError(f'{len(x):,} patches are too few for {codes:,} codes: take more clips or fewer')
     draw = np.random.default_rng(seed)
     x = x[draw.permutation(len(x))].numpy().astype(np.float32)
-    model = MiniBatchKMeans(codes, init=x[:codes].copy(), n_init=1, batch_size=batch, random_state=seed,
+    first = kmeans_plusplus(x[:16*codes], codes, random_state=seed)[0] if codes <= 256 else x[:codes].copy()
+    model = MiniBatchKMeans(codes, init=first, n_init=1, batch_size=batch, random_state=seed,
                             reassignment_ratio=0.)
     for _ in range(steps): model.partial_fit(x[draw.integers(len(x), size=batch)])
     centres = model.cluster_centers_.round().clip(0, 255).astype(np.uint8)
