@@ -206,7 +206,7 @@ def test_a_killed_writer_goes_on(tmp_path, store):
 
 
 def test_damage_is_one_sentence(store):
-    "Above the limit only sizes are looked at, unless `verify`; a number beyond the codebook is refused all the same"
+    "Each file cut, lengthened, changed, emptied or gone; a header of any nonsense: BadFile in one line"
     root, _ = store
     whole = {f.name: f.read_bytes() for f in root.iterdir()}
     cut = (lambda b: b[:-7], lambda b: b + b'x', lambda b: b[:-1] + bytes([b[-1] ^ 1]), lambda b: b'', lambda b: None)

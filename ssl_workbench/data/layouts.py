@@ -61,17 +61,20 @@ def kinetics_list(
     fold:int=1         # has none
 )->tuple:              # films: end of the path → class or None; names of the classes
     "Kinetics' CSV of a split; without one the folders train/<class>/<film>; ({}, []) where neither is"
-    names = {'val': ('val.csv', 'validate.csv', 'validation.csv')}.get(split, (f'{split}.csv',))
-    path = find_list(root, *names)
+    words = dict(train=('train',), val=('val', 'validate', 'validation'), test=('test',))
+    found = {s: _kinetics_films(root, names) for s, names in words.items()}
+    return found[split], class_first(c for films in found.values() for c in films.values() if c)
+
+def _kinetics_films(root:Path, names:tuple)->dict:
+    "The films of one split, called by one of these names"
+    path = find_list(root, *(f'{name}.csv' for name in names))
     if path is None:
-        folder = next((root/s for s in (split, 'validate' if split == 'val' else split) if (root/s).is_dir()), None)
-        classes = class_first(p.name for p in folder.iterdir() if p.is_dir()) if folder else []
-        return {f'{c}/{film.stem}': c for c in classes for film in (folder/c).iterdir()}, classes
+        folders = [p for name in names if (root/name).is_dir() for p in (root/name).iterdir() if p.is_dir()]
+        return {f'{p.name}/{film.stem}': p.name for p in folders for film in p.iterdir()}
     with as_bad_file(path.name):
-        rows = list(csv.DictReader(path.read_text(encoding='utf-8-sig').splitlines()))
-        films = {f'{r["youtube_id"]}_{int(float(r["time_start"])):06d}_{int(float(r["time_end"])):06d}':
-                 r.get('label') or None for r in rows}
-    return films, class_first(c for c in films.values() if c)
+        rows = csv.DictReader(path.read_text(encoding='utf-8-sig').splitlines())
+        return {f'{r["youtube_id"]}_{int(float(r["time_start"])):06d}_{int(float(r["time_end"])):06d}':
+                r.get('label') or None for r in rows}
 
 def ucf101_list(
     root:Path,         # of the set
@@ -83,7 +86,7 @@ def ucf101_list(
     if path is None: return {}, []
     words = lambda p: [line.split() for line in p.read_text(encoding='utf-8').splitlines() if line.strip()]
     with as_bad_file(path.name): films = {Path(film).stem: film.split('/')[0] for film, *_ in words(path)}
-    if table is None: return films, class_first(films.values())
+    if table is None: raise BadFile('ucf101: its classInd.txt, the numbers of the classes, is not there.')
     with as_bad_file(table.name): return films, [name for _, name in words(table)]
 
 def hmdb51_list(
@@ -93,13 +96,14 @@ def hmdb51_list(
 )->tuple:              # as of `kinetics_list`
     "HMDB51's <class>_test_split1.txt, one a class: 'film.avi 1' is for training, 2 for testing, 0 for neither"
     first = find_list(root, f'*_test_split{fold}.txt')
-    films, wanted = {}, {'train': '1', 'test': '2'}[split]
+    films, classes, wanted = {}, [], {'train': '1', 'test': '2'}[split]
     for path in sorted(first.parent.glob(f'*_test_split{fold}.txt')) if first else ():
         name = path.name[:-len(f'_test_split{fold}.txt')]
+        classes.append(name)
         with as_bad_file(path.name):
             rows = [line.rsplit(maxsplit=1) for line in path.read_text(encoding='utf-8').splitlines() if line.strip()]
             films |= {f'{name}/{Path(film).stem}': name for film, use in rows if use == wanted}
-    return films, class_first(films.values())
+    return films, class_first(classes)
 
 def ssv2_list(
     root:Path,         # of the set
@@ -114,7 +118,7 @@ def ssv2_list(
     with as_bad_file(path.name):
         films = {str(r['id']): plain(r['template']) if 'template' in r else None
                  for r in json.loads(path.read_text(encoding='utf-8'))}
-    if table is None: return films, class_first(c for c in films.values() if c)
+    if table is None: raise BadFile('ssv2: its labels.json, the numbers of the classes, is not there.')
     with as_bad_file(table.name):
         numbers = {plain(k): int(v) for k, v in json.loads(table.read_text(encoding='utf-8')).items()}
     return films, sorted(numbers, key=numbers.get)
