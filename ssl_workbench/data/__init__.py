@@ -18,16 +18,25 @@ __all__ = ['limits', 'HEIC_BRANDS', 'IMAGE_FORMATS', 'DEEP_CHANNELS', 'IMAGE_EXT
            'split_level', 'folder_classes', 'evenly_spaced', 'existing_path', 'ImageFolder', 'find_dataset', 'Cifar10',
            'drive_of', 'consecutive_frames', 'CamVid', 'find_videos', 'VideoFolder', 'Cropped', 'kept_size', 'UNKNOWN',
            'FLOW_LAYOUTS', 'FLOW_ENDINGS', 'PICTURE_FOLDERS', 'mark_unknown', 'read_flo', 'read_pfm', 'read_flow',
-           'read_depth', 'file_bytes', 'read_dpt', 'write_flow', 'resize_known', 'resize_flow', 'flow_sample',
-           'kitti_triple', 'flow_triples', 'FlowPairs', 'TorchFlow', 'to_uint8', 'zero_flow', 'dis', 'raft', 'WithFlow',
-           'BATCH_KEYS', 'mark_valid', 'batch_from_parts', 'Interleaved', 'Concatenated', 'Streams', 'DATASETS',
-           'FLOW_FOLDERS', 'Source', 'parse_source', 'parse_plain', 'known_keywords', 'build_dataset', 'open_world',
-           'holds_flow_files', 'dataset_kind', 'open_path', 'open_data', 'share_keywords', 'open_pairs', 'each_stride',
-           'Selection', 'distinct', 'report', 'reading', 'cropped', 'memory_needed', 'readable', 'spread',
-           'split_by_class', 'has_splits', 'own_splits', 'labelled_split', 'Adapted', 'picture_bytes', 'adapt']
+           'MOST_CODES', 'STORE_HEADER', 'CodeClips', 'PatchCodec', 'check_divides', 'clip_rows', 'cut_patches',
+           'fit_codec', 'join_patches', 'new_header', 'open_store', 'patch_shape', 'read_header', 'sample_patches',
+           'store_codes', 'write_header', 'HMDB51', 'LAYOUTS', 'UCF101', 'Davis', 'Kinetics', 'SSv2', 'TinyImageNet',
+           'VideoSet', 'class_first', 'class_words', 'find_list', 'hmdb51_list', 'kinetics_list', 'read_mask',
+           'ssv2_list', 'ucf101_list', 'video_layout', 'TEST_SPLITS', 'read_depth', 'file_bytes', 'read_dpt',
+           'write_flow', 'resize_known', 'resize_flow', 'flow_sample', 'kitti_triple', 'flow_triples', 'FlowPairs',
+           'TorchFlow', 'to_uint8', 'zero_flow', 'dis', 'raft', 'WithFlow', 'BATCH_KEYS', 'mark_valid',
+           'batch_from_parts', 'Interleaved', 'Concatenated', 'Streams', 'DATASETS', 'FLOW_FOLDERS', 'Source',
+           'parse_source', 'parse_plain', 'known_keywords', 'build_dataset', 'open_world', 'holds_flow_files',
+           'dataset_kind', 'open_path', 'open_data', 'share_keywords', 'open_pairs', 'each_stride', 'Selection',
+           'distinct', 'report', 'reading', 'cropped', 'memory_needed', 'readable', 'spread', 'split_by_class',
+           'has_splits', 'own_splits', 'labelled_split', 'Adapted', 'picture_bytes', 'adapt']
 
 # %% ../../nbs/data/02g_data.ipynb #6ae8d00b
 # isort: off
+from ssl_workbench.data.codec import (
+    MOST_CODES, STORE_HEADER, CodeClips, PatchCodec, check_divides, clip_rows, cut_patches, fit_codec, join_patches,
+    new_header, open_store, patch_shape, read_header, sample_patches, store_codes, write_header
+)
 from ssl_workbench.data.datasets import (
     CAMVID_CLASSES, SPLITS, CamVid, Cifar10, Cropped, FileDataset, ImageFolder, SampleCache, VideoFolder,
     consecutive_frames, drive_of, evenly_spaced, existing_path, find_dataset, find_videos, folder_classes,
@@ -46,10 +55,14 @@ from ssl_workbench.data.flow import (
     flow_sample, flow_triples, kitti_triple, mark_unknown, raft, read_depth, read_dpt, read_flo, read_flow,
     read_pfm, resize_flow, resize_known, to_uint8, write_flow, zero_flow
 )
+from ssl_workbench.data.layouts import (
+    HMDB51, LAYOUTS, UCF101, Davis, Kinetics, SSv2, TinyImageNet, VideoSet, class_first, class_words, find_list,
+    hmdb51_list, kinetics_list, read_mask, ssv2_list, ucf101_list, video_layout
+)
 from .mixtures import BATCH_KEYS, Concatenated, Interleaved, Streams, batch_from_parts, mark_valid
 from ssl_workbench.data.sources import (
-    DATASETS, FLOW_FOLDERS, Adapted, Selection, Source, adapt, build_dataset, cropped, dataset_kind, distinct,
-    each_stride, has_splits, holds_flow_files, known_keywords, labelled_split, memory_needed, open_data,
+    DATASETS, FLOW_FOLDERS, TEST_SPLITS, Adapted, Selection, Source, adapt, build_dataset, cropped, dataset_kind,
+    distinct, each_stride, has_splits, holds_flow_files, known_keywords, labelled_split, memory_needed, open_data,
     open_pairs, open_path, open_world, own_splits, parse_plain, parse_source, picture_bytes, readable, reading,
     report, share_keywords, split_by_class, spread
 )
@@ -75,6 +88,10 @@ _all_ = [limits, HEIC_BRANDS, IMAGE_FORMATS, DEEP_CHANNELS, IMAGE_EXTENSIONS, VI
          CAMVID_CLASSES, SampleCache, FileDataset, split_level, folder_classes, evenly_spaced, existing_path,
          ImageFolder, find_dataset, Cifar10, drive_of, consecutive_frames, CamVid, find_videos, VideoFolder, Cropped,
          kept_size, UNKNOWN, FLOW_LAYOUTS, FLOW_ENDINGS, PICTURE_FOLDERS, mark_unknown, read_flo, read_pfm, read_flow,
+         MOST_CODES, STORE_HEADER, CodeClips, PatchCodec, check_divides, clip_rows, cut_patches, fit_codec,
+         join_patches, new_header, open_store, patch_shape, read_header, sample_patches, store_codes, write_header,
+         HMDB51, LAYOUTS, UCF101, Davis, Kinetics, SSv2, TinyImageNet, VideoSet, class_first, class_words, find_list,
+         hmdb51_list, kinetics_list, read_mask, ssv2_list, ucf101_list, video_layout, TEST_SPLITS,
          read_depth, file_bytes, read_dpt, write_flow, resize_known, resize_flow, flow_sample, kitti_triple,
          flow_triples, FlowPairs, TorchFlow, to_uint8, zero_flow, dis, raft, WithFlow, BATCH_KEYS, mark_valid,
          batch_from_parts, Interleaved, Concatenated, Streams, DATASETS, FLOW_FOLDERS, Source, parse_source,
