@@ -17,9 +17,24 @@ __all__ = ['PENALTIES', 'few_shot_subset', 'hold_out', 'knn', 'knn_predict', 'li
            'frechet_video', 'moving_pixels', 'moving_psnr', 'perceptual_distance', 'psnr', 'ssim', 'video_protocol',
            'video_score', 'bodies_kept', 'body_changes', 'count_bodies', 'clip_boxes', 'window_boxes', 'clip_frames',
            'cut_clips', 'FrameAverage', 'multi_clip', 'encode_videos', 'clip_votes', 'clip_linear', 'clip_low_shot',
-           'clip_knn', 'AttentiveReader', 'fit_attentive', 'attentive', 'VIDEO_PROTOCOLS', 'video_scores']
+           'clip_knn', 'AttentiveReader', 'fit_attentive', 'attentive', 'VIDEO_PROTOCOLS', 'video_scores',
+           'segment_iou', 'average_precision', 'detection_map', 'soft_nms', 'Detector', 'train_detector', 'detect',
+           'action_detection', 'encode_windows', 'DETECTOR_GRID', 'THRESHOLDS']
 
 # %% ../../nbs/probes/09z_probes.ipynb #750a74b4
+from ssl_workbench.probes.action_detection import (
+    DETECTOR_GRID,
+    THRESHOLDS,
+    Detector,
+    action_detection,
+    average_precision,
+    detect,
+    detection_map,
+    encode_windows,
+    segment_iou,
+    soft_nms,
+    train_detector,
+)
 from .bodies import bodies_kept, body_changes, count_bodies
 from ssl_workbench.probes.classification import (
     PENALTIES,
@@ -138,4 +153,6 @@ _all_ = [
     clip_boxes, window_boxes, clip_frames, cut_clips, FrameAverage, multi_clip, encode_videos,
     clip_votes, clip_linear, clip_low_shot, clip_knn, AttentiveReader, fit_attentive, attentive, VIDEO_PROTOCOLS,
     video_scores,
+    segment_iou, average_precision, detection_map, soft_nms, Detector, train_detector, detect, action_detection,
+    encode_windows, DETECTOR_GRID, THRESHOLDS,
 ]
