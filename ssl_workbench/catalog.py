@@ -83,6 +83,8 @@ classics = (
           'Zhou et al.', 'ICLR 2022', 'IBOT', ('image',), 'ready', 'classics'),
     Entry('mae', 'MAE', 'Masked Autoencoders Are Scalable Vision Learners',
           'He et al.', 'CVPR 2022', 'MAE', ('image',), 'ready', 'classics'),
+    Entry('videomae', 'VideoMAE', 'VideoMAE: Masked Autoencoders are Data-Efficient Learners for Self-Supervised Video '
+          'Pre-Training', 'Tong et al.', 'NeurIPS 2022', 'VideoMAE', ('clip',), 'ready', 'classics'),
     Entry('vicreg', 'VICReg', 'VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised Learning',
           'Bardes et al.', 'ICLR 2022', 'VICReg', ('image',), 'ready', 'classics', least=2),
     Entry('byol', 'BYOL', 'Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning',
