@@ -257,7 +257,8 @@ def inflate(
     with torch.no_grad():
         out.embedding.weight.copy_(inflate_weight(linear.weight, tubelet))
         out.embedding.bias.copy_(0. if linear.bias is None else linear.bias)
-        out.layers.load_state_dict(n.blocks.state_dict())
+        try: out.layers.load_state_dict(n.blocks.state_dict())
+        except RuntimeError: raise ValueError('a network with blocks of another kind cannot be inflated') from None
         out.norm.load_state_dict(n.norm.state_dict())
         out.mask_token.copy_(image_net.mask_token)
         table = image_net.positions((rows, columns))
