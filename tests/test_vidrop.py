@@ -193,7 +193,9 @@ def test_features_and_attention():
         assert torch.allclose(method.features((x * 255).round().byte())['pooled'], out['pooled'], atol=.05)
         assert torch.allclose(method.features(x.movedim(2, -1).numpy())['pooled'], out['pooled'], atol=1e-5)
         one = method.features(x[:, :1])
-        assert one['grid'] == (1, 4, 6) and torch.equal(one['pooled'], method.features(x[:, 0])['pooled'])
+        picture = method.features(x[:, 0])                                   # answers as a network of pictures does
+        assert one['grid'] == (1, 4, 6) and picture['grid'] == (4, 6) and torch.equal(one['pooled'], picture['pooled'])
+        assert method.attention(x[:, 0]).shape == (2, 2, 4, 6)
         attention = method.attention(x)
         assert attention.shape == (2, 2, 2, 4, 6) and torch.allclose(attention.sum((2, 3, 4)), torch.ones(2, 2))
     for wrong, word in ((x[:, :3], '3 frames'), (x[..., :30], '30'), (x[:, :0], 'no frame'),
@@ -201,7 +203,7 @@ def test_features_and_attention():
                         (x[None], r'\(1,2,4')):
         with pytest.raises(ValueError, match=word) as e: method.features(wrong)
         assert '\n' not in str(e.value)
-    assert method.features([Image.fromarray(np.zeros((32, 32, 3), np.uint8))])['grid'] == (1, 4, 4)
+    assert method.features([Image.fromarray(np.zeros((32, 32, 3), np.uint8))])['grid'] == (4, 4)
 
 
 def test_views_depend_on_the_sample_alone():
