@@ -181,7 +181,7 @@ class VideoInference(Inference):
 
     def features(self,
         clips:torch.Tensor,       # (B,T,3,H,W) float 0–1 or uint8; pictures (B,3,H,W) are clips of one frame
-    ) -> dict:                    # tokens (B,N,D), grid (t,h,w), pooled (B,D)
+    ) -> dict:                    # tokens (B,N,D), grid (t,h,w), for pictures (h,w), pooled (B,D)
         "Tokens of the encoder that is read, time first, and the clip's summary"
         encoder = self.inference_encoder
         return (encoder.cls_features if self.summary == 'cls' else encoder.features)(clips)
@@ -189,6 +189,6 @@ class VideoInference(Inference):
     @torch.no_grad()
     def attention(self,
         clips:torch.Tensor,       # (B,T,3,H,W) float 0–1 or uint8; pictures (B,3,H,W) are clips of one frame
-    ) -> torch.Tensor:            # (B,heads,t,h,w), sums to 1
+    ) -> torch.Tensor:            # (B,heads,t,h,w), for pictures (B,heads,h,w), sums to 1
         "Last block's attention over the tokens: of CLS, or the mean over token queries where there is no CLS"
         return self.inference_encoder.attention(clips)

@@ -293,9 +293,9 @@ def start_from_encoder(
 ) -> ViDROP:
     "Begin at the weights of an encoder; ValueError where they do not fit"
     own = method.student.encoder.state_dict()
-    wrong = [k for k, v in own.items() if k not in state or state[k].shape != v.shape]
+    wrong = sorted(k for k in {**own, **state} if k not in own or k not in state or state[k].shape != own[k].shape)
     if wrong: raise ValueError(f'these weights do not fit: {len(wrong)} tensors differ, {wrong[0]} for one')
-    for branch in (method.student, method.teacher): branch.encoder.load_state_dict({k: state[k] for k in own})
+    for branch in (method.student, method.teacher): branch.encoder.load_state_dict(state)
     return method
 
 def add_cls(
