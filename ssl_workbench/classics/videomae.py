@@ -49,7 +49,7 @@ class Config:
     scale:tuple = (.5, 1.)        # area of a crop: smallest, largest
     ratio:tuple = (.8, 1.25)      # width/height of a crop: smallest, largest
     flip:float = 0.               # probability of a mirror; motion to the left is another class than to the right
-    steps:int = 600               # of a run
+    steps:int = 400               # of a run
     batch:int = 32                # clips a step
     lr:float = 2e-3               # peak learning rate
     lr_end:float = 0.             # at the end

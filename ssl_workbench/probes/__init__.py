@@ -19,17 +19,17 @@ __all__ = ['PENALTIES', 'few_shot_subset', 'hold_out', 'knn', 'knn_predict', 'li
            'cut_clips', 'FrameAverage', 'multi_clip', 'encode_videos', 'clip_votes', 'clip_linear', 'clip_low_shot',
            'clip_knn', 'AttentiveReader', 'fit_attentive', 'attentive', 'VIDEO_PROTOCOLS', 'video_scores',
            'segment_iou', 'average_precision', 'detection_map', 'soft_nms', 'Detector', 'train_detector', 'detect',
-           'action_detection', 'encode_windows', 'DETECTOR_GRID', 'THRESHOLDS']
+           'detection_probe', 'encode_windows', 'DETECTOR_GRID', 'THRESHOLDS']
 
 # %% ../../nbs/probes/09z_probes.ipynb #750a74b4
 from ssl_workbench.probes.action_detection import (
     DETECTOR_GRID,
     THRESHOLDS,
     Detector,
-    action_detection,
     average_precision,
     detect,
     detection_map,
+    detection_probe,
     encode_windows,
     segment_iou,
     soft_nms,
@@ -153,6 +153,6 @@ _all_ = [
     clip_boxes, window_boxes, clip_frames, cut_clips, FrameAverage, multi_clip, encode_videos,
     clip_votes, clip_linear, clip_low_shot, clip_knn, AttentiveReader, fit_attentive, attentive, VIDEO_PROTOCOLS,
     video_scores,
-    segment_iou, average_precision, detection_map, soft_nms, Detector, train_detector, detect, action_detection,
+    segment_iou, average_precision, detection_map, soft_nms, Detector, train_detector, detect, detection_probe,
     encode_windows, DETECTOR_GRID, THRESHOLDS,
 ]

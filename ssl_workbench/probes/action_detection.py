@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['THRESHOLDS', 'RADIUS', 'FIRST_RANGE', 'DETECTOR_GRID', 'segment_iou', 'precision_area', 'average_precision',
            'detection_map', 'soft_nms', 'Detector', 'moment_targets', 'level_reach', 'distance_loss', 'detection_loss',
-           'train_detector', 'detect', 'action_detection', 'encode_windows']
+           'train_detector', 'detect', 'detection_probe', 'encode_windows']
 
 # %% ../../nbs/probes/09n_action_detection.ipynb #6d7eadf9
 from functools import partial
@@ -332,7 +332,7 @@ def detect(
     return out
 
 
-def action_detection(
+def detection_probe(
     train,  # (features, times, truth): three lists, one entry a video
     test,  # likewise
     classes: int,  # C, labels are 0..C-1
