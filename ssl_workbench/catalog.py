@@ -66,7 +66,7 @@ catalog = (
     Entry('river', 'RIVER', 'Efficient Video Prediction via Sparsely Conditioned Flow Matching',
           'Davtyan et al.', 'ICCV 2023', 'RIVER', ('clip',), 'ready', needs=('autoencoder',)),
     Entry('vidrop', 'ViDROP', 'ViDROP: Video Dense Representation through Omissive Processing',
-          'Sameni et al.', 'PhD thesis, Bern, 2024', 'ViDROP', ('clip',), 'planned'),
+          'Sameni et al.', 'PhD thesis, Bern, 2024', 'ViDROP', ('clip',), 'ready', least=2),
     Entry('sfclip', 'SF-CLIP', 'Building Vision-Language Models on Solid Foundations with Masked Distillation',
           'Sameni et al.', 'CVPR 2024', 'SFCLIP', ('image', 'caption'), 'planned'),
 )
@@ -83,6 +83,8 @@ classics = (
           'Zhou et al.', 'ICLR 2022', 'IBOT', ('image',), 'ready', 'classics'),
     Entry('mae', 'MAE', 'Masked Autoencoders Are Scalable Vision Learners',
           'He et al.', 'CVPR 2022', 'MAE', ('image',), 'ready', 'classics'),
+    Entry('videomae', 'VideoMAE', 'VideoMAE: Masked Autoencoders are Data-Efficient Learners for Self-Supervised Video '
+          'Pre-Training', 'Tong et al.', 'NeurIPS 2022', 'VideoMAE', ('clip',), 'ready', 'classics'),
     Entry('vicreg', 'VICReg', 'VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised Learning',
           'Bardes et al.', 'ICLR 2022', 'VICReg', ('image',), 'ready', 'classics', least=2),
     Entry('byol', 'BYOL', 'Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning',
