@@ -279,6 +279,16 @@ class ViDROP(VideoInference, nn.Module):
             terms['koleo'] = c.koleo_weight * sum(koleo(core.gather(one, grad=True)) for one in out['cls'].unbind(1))
         return terms
 
+    @torch.no_grad()
+    def sparse_features(self,
+        clips:torch.Tensor,       # (B,T,3,H,W) float 0–1 or uint8; pictures (B,3,H,W) are clips of one frame
+        keep:torch.Tensor,        # (B,n) int64, the only tokens that enter
+        mask=None,                # (B,N) bool, those without content
+    ) -> tuple:                   # tokens (B,n,D), cls (B,D)
+        "What the encoder that is read makes of some tokens of a clip"
+        encoder = self.inference_encoder
+        return encoder(as_clips(clips, encoder), mask, keep)
+
     def param_groups(self) -> list:
         "By layer: learning rate; what is decayed; gradients clipped by the norm of the encoder, and of each head"
         c, groups = self.config, {}
@@ -327,7 +337,7 @@ def config_for(
                    layer_scale=float(not isinstance(encoder.layers[0].ls1, nn.Identity)))
 
 # %% ../../nbs/methods/26_vidrop.ipynb #95853218
-CELL = 16                         # pixels a side that a cell is drawn with
+CELL = 24                         # pixels a side that a cell is drawn with
 
 def panel_clip(
     method:ViDROP,                # whose size, length and patch count
@@ -377,7 +387,7 @@ def dropped_maps(
     mask = torch.zeros(1, n, dtype=torch.bool).scatter(1, keep.gather(1, order), True)
     keep = keep.to(x.device)
     everything, whole = encoder(x)
-    tokens, cls = encoder(x, mask.to(x.device) if size else None, keep)
+    tokens, cls = method.sparse_features(x, keep, mask.to(x.device) if size else None)
     colours = torch.ones(n, 3).index_put((keep[0].cpu(),), principal_colours(tokens[0], everything[0]).cpu())
     kept = torch.zeros(n, dtype=torch.bool).index_fill(0, keep[0].cpu(), True)
     return dict(frames=x[0].cpu(), kept=kept.view(cells), mask=mask.view(cells), colours=colours.view(*cells, 3),
@@ -391,7 +401,10 @@ def draw_dropped(
     shown = shown_frames(frames, kept.shape)
     given = torch.where(cells_as_pixels(kept)[:, None], shown, torch.ones(()))
     given = torch.where(cells_as_pixels(mask)[:, None], torch.zeros(()), given)
-    return sheet(shown, given, cells_as_pixels(tensors['colours'].movedim(-1, 1)))
+    rest = [''] * (len(shown) - 1)
+    titles = ['the clip', *rest, f'{int(kept.sum())} of {kept.numel()} tokens', *rest,
+              f'CLS alike: {float(tensors["alike"]):.2f}', *rest]
+    return sheet(shown, given, cells_as_pixels(tensors['colours'].movedim(-1, 1)), titles=titles)
 
 # %% ../../nbs/methods/26_vidrop.ipynb #36c36f1b
 def cells_as_pixels(
@@ -410,9 +423,10 @@ def shown_frames(
 
 def sheet(
     *rows:torch.Tensor,           # (t,3,H,W) float 0–1, one a row
+    titles:list=None,             # one a picture
 ) -> torch.Tensor:                # uint8 (3,H,W)
     "Rows of pictures, time to the right"
-    return grid([pixels(one) for row in rows for one in row], cols=len(rows[0]))
+    return grid([pixels(one) for row in rows for one in row], cols=len(rows[0]), titles=titles)
 
 @torch.no_grad()
 def clip_maps(
@@ -466,7 +480,8 @@ dropped_panel = Panel('What is left when most is dropped', dropped_maps, draw_dr
     Knob('masked', 0, .9, .05, 0, 'Masked', 'Part of the rest that loses its content and keeps its place.'),
     Choice('pattern', PATTERNS, 'random', 'Pattern'), Knob('seed', 0, 99, 1, 0, 'Which'), MOMENT, TOKENS),
     ('method', 'clip'), 'Above the clip, then what the network gets (white: dropped, black: masked), then what its '
-    'tokens are: three main components as colours, the same colours at every drop rate.')
+    'tokens are: three main components as colours, the same colours at every drop rate. The number is the cosine of '
+    'its class token with that of the whole clip.')
 colours_panel = Panel('Tokens through time', clip_maps, draw_colours, (MOMENT, TOKENS), ('method', 'clip'),
                       'Three main components of the tokens as colours: alike is what the network finds alike.')
 clip_attention_panel = Panel('Where the class token looks', clip_maps, draw_clip_attention, (
