@@ -470,7 +470,8 @@ def draw_place(
     shown = shown_frames(tensors['frames'], (t, h, w))
     drawn = [heat(cells_as_pixels(x[k] @ x[0, row, column]), shown[k], alpha, high=1.) for k in range(t)]
     box = torch.tensor([[column, row, column + 1, row + 1]]) * CELL
-    return grid([draw_boxes(drawn[0], box, palette=((255, 255, 255),)), *drawn[1:]], cols=t)
+    white = torch.full((1, 3), 255, dtype=torch.uint8)
+    return grid([draw_boxes(drawn[0], box, palette=white), *drawn[1:]], cols=t)
 
 # %% ../../nbs/methods/26_vidrop.ipynb #5f966e91
 MOMENT = Knob('moment', 0, 1, .02, 0, 'Moment', 'Where in the video the clip begins.')
