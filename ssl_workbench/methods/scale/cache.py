@@ -4,16 +4,17 @@
 
 # %% auto #0
 __all__ = ['HEADER', 'FORMAT', 'SKIPPED', 'ClipPlan', 'random_clips', 'grid_clips', 'clip_frames', 'cut_clips', 'fingerprint',
-           'Backbone', 'TimmFeatures', 'timm_backbone', 'Films', 'describe_data', 'read_header', 'check_same',
-           'truth_of', 'encode_video', 'build_cache', 'FeatureCache']
+           'Backbone', 'TimmFeatures', 'timm_backbone', 'open_backbone', 'Films', 'describe_data', 'read_header',
+           'check_same', 'truth_of', 'encode_video', 'build_cache', 'FeatureCache', 'is_cache', 'feature_data']
 
 # %% ../../../nbs/methods/25a_scale_cache.ipynb #9da5dc19
 import hashlib
 import json
 import math
 import os
+import re
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -225,6 +226,14 @@ def timm_backbone(
     "A model of timm as backbone; ValueError where there is none of that name, or its weights cannot be had"
     return Backbone(TimmFeatures(name, pretrained).eval(), f'timm:{name}')
 
+# %% ../../../nbs/methods/25a_scale_cache.ipynb #91db4d30
+def open_backbone(
+    name:str,                     # 'timm:NAME', or what `load` takes: a bundled name, a file, a run
+    load,                         # name → network with `features`
+) -> Backbone:
+    "The backbone of that name; ValueError where it cannot be had"
+    return timm_backbone(name.removeprefix('timm:')) if name.startswith('timm:') else Backbone(load(name), name)
+
 # %% ../../../nbs/methods/25a_scale_cache.ipynb #bd86fba0
 class Films(FileDataset):
     "The whole videos of a folder, zip archive or file: frames (T,3,H,W), each of its own length and shape, label"
@@ -413,9 +422,11 @@ def build_cache(
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder/HEADER).exists():
         _write(folder/HEADER, lambda f: f.write(json.dumps(header, indent=1).encode()))
-    seeds = core.fold_in(torch.arange(len(data)), f'cache {seed}')
-    missing = [k for k in range(-(-len(data) // shard)) if not _shard(folder, k).exists()]
-    for k in tqdm(missing, desc='cache', leave=False, disable=None if progress else True):
+    seeds, count = core.fold_in(torch.arange(len(data)), f'cache {seed}'), -(-len(data) // shard)
+    first = int(os.environ.get('RANK', '0')) * count // int(os.environ.get('WORLD_SIZE', '1'))
+    for j in tqdm(range(count), desc='cache', leave=False, disable=None if progress else True):
+        k = (first + j) % count
+        if _shard(folder, k).exists(): continue
         rows = range(k * shard, min((k + 1) * shard, len(data)))
         made = _encode_shard(data, rows, backbone, header, plan, seeds)
         _write(_shard(folder, k), lambda f, made=made: np.save(f, made))
@@ -429,7 +440,7 @@ def _header(data, backbone, folder, plan, seed, shard, dtype) -> dict:
         header = read_header(folder)
         check_same(folder, header['about'], about)
         return header
-    if folder.is_dir() and any(folder.iterdir()): raise ValueError(f'{folder} is not empty and holds no cache')
+    if folder.is_dir() and any(p.suffix != '.part' for p in folder.iterdir()): raise ValueError(f'{folder} is not empty and holds no cache')
     video = _first(data)
     features, _, _ = encode_video(video, backbone, plan, 0)
     about['backbone']['takes'] = backbone.takes
@@ -498,6 +509,20 @@ class FeatureCache:
         get = lambda k: torch.from_numpy(rows[k].copy()).to(device, non_blocking=True)
         return {k: get(k).float() if k == 'features' else get(k) for k in ('features', 'boxes', 'flip', *self.truth)}
 
+    def fit(self,
+        config,                   # SCALE's settings
+    ):                            # the same for these features
+        "Number and owner of the features, and how clips were cut; ValueError where the config wants another backbone"
+        theirs, plan = self.about['backbone'], self.plan
+        if config.sha256 not in ('', theirs['sha256']):
+            raise ValueError(f"{self.folder} holds features of {theirs['name']} ({theirs['sha256'][:8]}), and these "
+                             f'weights read those of {config.backbone} ({config.sha256[:8]})')
+        if plan.views < 2 * config.views:
+            raise ValueError(f'{self.folder} holds {plan.views} clips of a video, two sets of {config.views} need '
+                             f'{2 * config.views}: --set views={plan.views // 2}')
+        cut = {k: getattr(plan, k) for k in ('frames', 'stride', 'size', 'scale', 'flip')}
+        return replace(config, inputs=self.dim, backbone=theirs['name'], sha256=theirs['sha256'], clips=plan.views, **cut)
+
     def everything(self) -> dict:
         "All of it as tensors"
         return self.batch(range(len(self)))
@@ -514,3 +539,28 @@ class FeatureCache:
         bad = f'; {self.bad} videos could not be read and are left out' if self.bad else ''
         return (f"{self.folder}: {len(self)} videos, {plan.views} clips each ({cut}, {plan.frames} frames), "
                 f"{self.dim} features of {about['backbone']['name']} ({about['backbone']['sha256'][:8]}){bad}")
+
+# %% ../../../nbs/methods/25a_scale_cache.ipynb #d59519a2
+def is_cache(
+    path,                         # a name, or a path
+) -> bool:
+    "Whether a cache lies there, finished or not"
+    return (Path(path)/HEADER).is_file()
+
+def feature_data(
+    name:str,                     # folder of a cache; a world or films, of which one is made
+    config,                       # SCALE's settings: backbone, plan, canvas, long, pictures
+    open_video,                   # name → dataset of videos: `data.open_data`
+    load,                         # name → network: `catalog.load`
+    root='runs/features',         # where caches are made
+) -> FeatureCache:
+    "Features to train on; ValueError where there are none and none can be made"
+    if is_cache(name): return FeatureCache(name)
+    if os.path.exists(name): videos = Films(name, config.canvas)
+    else: videos = open_video(name, size=config.canvas, frames=config.long, length=config.pictures, truth=False)
+    try: backbone = open_backbone(config.backbone, load)
+    except ValueError as e:
+        raise ValueError(f'features of {name} need a backbone, and {e}; --set backbone=NAME takes another one') from None
+    decides = json.dumps([backbone.sha256, describe_data(videos), asdict(config.plan)], sort_keys=True)
+    words = re.sub(r'\W+', '-', f'{name}-{config.backbone}').strip('-')[-60:]
+    return build_cache(videos, backbone, Path(root)/f'{words}-{hashlib.sha256(decides.encode()).hexdigest()[:8]}', config.plan)
