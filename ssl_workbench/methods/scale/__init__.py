@@ -6,7 +6,7 @@
 __all__ = ['OBJECTIVES', 'POSITIONS', 'MASKS', 'cpu', 'gpu', 'paper', 'presets', 'TIMES', 'timeline_panel', 'similarity_panel',
            'panels', 'Config', 'clip_positions', 'Views', 'ClipTransformer', 'masked_clip_loss', 'set_loss', 'SCALE',
            'timeline_maps', 'draw_timeline', 'draw_similarity', 'Backbone', 'ClipPlan', 'FeatureCache', 'Films',
-           'build_cache', 'cut_clips', 'feature_data', 'fingerprint', 'grid_clips', 'random_clips', 'timm_backbone']
+           'build_cache', 'feature_data', 'fingerprint', 'grid_clips', 'plan_clips', 'random_clips', 'timm_backbone']
 
 # %% ../../../nbs/methods/25d_scale.ipynb #09f635aa
 from dataclasses import dataclass, field, replace
@@ -19,26 +19,27 @@ from timm.models.vision_transformer import Block
 from ... import core
 from ...heads import Inference, mlp
 from ...losses import at_least_float32, info_nce, retrieval_accuracy
-from ssl_workbench.methods.scale.cache import (
+from ssl_workbench.methods.scale.cache import (  # noqa: F401
     Backbone,
     ClipPlan,
     FeatureCache,
     Films,
     build_cache,
-    cut_clips,
     feature_data,
     fingerprint,
     grid_clips,
     open_backbone,
+    plan_clips,
     random_clips,
     timm_backbone,
 )
 from ...nets import as_images, attention_matrix
 from ...panels import Knob, Panel
 from ...show import heat, pixels, upscale
+from ...video_nets import as_clips
 
-_all_ = ['Backbone', 'ClipPlan', 'FeatureCache', 'Films', 'build_cache', 'cut_clips', 'feature_data', 'fingerprint',
-         'grid_clips', 'random_clips', 'timm_backbone']  # of the room below
+_all_ = ['Backbone', 'ClipPlan', 'FeatureCache', 'Films', 'build_cache', 'feature_data', 'fingerprint',
+         'grid_clips', 'plan_clips', 'random_clips', 'timm_backbone']  # of the room below
 
 # %% ../../../nbs/methods/25d_scale.ipynb #cd0d55e2
 OBJECTIVES = ('code', 'thesis')
@@ -94,7 +95,7 @@ class Config:
                 raise ValueError(f"{name} is one of {', '.join(allowed)}, not '{getattr(self, name)}'")
         if not self.set_weight + self.mcm_weight > 0: raise ValueError('set_weight and mcm_weight cannot both be 0')
         if 2 * self.views > self.clips:
-            raise ValueError(f'two sets of {self.views} clips need {2 * self.views}, and {self.clips} are kept of a video')
+            raise ValueError(f'two sets of {self.views} clips need {2 * self.views}, and {self.clips} are kept of each')
         if not 0 <= self.masking < 1: raise ValueError(f'masking is from 0 to below 1, not {self.masking}')
 
     @property
@@ -120,12 +121,12 @@ paper = replace(gpu, backbone='videomae', inputs=768,                   # VideoM
                 frames=16, stride=4, size=224, clips=16, views=8,       # sections 4.3.1 and 4.3.3; rate 4: the code's
                 scale=(.7, .875), flip=.5, canvas=256,                  # crop 224 of a short side of 256-320: the code's
                 times=5, places=3,                                      # 5×3 scheme, section 4.3.1
-                masking=.25, dim=256, depth=2, heads=8,                 # tables 4.9 and 4.10; 32 channels a head: the code's
+                masking=.25, dim=256, depth=2, heads=8,                 # tables 4.9, 4.10; 32 channels a head: the code's
                 widen=2., dropout=.1,                                   # the code's
                 positions='minmax', mirrored=True,                      # the code's
                 hidden=4096, target_hidden=2048, out_dim=128,           # the code's
                 temperature=.2, objective='code',                       # the code's
-                batch=512, steps=500 * 469,                             # 500 epochs of K400's 240,000 videos, section 4.3.1
+                batch=512, steps=500 * 469,                             # 500 epochs of K400's 240,000, section 4.3.1
                 lr=3e-4, warmup=.05, weight_decay=1e-4)                 # the code's
 presets = dict(cpu=cpu, gpu=gpu, paper=paper)
 
@@ -138,8 +139,8 @@ def clip_positions(
     "What the position MLP is given (eq. 4.5); an axis along which all clips have no extent becomes 0"
     if how == 'minmax':
         low, high = boxes[..., :3].amin(-2, keepdim=True), boxes[..., 3:].amax(-2, keepdim=True)
-        extent = torch.where(high - low > 1e-6, high - low, torch.inf).repeat_interleave(2, -1)[..., [0, 2, 4, 1, 3, 5]]
-        boxes = (boxes - torch.cat([low, low], -1)) / extent
+        extent = torch.where(high - low > 1e-6, high - low, torch.inf)
+        boxes = (boxes - torch.cat([low, low], -1)) / torch.cat([extent, extent], -1)
     return boxes if flip is None else torch.cat([boxes, flip[..., None].to(boxes.dtype)], -1)
 
 # %% ../../../nbs/methods/25d_scale.ipynb #31d0500c
@@ -158,8 +159,8 @@ class Views:
                              'give --data the folder of a cache, or a world or films to make one of')
         x, boxes, device = batch['features'], batch['boxes'], batch['features'].device
         if x.shape[1] < 2 * c.views:
-            raise ValueError(f'the cache holds {x.shape[1]} clips of a video, two sets of {c.views} need {2 * c.views}: '
-                             f'--set views={x.shape[1] // 2}')
+            raise ValueError(f'the cache holds {x.shape[1]} clips of a video, two sets of {c.views} need '
+                             f'{2 * c.views}: --set views={x.shape[1] // 2}')
         seeds = core.seeds_of(batch['seed'], device)
         order = core.uniform(seeds, 'sets', x.shape[1]).argsort(1)[:, :2 * c.views]
         position = clip_positions(boxes, batch['flip'] if c.mirrored else None, c.positions)
@@ -288,7 +289,7 @@ class SCALE(Inference, nn.Module):
     def loss(self,
         out:dict,                 # of the forward pass
     ) -> dict:                    # set, mcm
-        "Weighted by their shares (code: (SET + MCM)/2, SET half the sum of its directions), or summed (thesis, eq. 4.8)"
+        "By their shares (code: (SET + MCM)/2, SET half the sum of its directions), or summed (thesis, eq. 4.8)"
         c, code, at = self.config, self.config.objective == 'code', core.rank()
         share, terms = (c.set_weight + c.mcm_weight if code else 1.), {}
         if c.set_weight:
@@ -319,8 +320,8 @@ class SCALE(Inference, nn.Module):
         if not isinstance(backbone, Backbone): backbone = Backbone(backbone, name or self.config.backbone)
         c = self.config
         if c.sha256 and c.sha256 != backbone.sha256:
-            raise ValueError(f'this SCALE reads features of {c.backbone} ({c.sha256[:8]}), and {backbone.name} has other '
-                             f'weights ({backbone.sha256[:8]}): train it on a cache of those')
+            raise ValueError(f'this SCALE reads features of {c.backbone} ({c.sha256[:8]}), and {backbone.name} has '
+                             f'other weights ({backbone.sha256[:8]}): train it on a cache of those')
         dim = backbone(torch.zeros(1, c.frames, 3, c.size, c.size)).shape[1]
         if dim != c.inputs:
             raise ValueError(f'{backbone.name} gives {dim} features of a clip, and this SCALE takes {c.inputs}: '
@@ -389,17 +390,15 @@ class SCALE(Inference, nn.Module):
     ) -> tuple:                   # features (B,V,D), boxes (B,V,6)
         "The backbone's features of a grid of clips"
         plan, backbone = plan or self.config.test_plan, self.backbone
-        boxes, flip = (x.to(videos.device) for x in grid_clips((videos.shape[1], *videos.shape[-2:]), plan))
-        one = lambda video: backbone(cut_clips(video[None], boxes[None].float(), flip[None], plan)[0])
-        return torch.stack([one(video) for video in videos]), boxes.expand(len(videos), -1, -1)
+        boxes, flip = grid_clips((videos.shape[1], *videos.shape[-2:]), plan)
+        features = [backbone(plan_clips(video, boxes, flip, plan)) for video in videos]
+        return torch.stack(features), boxes.to(videos.device).expand(len(videos), -1, -1)
 
     def features(self,
         x,                        # videos (B,T,3,H,W), or pictures (B,3,H,W) as videos of one frame; float 0–1 or uint8
     ) -> dict:                    # tokens (B,V,D') clips in their context, grid (times, 1, places), pooled (B,D')
         "Test clips through backbone and network"
-        many = getattr(x, 'ndim', 4) == 5
-        videos = as_images(x, self, clip=True) if many else as_images(x, self)[:, None]
-        features, position = self._clips(*self.encode_clips(videos.float()))
+        features, position = self._clips(*self.encode_clips(as_clips(x, self).float()))
         pooled, tokens = self.encoder(features, position)
         return dict(tokens=tokens, grid=(self.config.times, 1, self.config.places), pooled=pooled)
 
@@ -421,7 +420,7 @@ def timeline_maps(
     video = as_images(clip[None], method, clip=True).float()
     features, boxes = method.encode_clips(video, plan)
     with torch.no_grad(): clips = method.encoder(*method._clips(features, boxes))[1][0]
-    thumbs = cut_clips(video, boxes, torch.zeros_like(boxes[..., 0]).bool(), plan)[0, :, plan.frames // 2]
+    thumbs = plan_clips(video[0], boxes[0], torch.zeros(times, dtype=torch.bool), plan)[:, plan.frames // 2]
     return dict(thumbs=thumbs, attention=method.clip_attention(features, boxes)[0], features=features[0], clips=clips,
                 boxes=boxes[0])
 
@@ -456,5 +455,5 @@ timeline_panel = Panel('Which clips the summary reads', timeline_maps, draw_time
                        (TIMES, Knob('head', 0, 8, 1, 0, 'Head', '0: the mean of all heads.')), ('method', 'clip'),
                        'Below each clip: the share of it that the class token reads in the last block.')
 similarity_panel = Panel('How alike the clips are', timeline_maps, draw_similarity, (TIMES,), ('method', 'clip'),
-                         'Cosine of each pair of clips, before SCALE on the left, after it on the right; bright: alike.')
+                         'Cosine of each pair of clips, before SCALE (left) and after it (right); bright: alike.')
 panels = dict(timeline=timeline_panel, similarity=similarity_panel)
