@@ -50,6 +50,7 @@ def training_data(
     default = 2 * config.size if isinstance(config.size, int) else config.size
     canvas, length = getattr(config, 'canvas', default), getattr(config, 'pictures', 4096)
     if 'pair' in entry.inputs: return _pairs(name, entry, config, canvas, length)
+    if 'features' in entry.inputs: return module(entry.name).feature_data(name, config, open_data, load)
     clip = dict(frames=config.frames, stride=config.stride) if 'clip' in entry.inputs else {}
     drawn = dict(size=canvas, frames=getattr(config, 'frames', 1), length=length, truth=False)
     if parse_source(name).kind in ('world', 'mixture'): return open_data(name, **drawn | clip)
@@ -116,6 +117,7 @@ def learner_of(
 ) -> Learner:
     "A learner as the method's config asks for it: steps, batch, learning rate and its schedule"
     core.seed_everything(seed)
+    if hasattr(data, 'fit'): config = data.fit(config)         # cached features: how many, and whose
     method = build(name, config)
     if 'autoencoder' in find(name).needs: method.adopt(load(config.autoencoder))
     if start is not None: _begin_at(method, start)

@@ -69,7 +69,7 @@ class Config:
     depth:int = 2                 # transformer blocks
     heads:int = 4                 # attention heads
     widen:float = field(default=2., metadata=dict(range='[0.25, 16]'))   # hidden channels of a block's MLP over `dim`
-    dropout:float = .1            # in the blocks and of their attention
+    dropout:float = 0.            # in the blocks and of their attention
     hidden:int = 512              # of the two prediction heads
     target_hidden:int = field(default=512, metadata=dict(range='[1, 1000000]'))  # of the target head
     out_dim:int = 64              # of all heads, where the losses compare
@@ -115,18 +115,18 @@ class Config:
 
 # %% ../../../nbs/methods/25d_scale.ipynb #2d97e56e
 cpu = Config()
-gpu = replace(cpu, dim=256, heads=8, hidden=2048, target_hidden=2048, out_dim=128, batch=512, steps=8000, lr=3e-4,
-              pictures=16384)
+gpu = replace(cpu, dim=256, heads=8, dropout=.1, hidden=2048, target_hidden=2048, out_dim=128, batch=512, steps=8000,
+              lr=3e-4, pictures=16384)
 paper = replace(gpu, backbone='videomae', inputs=768,                   # VideoMAE-B, section 4.3.1
                 frames=16, stride=4, size=224, clips=16, views=8,       # sections 4.3.1 and 4.3.3; rate 4: the code's
-                scale=(.7, .875), flip=.5, canvas=256,                  # crop 224 of a short side of 256-320: the code's
+                scale=(.7, .875), flip=.5, canvas=256,                  # 224 of a short side of 256-320: the code's
                 times=5, places=3,                                      # 5×3 scheme, section 4.3.1
-                masking=.25, dim=256, depth=2, heads=8,                 # tables 4.9, 4.10; 32 channels a head: the code's
+                masking=.25, dim=256, depth=2, heads=8,                 # tables 4.9, 4.10; heads: code
                 widen=2., dropout=.1,                                   # the code's
                 positions='minmax', mirrored=True,                      # the code's
                 hidden=4096, target_hidden=2048, out_dim=128,           # the code's
                 temperature=.2, objective='code',                       # the code's
-                batch=512, steps=500 * 469,                             # 500 epochs of K400's 240,000, section 4.3.1
+                batch=512, steps=500 * 469,                             # 500 epochs of K400, section 4.3.1
                 lr=3e-4, warmup=.05, weight_decay=1e-4)                 # the code's
 presets = dict(cpu=cpu, gpu=gpu, paper=paper)
 

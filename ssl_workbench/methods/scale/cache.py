@@ -127,14 +127,14 @@ def fingerprint(
 class Backbone:
     "A frozen network that turns each clip into one vector"
     def __init__(self,
-        module:nn.Module,         # has features(x) → dict(pooled (B,D))
+        module:nn.Module,         # has features(x) → dict(pooled (B,D)); its weights take no gradient from now on
         name:str='',              # what it is called: a bundled name, for one
         chunk:int=64,             # clips (or, of a network for pictures, frames) at a time
     ):
         if not hasattr(module, 'features'):
             raise ValueError(f'a backbone has `features`, which {type(module).__name__} has not: '
                              'wrap a model of timm by `timm_backbone`')
-        self.module, self.name, self.chunk = module, name or type(module).__name__.lower(), chunk
+        self.module, self.name, self.chunk = module.requires_grad_(False), name or type(module).__name__.lower(), chunk
         self.sha256, self.takes = fingerprint(module), None
 
     def __call__(self,
