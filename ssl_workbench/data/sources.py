@@ -34,7 +34,7 @@ from ssl_workbench.data.files import (
 )
 from .flow import FLOW_ENDINGS, FlowPairs, flow_triples
 from .mixtures import Concatenated, Interleaved
-from ..world import World
+from ..world import World, kinds
 
 # %% ../../nbs/data/02f_sources.ipynb #ad34dd2a
 DATASETS = {'cifar10': Cifar10, 'camvid': CamVid, 'flying_chairs': FlowPairs, 'sintel': FlowPairs, 'kitti': FlowPairs}
@@ -74,6 +74,7 @@ def parse_plain(
 ):           # a Source, or None
     "The world, a set or a path; a set's name goes before a folder of that name, './name' is always the folder"
     first, *rest = name.split(':')
+    if first in kinds and not os.path.exists(name): return parse_plain(f'world:{name}')
     world = first == 'world' and (name == 'world' or not os.path.exists(name)) and not re.search('[+@*]', name)
     if world:
         if len(rest) > 2 or not all(p.isdigit() for p in rest[1:]):
