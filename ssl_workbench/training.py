@@ -132,6 +132,9 @@ def _begin_at(method, start) -> None:
     source = load(start)
     if type(source) is not type(method):
         raise ValueError(f'{start} holds weights of {type(source).__name__}, not of {type(method).__name__}')
+    theirs, ours = (getattr(getattr(m, 'config', None), 'sha256', '') for m in (source, method))
+    if theirs != ours:
+        raise ValueError(f'{start} reads features of another backbone ({theirs[:8]}) than the data hold ({ours[:8]})')
     state, own = (of(source) for of in (lambda m: m.state_dict(), inference_state))
     if not Path(start).is_dir(): state = own
     there = method.state_dict()

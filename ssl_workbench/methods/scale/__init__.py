@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['OBJECTIVES', 'POSITIONS', 'MASKS', 'cpu', 'gpu', 'paper', 'presets', 'TIMES', 'timeline_panel', 'similarity_panel',
-           'panels', 'Config', 'clip_positions', 'Views', 'ClipTransformer', 'masked_clip_loss', 'set_loss', 'SCALE',
-           'timeline_maps', 'draw_timeline', 'draw_similarity', 'Backbone', 'ClipPlan', 'FeatureCache', 'Films',
-           'build_cache', 'feature_data', 'fingerprint', 'grid_clips', 'plan_clips', 'random_clips', 'timm_backbone']
+           'panels', 'Config', 'clip_positions', 'Views', 'ClipTransformer', 'masked_clip_loss', 'set_loss', 'centred',
+           'SCALE', 'timeline_maps', 'draw_timeline', 'draw_similarity', 'Backbone', 'ClipPlan', 'FeatureCache',
+           'Films', 'build_cache', 'feature_data', 'fingerprint', 'grid_clips', 'plan_clips', 'random_clips',
+           'timm_backbone']
 
 # %% ../../../nbs/methods/25d_scale.ipynb #09f635aa
 from dataclasses import dataclass, field, replace
@@ -65,6 +66,7 @@ class Config:
     mask_by:str = 'bernoulli'     # each clip by chance, or an exact 'count' of every set
     positions:str = 'size'        # parts of the video's size (thesis), or 'minmax' over the video's clips (code)
     mirrored:bool = False         # a position also says whether the clip is mirrored (code)
+    centre:bool = False           # features less the mean of the clips that are seen: what changes in a video (ours)
     dim:int = 128                 # channels of a token
     depth:int = 2                 # transformer blocks
     heads:int = 4                 # attention heads
@@ -254,6 +256,15 @@ def set_loss(
     return info_nce(first, all_second, temperature, start) + info_nce(second, all_first, temperature, start)
 
 # %% ../../../nbs/methods/25d_scale.ipynb #2e93c258
+def centred(
+    x:torch.Tensor,               # (…,V,D) features of clips
+    mask=None,                    # (…,V) bool, clips that are not seen
+) -> torch.Tensor:                # (…,V,D)
+    "Less the mean of the clips that are seen: a masked clip must not show through the others' mean"
+    seen = torch.ones_like(x[..., :1]) if mask is None else (~mask)[..., None].to(x.dtype)
+    return x - (x * seen).sum(-2, keepdim=True) / seen.sum(-2, keepdim=True).clamp(min=1)
+
+# %% ../../../nbs/methods/25d_scale.ipynb #1e81dbb2
 class SCALE(Inference, nn.Module):
     "SCALE (Sameni et al., 2023): a video as a set of clips, by masked clip modelling and agreement of two sets"
     def __init__(self,
@@ -277,6 +288,7 @@ class SCALE(Inference, nn.Module):
     ) -> dict:                    # embedding (B,D'), clips (B,2,V,D'), heads' outputs, gathered ones, counts
         "Both sets through the network, each with its own class token; then the heads"
         x, position, mask = views['x'], views['position'], views['mask']
+        if self.config.centre: x = centred(x, mask)
         cls, clips = self.encoder(x.flatten(0, 1), position.flatten(0, 1), mask.flatten(0, 1))
         first, second = self.set_head(cls).unflatten(0, (-1, 2)).unbind(1)
         predictions, targets = self.clip_head(clips).flatten(0, 1), self.target_head(x).flatten(0, 2)
@@ -363,8 +375,8 @@ class SCALE(Inference, nn.Module):
         if not v or d != self.config.inputs or boxes.shape != (*features.shape[:2], 6):
             raise ValueError(f'features are (B,V,{self.config.inputs}) and boxes (B,V,6) with V > 0, not '
                              f'{tuple(features.shape)} and {tuple(boxes.shape)}')
-        like = self.encoder.project.weight
-        return features.to(like), self._positions(boxes.to(like), flip)
+        features = features.to(self.encoder.project.weight)
+        return (centred(features) if self.config.centre else features), self._positions(boxes.to(features), flip)
 
     @torch.no_grad()
     def summary(self,
