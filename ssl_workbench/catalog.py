@@ -66,7 +66,7 @@ catalog = (
     Entry('river', 'RIVER', 'Efficient Video Prediction via Sparsely Conditioned Flow Matching',
           'Davtyan et al.', 'ICCV 2023', 'RIVER', ('clip',), 'ready', needs=('autoencoder',)),
     Entry('vidrop', 'ViDROP', 'ViDROP: Video Dense Representation through Omissive Processing',
-          'Sameni et al.', 'PhD thesis, Bern, 2024', 'ViDROP', ('clip',), 'planned'),
+          'Sameni et al.', 'PhD thesis, Bern, 2024', 'ViDROP', ('clip',), 'ready', least=2),
     Entry('sfclip', 'SF-CLIP', 'Building Vision-Language Models on Solid Foundations with Masked Distillation',
           'Sameni et al.', 'CVPR 2024', 'SFCLIP', ('image', 'caption'), 'planned'),
 )

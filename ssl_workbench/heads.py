@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['mlp', 'BatchNorm', 'BatchNorm2d', 'Prototypes', 'assign', 'hard_assign', 'pool', 'active_slots', 'frozen_copy',
-           'ema_update', 'Inference', 'ViTInference']
+           'ema_update', 'Inference', 'ViTInference', 'VideoInference']
 
 # %% ../nbs/06_heads.ipynb #fc48502c
 import copy
@@ -173,3 +173,22 @@ class ViTInference(Inference):
     ) -> torch.Tensor:            # (B,heads,h,w), sums to 1
         "Last block's attention over the patches: of CLS, or the mean over patch queries where there is no CLS"
         return self.inference_encoder.attention(images)
+
+# %% ../nbs/06_heads.ipynb #c11f0001
+class VideoInference(Inference):
+    "`Inference` of a method whose encoder is a `video_nets.VideoViT`, with what is read from that"
+    summary = 'cls'               # of a clip: the class token ('cls'), or the norm of the mean token ('mean')
+
+    def features(self,
+        clips:torch.Tensor,       # (B,T,3,H,W) float 0–1 or uint8; pictures (B,3,H,W) are clips of one frame
+    ) -> dict:                    # tokens (B,N,D), grid (t,h,w), for pictures (h,w), pooled (B,D)
+        "Tokens of the encoder that is read, time first, and the clip's summary"
+        encoder = self.inference_encoder
+        return (encoder.cls_features if self.summary == 'cls' else encoder.features)(clips)
+
+    @torch.no_grad()
+    def attention(self,
+        clips:torch.Tensor,       # (B,T,3,H,W) float 0–1 or uint8; pictures (B,3,H,W) are clips of one frame
+    ) -> torch.Tensor:            # (B,heads,t,h,w), for pictures (B,heads,h,w), sums to 1
+        "Last block's attention over the tokens: of CLS, or the mean over token queries where there is no CLS"
+        return self.inference_encoder.attention(clips)

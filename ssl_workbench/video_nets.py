@@ -198,32 +198,39 @@ class VideoViT(nn.Module):
         x = self.norm(self.blocks(clips, mask, keep))
         return x[:, self.prefix:], x[:, 0] if self.prefix else None
 
+    def answer_grid(self,
+        given,                    # what was given: clips, or pictures
+        clips:torch.Tensor,       # the same as clips
+    ) -> tuple:                   # (t,h,w); (h,w) for pictures
+        "The grid of an answer: pictures get the two numbers that every tool for pictures expects"
+        return self.grid(clips)[0 if getattr(given, 'ndim', 0) == 5 else 1:]
+
     def features(self,
         clips:torch.Tensor,       # (B,T,3,H,W) float 0–1 or uint8; pictures (B,3,H,W) are clips of one frame
-    ) -> dict:                    # tokens (B,N,D), grid (t,h,w), pooled (B,D)
+    ) -> dict:                    # tokens (B,N,D), grid (t,h,w), for pictures (h,w), pooled (B,D)
         "What probes read: final tokens, and the norm of the mean token"
-        clips = as_clips(clips, self)
+        given, clips = clips, as_clips(clips, self)
         x = self.blocks(clips)[:, self.prefix:]
-        return dict(tokens=self.norm(x), grid=self.grid(clips), pooled=self.norm(x.mean(1)))
+        return dict(tokens=self.norm(x), grid=self.answer_grid(given, clips), pooled=self.norm(x.mean(1)))
 
     def cls_features(self,
         clips:torch.Tensor,       # (B,T,3,H,W) float 0–1 or uint8; pictures (B,3,H,W) are clips of one frame
-    ) -> dict:                    # tokens (B,N,D), grid (t,h,w), pooled (B,D)
+    ) -> dict:                    # tokens (B,N,D), grid (t,h,w), for pictures (h,w), pooled (B,D)
         "`features` with the class token as summary"
-        clips = as_clips(clips, self)
+        given, clips = clips, as_clips(clips, self)
         tokens, cls = self(clips)
-        return dict(tokens=tokens, grid=self.grid(clips), pooled=tokens.mean(1) if cls is None else cls)
+        return dict(tokens=tokens, grid=self.answer_grid(given, clips), pooled=tokens.mean(1) if cls is None else cls)
 
     def attention(self,
         clips:torch.Tensor,       # (B,T,3,H,W) float 0–1 or uint8; pictures (B,3,H,W) are clips of one frame
-    ) -> torch.Tensor:            # (B,heads,t,h,w), sums to 1
+    ) -> torch.Tensor:            # (B,heads,t,h,w), for pictures (B,heads,h,w), sums to 1
         "Last block's attention: CLS row over the tokens, or the mean over token queries where there is no CLS"
-        clips = as_clips(clips, self)
+        given, clips = clips, as_clips(clips, self)
         x = self.embed(clips)
         for block in self.layers[:-1]: x = block(x)
         rows = attention_matrix(self.layers[-1], x)
         rows = (rows[:, :, 0] if self.prefix else rows.mean(2))[..., self.prefix:]
-        return (rows / rows.sum(-1, keepdim=True)).unflatten(-1, self.grid(clips))
+        return (rows / rows.sum(-1, keepdim=True)).unflatten(-1, self.answer_grid(given, clips))
 
 # %% ../nbs/05b_video_nets.ipynb #586798a9
 def block_flops(
@@ -257,7 +264,8 @@ def inflate(
     with torch.no_grad():
         out.embedding.weight.copy_(inflate_weight(linear.weight, tubelet))
         out.embedding.bias.copy_(0. if linear.bias is None else linear.bias)
-        out.layers.load_state_dict(n.blocks.state_dict())
+        try: out.layers.load_state_dict(n.blocks.state_dict())
+        except RuntimeError: raise ValueError('a network with blocks of another kind cannot be inflated') from None
         out.norm.load_state_dict(n.norm.state_dict())
         out.mask_token.copy_(image_net.mask_token)
         table = image_net.positions((rows, columns))

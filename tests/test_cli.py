@@ -65,7 +65,7 @@ def test_list():
 
 def test_refusal_in_a_process():
     "Exit code 2, nothing on stdout, one sentence on stderr, no traceback"
-    done = subprocess.run([*COMMAND, 'train', 'vidrop'], capture_output=True, text=True, env=ENV, timeout=300)
+    done = subprocess.run([*COMMAND, 'train', 'sfclip'], capture_output=True, text=True, env=ENV, timeout=300)
     assert (done.returncode, done.stdout) == (2, '')
     assert done.stderr.count('\n') == 1 and 'planned' in done.stderr
 
@@ -80,7 +80,7 @@ def folder(kind, where):
 
 @pytest.mark.parametrize('words, hint', [
     ([], 'required'), (['fly'], 'fly'), (['list', 'more'], 'more'),
-    (['train'], 'method'), (['train', 'nobody'], 'slotmim'), (['train', 'vidrop'], 'planned'),
+    (['train'], 'method'), (['train', 'nobody'], 'slotmim'), (['train', 'sfclip'], 'planned'),
     (['train', 'slotmim', '--preset', 'huge'], 'huge'), (['train', 'slotmim', '--steps', '0'], '0'),
     (['train', 'slotmim', '--steps', 'many'], 'many'), (['train', 'slotmim', '--data', 'nowhere'], 'nowhere'),
     (['train', 'slotmim', '--data', 'world:moon'], 'moon'), (['train', 'slotmim', '--data', 'world:scene:9'], '9'),
@@ -209,7 +209,7 @@ def spoil(path, kind):
     if kind == 'card lacks seed': recard(path, seed=None)
     if kind == 'another config': recard(path, config={'dim': 96, 'heads': 4})
     if kind == 'unknown setting': recard(path, config={'colour_of_the_sky': 1})
-    if kind == 'planned method': recard(path, method='vidrop')
+    if kind == 'planned method': recard(path, method='sfclip')
     if kind == 'another method': recard(path, method='river')
     if kind == 'no method of ours': recard(path, method='slotmin')
     if kind == 'text': path.write_text('hello'); recard(path, sha256=catalog.sha256(path))

@@ -25,6 +25,7 @@ HEAD = dict(hidden=16, out_dim=8)
 CROPS = dict(**HEAD, small_size=16, small=2, prototypes=6, freeze_prototypes=0., clip=0.)
 SHORT = dict(canvas=32, frames=5, middle=1, ae=(('widths', (8, 8, 8)), ('decoder_widths', (8, 8, 8)), ('codes', 24),
                                                 ('adversarial', 0.)))
+FILMS = dict(**CROPS, canvas=32, length=4, small_length=2, frames=5, colour=0., grey=0.)
 # and LOCA, …; what to change in the cpu preset
 CLASSICS = {'simclr': HEAD, 'mocov3': HEAD, 'dino': CROPS, 'ibot': CROPS,
             'mae': dict(decoder_dim=16, decoder_depth=1, decoder_heads=2),
@@ -43,6 +44,8 @@ CLASSICS = {'simclr': HEAD, 'mocov3': HEAD, 'dino': CROPS, 'ibot': CROPS,
             'river': dict(SHORT, plan=.25, blank=.25), 'river batch norm': dict(SHORT, out_norm='batch'),
             'river ddpm': dict(SHORT, path='ddpm'),
             'river sparse': dict(SHORT, sparse=True, contexts=2, seen=.5, denoised=.5),
+            'vidrop': dict(FILMS, dropped=.5), 'vidrop stare': dict(FILMS, objective='stare', shared_head=True),
+            'vidrop dense': dict(FILMS, dropped=0., objective='dino'),
             'mcjepa': dict(canvas=48, pair_size=(32, 32), dims=(8, 8, 16), stem=(4, 8), filters=(8, 8), inputs=8,
                            radius=2, expand=16, out_dim=8, vc_warmup=0., flow_start=0., occlusion_start=0.,
                            grad_clip=0.)}
@@ -51,6 +54,7 @@ COUPLED = {'simclr': ['contrast'], 'mocov3': ['contrast'], 'loca': ['position', 
            'dilemma': ['contrast'], 'dilemma mixed': ['contrast', 'mismatch'], 'vicreg': ['variance', 'covariance'],
            'byol': ['regression'], 'vqgan': ['reconstruction', 'commitment'], 'river batch norm': ['field'],
            'scale': ['set', 'mcm'], 'scale as in the thesis': ['set', 'mcm'],
+           'vidrop': ['cls', 'patch', 'koleo'], 'vidrop stare': ['cls', 'patch', 'koleo'],
            'flowe': ['equivariance'], 'mcjepa': ['reconstruction', 'covariance', 'content covariance']}
 
 
