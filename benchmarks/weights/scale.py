@@ -115,10 +115,10 @@ def agreements(method):
 
 
 CHANCE = dict(order=1 / 6, count=1 / 4, first=1 / 2, fraction=0.)
-WORDS = dict(order='which of six orders its actions come in', count='how many actions', first='which comes first',
-             fraction='how much of the video an action takes')
-HOW = (f'{TEACH} videos of {LONG} frames teach, {TEST} others are judged, world:chain:{LEVEL}; {GRID[0]} clips a video; '
-       'settings of every head chosen on a held-out fifth of the videos that teach; three training seeds')
+WORDS = dict(order='which of six cyclic orders four actions come in', count='how many different actions there are',
+             first='which of two actions comes first', fraction='which part of the video is spent travelling')
+HOW = (f'{TEACH} videos of {LONG} frames teach, {TEST} others are judged, world:chain:{LEVEL}; {GRID[0]} clips '
+       'a video; settings of every head chosen on a held-out fifth of the videos that teach; three training seeds')
 
 
 def scores(method, name, **others):
