@@ -6,7 +6,7 @@ from benchmarks.speed import step
 from benchmarks.speed.measure import options
 
 MORE = {name: f'benchmarks.speed.{name}'
-        for name in ('world', 'tokens', 'prediction', 'motion', 'visitors')} | {'app': 'benchmarks.app'}
+        for name in ('world', 'tokens', 'prediction', 'motion', 'visitors', 'clips')} | {'app': 'benchmarks.app'}
 
 
 def main(argv=None):
