@@ -36,10 +36,10 @@ class Entry:
     authors:str                   # the first author, and others
     venue:str                     # where and when
     cls:str                       # the class in ssl_workbench.<shelf>.<name>
-    inputs:tuple                  # of 'image', 'pair', 'clip', 'caption'
+    inputs:tuple                  # of 'image', 'pair', 'clip', 'caption', 'features' (cached, of clips)
     state:str                     # 'ready' or 'planned'
     shelf:str = 'methods'         # or 'classics': what the nine build on and are compared with
-    needs:tuple = ()              # further inputs: 'flow' with its data, a trained 'autoencoder'
+    needs:tuple = ()              # further inputs: 'flow' with its data, a trained 'autoencoder' or 'backbone'
     least:int = 1                 # samples a batch must hold: 2 for contrast and batch norm
 
     @property
@@ -62,7 +62,7 @@ catalog = (
     Entry('dilemma', 'DILEMMA', 'Representation Learning by Detecting Incorrect Location Embeddings',
           'Sameni et al.', 'AAAI 2023', 'DILEMMA', ('image',), 'ready', least=2),
     Entry('scale', 'SCALE', 'Spatio-Temporal Crop Aggregation for Video Representation Learning',
-          'Sameni et al.', 'ICCV 2023', 'SCALE', ('clip',), 'planned'),
+          'Sameni et al.', 'ICCV 2023', 'SCALE', ('features',), 'ready', needs=('backbone',), least=2),
     Entry('river', 'RIVER', 'Efficient Video Prediction via Sparsely Conditioned Flow Matching',
           'Davtyan et al.', 'ICCV 2023', 'RIVER', ('clip',), 'ready', needs=('autoencoder',)),
     Entry('vidrop', 'ViDROP', 'ViDROP: Video Dense Representation through Omissive Processing',
@@ -318,7 +318,11 @@ def build(
     config = preset if is_dataclass(preset) else core.pick(module(name).presets, preset)
     config = replace_config(config, changes or {})
     _without_memory(name, config)
-    return _instance(name, config)
+    return _with_backbone(_instance(name, config))
+
+def _with_backbone(method):
+    "The method, with the backbone that its config names where it needs one and that can be had (SCALE)"
+    return method.find_backbone(load) if hasattr(method, 'find_backbone') else method
 
 LARGEST = 4_000_000_000           # parameters that a method may have, student and teacher together
 
@@ -376,7 +380,7 @@ def load(
     "A trained method; ValueError explains in one sentence why it cannot be had"
     path = Path(name_or_path)
     method = _load_run(path, largest) if path.is_dir() else _load_file(_weights_file(name_or_path), largest)
-    return method.to(device).train(train)
+    return _with_backbone(method.to(device)).train(train)
 
 def _load_file(path:Path, largest:int=LARGEST):
     "The method of a weights file and its card"

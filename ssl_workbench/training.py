@@ -52,6 +52,7 @@ def training_data(
     default = 2 * config.size if isinstance(config.size, int) else config.size
     canvas, length = getattr(config, 'canvas', default), getattr(config, 'pictures', 4096)
     if 'pair' in entry.inputs: return _pairs(name, entry, config, canvas, length)
+    if 'features' in entry.inputs: return module(entry.name).feature_data(name, config, open_data, load)
     clip = dict(frames=config.frames, stride=config.stride) if 'clip' in entry.inputs else {}
     drawn = dict(size=canvas, frames=getattr(config, 'frames', 1), length=length, truth=False)
     views = module(entry.name).Views(config)
@@ -127,6 +128,7 @@ def learner_of(
 ) -> Learner:
     "A learner as the method's config asks for it: steps, batch, learning rate and its schedule"
     core.seed_everything(seed)
+    if hasattr(data, 'fit'): config = data.fit(config)         # cached features: how many, and whose
     method = build(name, config)
     if 'autoencoder' in find(name).needs: method.adopt(load(config.autoencoder))
     if start is not None: _begin_at(method, start)
@@ -141,6 +143,9 @@ def _begin_at(method, start) -> None:
     source = load(start)
     if type(source) is not type(method):
         raise ValueError(f'{start} holds weights of {type(source).__name__}, not of {type(method).__name__}')
+    theirs, ours = (getattr(getattr(m, 'config', None), 'sha256', '') for m in (source, method))
+    if theirs != ours:
+        raise ValueError(f'{start} reads features of another backbone ({theirs[:8]}) than the data hold ({ours[:8]})')
     state, own = (of(source) for of in (lambda m: m.state_dict(), inference_state))
     if not Path(start).is_dir(): state = own
     there = method.state_dict()

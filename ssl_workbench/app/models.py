@@ -53,7 +53,9 @@ def has_ability(
     ability:str,                  # attribute of its class: 'slots', 'attention', 'mismatch', 'locate' …
 ) -> bool:
     "Whether there is a method of that name whose class has that ability"
-    try: return hasattr(getattr(shelf.module(method), shelf.find(method).cls), ability)
+    try:
+        cached = ability == 'features' and 'features' in shelf.find(method).inputs     # SCALE's are of videos
+        return not cached and hasattr(getattr(shelf.module(method), shelf.find(method).cls), ability)
     except ValueError: return False
 
 @lru_cache(maxsize=1)
