@@ -11,7 +11,7 @@ TEACH, JUDGE = 1500, 1000           # clips
 recipes = {
     'vidrop': Recipe('vidrop', 'world:motion:1', changes=dict(
         level=1, pictures=6000, dim=96, depth=4, heads=4, hidden=256, prototypes=128, batch=16, steps=3000,
-        small=2, small_length=8, small_scale=(.4, .8), colour=.4, grey=.1, momentum=(.99, 1.)))}
+        momentum=(.99, 1.)))}
 
 
 def single_frame_methods():
