@@ -1,5 +1,6 @@
 """Readers: torchcodec beside PyAV, deep colours, films in zips, a range of strides."""
 import importlib.machinery
+import importlib.util
 import json
 import struct
 import sys
@@ -85,7 +86,7 @@ def test_a_reader_that_is_missing_or_unknown_is_one_sentence(monkeypatch, tmp_pa
     if importlib.util.find_spec('torchcodec') is None:
         monkeypatch.setenv('SSL_VIDEO_READER', 'torchcodec')
         assert cli.main(['train', 'simclr', '--data', str(path), '--out', str(tmp_path/'run'), '--device', 'cpu']) == 2
-        assert 'torchcodec, which is not installed' in capsys.readouterr().err
+        assert 'torchcodec, which cannot be loaded' in capsys.readouterr().err
     monkeypatch.setenv('SSL_VIDEO_READER', 'ffmpeg')
     with pytest.raises(ValueError, match='pyav or torchcodec'): data.VideoFolder(path, frames=2)
 

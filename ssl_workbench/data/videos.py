@@ -15,7 +15,6 @@ import os
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from itertools import count, islice
 from pathlib import Path
 
@@ -315,8 +314,12 @@ def video_reader()->str:
     name = os.environ.get('SSL_VIDEO_READER') or 'pyav'
     if name not in ('pyav', 'torchcodec'):
         raise ValueError(f'SSL_VIDEO_READER is pyav or torchcodec, not {name[:80]!r}')
-    if name == 'torchcodec' and find_spec('torchcodec') is None:
-        raise ValueError('SSL_VIDEO_READER asks for torchcodec, which is not installed: pip install torchcodec')
+    if name == 'torchcodec':
+        try:
+            import torchcodec  # noqa: F401
+        except (ImportError, RuntimeError, OSError) as error:  # not there, or without an FFmpeg that it can load
+            raise ValueError('SSL_VIDEO_READER asks for torchcodec, which cannot be loaded '
+                             f'({error_line(error)}): pip install torchcodec') from None
     return name
 
 def reader_version()->str:
