@@ -25,15 +25,18 @@ SEEDS = (0, 1, 2)                  # of training
 
 
 def backbone_settings():
-    "The backbone and how its clips are cut: of the bundled ViDROP, else of DILEMMA"
-    name = 'vidrop' if 'vidrop' in catalog.cards() else 'dilemma'
-    config = catalog.card(name)['config']
+    "The backbone and how its clips are cut: of the bundled ViDROP, else of DILEMMA; None where neither is there"
+    cards = catalog.cards()
+    name = 'vidrop' if 'vidrop' in cards else 'dilemma'
+    if name not in cards: return None
+    config = cards[name]['config']
     return dict(backbone=name, inputs=config['dim'], size=config['size'], frames=config.get('length', 8))
 
 
-CHANGES = dict(backbone_settings(), scale=(.7, 1.), centre=True, dim=192, heads=6, dropout=.1, hidden=1024,
-               target_hidden=1024, out_dim=128, long=LONG, canvas=CANVAS, pictures=6000, steps=6000, batch=128, lr=1e-3)
-recipes = {'scale': Recipe('scale', f'world:chain:{LEVEL}', changes=CHANGES, seed=0)}
+BUILD = dict(scale=(.7, 1.), centre=True, dim=192, heads=6, dropout=.1, hidden=1024, target_hidden=1024, out_dim=128,
+             long=LONG, canvas=CANVAS, pictures=6000, steps=6000, batch=128, lr=1e-3)
+recipes = {'scale': Recipe('scale', f'world:chain:{LEVEL}', changes=backbone | BUILD, seed=0)
+           for backbone in [backbone_settings()] if backbone}
 
 
 # ---- videos
