@@ -63,6 +63,15 @@ def test_patches_of_the_codebook_come_back_exactly():
     assert torch.equal(codec.decode(codec.encode(x)), x) and codec.psnr(x) > 100
 
 
+def test_rows_at_once_are_the_patches_one_by_one():
+    "What the CPU does with numpy and what another device does with torch are the same clip"
+    for patch, grid in (((1, 5, 5), (2, 8, 4, 4)), ((2, 4, 10), (4, 5, 2)), ((3, 1, 7), (2, 3, 2, 5, 2))):
+        codec = codec_of(patch, 40)
+        codes = torch.randint(40, grid, generator=torch.Generator().manual_seed(2))
+        expected = data.join_patches(codec.codebook.flatten(1)[codes], codec.patch)
+        assert torch.equal(codec.decode(codes), expected) and torch.equal(codec.decode(codes.int()), expected)
+
+
 def test_factor_counts_bytes(tmp_path):
     "The factors are the bytes of pixels over those of the files"
     codec, films = codec_of((1, 5, 5), 16), clips()

@@ -1,20 +1,23 @@
 """How fast clips are read from codes, and what the codec costs in quality: `python -m benchmarks.speed.codec`.
 
 Reading: the same clips as a film in H.264 (read frame by frame, `data.read_video`), as raw bytes, memory-mapped, and as
-codes of 10 x 10 patches (`data.CodeClips`), all in one run on one thread; frames a second. Two films: drawn clips of
+codes of 10 x 10 patches (`data.CodeClips`), all in one run on one thread, in turn; frames a second of processor time,
+so that other programs of the machine do not count. Two films: drawn clips of
 220 x 220 pixels and, where it is there, `clip_alley` at 220 x 510.
 Quality: PSNR and compression factor, codebook left out and counted, on drawn clips that the codebook has not seen, and
 on `clip_alley` at 240 x 480 by a codebook of other real films (DAVIS), of its own first half (scored on the second),
 and of the clip itself. The result goes to benchmarks/results/codec.json.
 """
+import statistics
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from benchmarks.provenance import positive_int
-from benchmarks.speed.measure import median_seconds, options, save
+from benchmarks.speed.measure import options, save
 from ssl_workbench import core, data
 from ssl_workbench.world import World
 
@@ -44,7 +47,13 @@ def reading(clip, tries, box):
     ways = {'film': lambda: data.read_video(film), 'codes': lambda: codes.batch([0])['frames'][0],
             'raw': lambda: torch.from_numpy(np.load(raw, mmap_mode='r').copy())}
     assert all(way().shape[0] == len(clip) for way in ways.values())
-    rates = {name: len(clip)/median_seconds(way, tries) for name, way in ways.items()}
+    times = {name: [] for name in ways}
+    for _ in range(tries):
+        for name, way in ways.items():
+            start = time.process_time()
+            way()
+            times[name].append(time.process_time() - start)
+    rates = {name: len(clip)/statistics.median(t) for name, t in times.items()}
     sizes = dict(film=film.stat().st_size, raw=clip.numel(), codes=2*clip.numel()//300, codebook=codec.codebook.numel())
     return dict(shape=list(clip.shape), frames_per_second=rates, bytes=sizes,
                 times_as_fast=rates['codes']/rates['film'])

