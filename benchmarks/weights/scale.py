@@ -35,8 +35,9 @@ def backbone_settings():
 
 BUILD = dict(scale=(.7, 1.), centre=True, dim=192, heads=6, dropout=.1, hidden=1024, target_hidden=1024, out_dim=128,
              long=LONG, canvas=CANVAS, pictures=6000, steps=6000, batch=128, lr=1e-3)
-recipes = {'scale': Recipe('scale', f'world:chain:{LEVEL}', changes=backbone | BUILD, seed=0)
-           for backbone in [backbone_settings()] if backbone}
+BACKBONE = backbone_settings()
+recipes = {}
+if BACKBONE: recipes['scale'] = Recipe('scale', f'world:chain:{LEVEL}', changes=BACKBONE | BUILD, seed=0)
 
 
 # ---- videos
