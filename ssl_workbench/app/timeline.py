@@ -169,7 +169,14 @@ def chosen_video(
     "The video that the visitor chose"
     return chain_video(number) if where == ORIGINS[0] else read_or_example('clip', example_chain(), path)
 
-def draw(name, where, number, path, times, kept) -> tuple:
+def draw(
+    name:str,                     # of weights
+    where:str,                    # of ORIGINS
+    number:int,                   # of a video of the world
+    path,                         # of an uploaded video; None: the example
+    times:int,                    # clips
+    kept:list,                    # which of them are in, from 1
+) -> tuple:                       # HTML, HTML, Markdown, HTML
     "Band, timeline, verdict and nearest videos"
     method = model(name)
     clips = video_clips(method, chosen_video(where, number, path), int(times))
@@ -182,7 +189,10 @@ def draw(name, where, number, path, times, kept) -> tuple:
     near = nearest_html(nearest_videos(method, found['summary'], shelf_clips(name)))
     return band, timeline_html(clips, found, kept), verdict, near
 
-def ticks(times, every:int=1) -> list:
+def ticks(
+    times:int,                    # clips
+    every:int=1,                  # which of them: every so many
+) -> list:                        # of int, from 1
     "Which clips are in"
     return list(range(1, int(times) + 1, every))
 
@@ -210,7 +220,10 @@ def fill() -> None:
                 sources = dict(method=(pick, model), clip=(clip, partial(read_or_example, 'clip', example_chain())))
                 draw_on_open(panel.app(examples=[example_chain()], sources=sources))
 
-def clips_tab(pick, opened) -> None:
+def clips_tab(
+    pick,                         # the weights' component
+    opened,                       # event of the page being opened
+) -> None:
     "Inputs on the left; band, timeline, boxes to tick and the nearest videos on the right"
     with gr.Row(elem_classes='game-play'):
         with gr.Column(min_width=240): where, number, path, times = inputs()
