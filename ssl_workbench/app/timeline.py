@@ -170,12 +170,12 @@ def chosen_video(
     return chain_video(number) if where == ORIGINS[0] else read_or_example('clip', example_chain(), path)
 
 def draw(
-    name:str,                     # of the weights
+    name:str,                     # of weights
     where:str,                    # of ORIGINS
     number:int,                   # of a video of the world
     path,                         # of an uploaded video; None: the example
-    times:int,                    # how many clips
-    kept:list,                    # of those that are in, from 1
+    times:int,                    # clips
+    kept:list,                    # which of them are in, from 1
 ) -> tuple:                       # HTML, HTML, Markdown, HTML
     "Band, timeline, verdict and nearest videos"
     method = model(name)
@@ -190,9 +190,9 @@ def draw(
     return band, timeline_html(clips, found, kept), verdict, near
 
 def ticks(
-    times:int,                    # how many clips there are
-    every:int=1,                  # 2: every other
-) -> list:                        # of numbers, from 1
+    times:int,                    # clips
+    every:int=1,                  # which of them: every so many
+) -> list:                        # of int, from 1
     "Which clips are in"
     return list(range(1, int(times) + 1, every))
 
@@ -221,8 +221,8 @@ def fill() -> None:
                 draw_on_open(panel.app(examples=[example_chain()], sources=sources))
 
 def clips_tab(
-    pick,                         # the picker of weights
-    opened,                       # the event of the page's opening
+    pick,                         # the weights' component
+    opened,                       # event of the page being opened
 ) -> None:
     "Inputs on the left; band, timeline, boxes to tick and the nearest videos on the right"
     with gr.Row(elem_classes='game-play'):
