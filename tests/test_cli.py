@@ -321,7 +321,7 @@ def test_card_errors(saved):
 
 # ---- wrong words
 
-METHODS = ('simclr', 'slotmim', 'vicreg', 'mcjepa', 'poodle', 'vqgan', 'river', 'scale', 'nobody', '', '-', '\0')
+METHODS = ('simclr', 'slotmim', 'vicreg', 'mcjepa', 'poodle', 'vqgan', 'river', 'sfclip', 'nobody', '', '-', '\0')
 VALUES = ('None', '0', '-1', '1', '1.5', '1e999', '10**23', '9' * 30, 'nan', '()', '(1,)', '(2., 1.)',
           '((1,2),3)', 'True',
           "'x'", '{}', '[]', '{[]: 1}', '(' * 300, '=', '', 'é', '\ud800', '-' * 3000 + '1')
