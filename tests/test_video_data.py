@@ -242,3 +242,12 @@ def test_tiny_imagenet_itself():
     if not root or not (root/'tiny_imagenet_val.zip').exists(): pytest.skip('no Tiny-ImageNet (SSL_DATA)')
     photos = data.open_data('tiny_imagenet', split='val')
     assert len(photos) == 5000 and len(photos.classes) == 200 and 'goldfish' in photos.classes
+
+
+def test_a_range_of_strides_keeps_each_clips_label(tmp_path):
+    "Another stride is another choice of clips: each keeps the class of its film"
+    root = ucf101(tmp_path/data.UCF101.folders[0])
+    one = data.open_data(root, split='train', frames=2, stride=1, every=1, size=32)
+    two = one.at_stride(3)
+    assert len(two.labels) == len(two.clips) < len(one.clips) == len(one.labels)
+    assert all(two[i]['label'] == two.label_of[two.clips[i][0]] for i in range(len(two)))

@@ -25,10 +25,10 @@ SEEDS = (0, 1, 2)                  # of training
 
 
 def backbone_settings():
-    "The backbone and how its clips are cut: of the bundled ViDROP, else of DILEMMA; None where neither is there"
+    "The backbone and how its clips are cut: of the bundled ViDROP, else of DILEMMA; empty where neither is there"
     cards = catalog.cards()
     name = 'vidrop' if 'vidrop' in cards else 'dilemma'
-    if name not in cards: return None
+    if name not in cards: return {}
     config = cards[name]['config']
     return dict(backbone=name, inputs=config['dim'], size=config['size'], frames=config.get('length', 8))
 

@@ -143,20 +143,22 @@ class VideoSet(VideoFolder):
             raise ValueError(f'{self.title} has no split {split!r}: it has {", ".join(self.splits_known)}.')
         root = Path(self.find(root))
         self.files, self.splits = FileList(root, VIDEO_EXTENSIONS + IMAGE_EXTENSIONS), []
-        self.frames, self.stride, self.size = frames, stride, size
+        self.frames, self.size, self.every, self.indices, self.count = frames, size, every, {}, count
         films, self.classes = type(self).listed(root, split, fold)
-        self.videos, labels, missing = self.choose(films, split)
-        span, clips = (frames - 1)*stride + 1, []
-        for name, stills in self.videos.items():
-            length = len(stills) if stills else self.length(name)
-            clips += [(name, start) for start in range(0, max(1, length - span + 1), every or frames*stride)]
-        self.clips = evenly_spaced(clips, count)
-        known = all(labels[name] is not None for name, _ in self.clips)
-        self.labels = [labels[name] for name, _ in self.clips] if known else None
+        self.videos, self.label_of, missing = self.choose(films, split)
+        self.lengths = {name: len(stills) if stills else self.length(name) for name, stills in self.videos.items()}
+        self.clips = self.clips_at(stride)
         lost = [f'{missing} more are listed and not there'] if missing else []
         folded = f', fold {fold}' if len(self.splits_known) == 2 else ''
         self.notes = [f'split {split}{folded}', f'from {len(self.videos)} films', *lost]
         FileDataset.__init__(self, [name for name, _ in self.clips], self.title, cache)
+
+    def clips_at(self, stride):
+        "As of `VideoFolder`, at most `count` of them, with their labels"
+        clips = evenly_spaced(super().clips_at(stride), self.count)
+        labels = [self.label_of[name] for name, _ in clips]
+        self.labels = None if None in labels else labels
+        return clips
 
     def find(self, root):
         "The folder of the set"
