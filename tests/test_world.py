@@ -453,7 +453,7 @@ def chain_tables(n=60_000):
     "The sub-actions of n chains in their order, and the label of each task of classes"
     facts = chains.chain_truth(torch.arange(n), 96)
     labels = {k: torch.as_tensor(facts[k]) for k in ('order', 'count', 'first')}
-    labels['count'] -= world.LEAST_COUNT
+    labels['count'] = labels['count'] - world.LEAST_COUNT     # not in place: the facts share its memory
     return torch.as_tensor(facts['segments'][..., 2]).long(), labels, facts
 
 
