@@ -607,7 +607,7 @@ def test_every_app_builds(app):
     port, page, online = launch.call_args.args
     blocks = shell.build(page).blocks.values()
     assert (port, page, online) == (7999, None if app == 'hub' else app, True) and len(blocks) > 12
-    assert any(type(b).__name__ == 'Tab' for b in blocks) == (app in ('hub', 'slots', 'features', 'frames'))
+    assert any(type(b).__name__ == 'Tab' for b in blocks) == (app in ('hub', 'slots', 'features', 'frames', 'timeline'))
 
 
 def test_a_script_for_every_page():
@@ -819,3 +819,17 @@ def test_every_page_refuses_a_broken_upload(tmp_path, name):
     assert sentences, 'no handler has read the file'
     for sentence in sentences:
         assert 'notes.jpg' in sentence and '\n' not in sentence and sentence.endswith('.'), sentence
+
+
+def test_timeline_of_clips(visit):
+    "A clip taken out changes what is said of the summary; with none left there is a sentence"
+    page = visit('Timeline')
+    verdict = page.locator('#timeline-verdict')
+    verdict.get_by_text('8 of 8 clips').wait_for()
+    assert page.locator('#timeline-near figcaption').count() == 4
+    page.locator('#timeline-kept label').nth(2).click()
+    verdict.get_by_text('7 of 8 clips').wait_for()
+    page.get_by_role('button', name='First half').click()
+    verdict.get_by_text('4 of 8 clips').wait_for()
+    for k in range(4): page.locator('#timeline-kept label').nth(k).click()
+    assert 'No clip is in' in toast(page)
