@@ -822,3 +822,17 @@ def test_every_page_refuses_a_broken_upload(tmp_path, name):
     assert sentences, 'no handler has read the file'
     for sentence in sentences:
         assert 'notes.jpg' in sentence and '\n' not in sentence and sentence.endswith('.'), sentence
+
+
+def test_timeline_of_clips(visit):
+    "A clip taken out changes what is said of the summary; with none left there is a sentence"
+    page = visit('Timeline')
+    verdict = page.locator('#timeline-verdict')
+    verdict.get_by_text('8 of 8 clips').wait_for()
+    assert page.locator('#timeline-near figcaption').count() == 4
+    page.locator('#timeline-kept label').nth(2).click()
+    verdict.get_by_text('7 of 8 clips').wait_for()
+    page.get_by_role('button', name='First half').click()
+    verdict.get_by_text('4 of 8 clips').wait_for()
+    for k in range(4): page.locator('#timeline-kept label').nth(k).click()
+    assert 'No clip is in' in toast(page)
