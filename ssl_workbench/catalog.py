@@ -330,7 +330,7 @@ def _instance(name:str, config):
     "A method of that config; ValueError where its parts do not fit"
     try:
         method = getattr(module(name), find(name).cls)(config)
-        if getattr(config, 'flow', None) == 'joint': method.learn_flow(_joint_motion)
+        if hasattr(method, 'learn_flow'): method.learn_flow(_joint_motion)
         return method
     except (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError) as e:
         reason = str(e).strip().splitlines()

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['mlp', 'BatchNorm', 'BatchNorm2d', 'Prototypes', 'assign', 'hard_assign', 'pool', 'active_slots', 'frozen_copy',
-           'ema_update', 'Inference', 'ViTInference', 'VideoInference']
+           'ema_update', 'Inference', 'EvalTeacher', 'ViTInference', 'VideoInference']
 
 # %% ../nbs/06_heads.ipynb #fc48502c
 import copy
@@ -167,6 +167,14 @@ class Inference:
         if not self.training or name not in self.unsettled: return
         self.unsettled.remove(name)
         getattr(self, name).copy_(mean)
+
+class EvalTeacher:
+    "Part of a method whose `teacher` is always in eval mode: no stochastic depth (DINO, SlotMIM, ViDROP)"
+    def train(self, mode:bool=True) -> nn.Module:
+        "The method in training mode or not, its teacher in eval mode"
+        super().train(mode)
+        self.teacher.eval()
+        return self
 
 class ViTInference(Inference):
     "`Inference` of a method whose encoder is a vision transformer, with what is read from that"

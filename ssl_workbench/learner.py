@@ -175,11 +175,12 @@ def param_groups_weight_decay(
     module:nn.Module,             # with parameters of which some are trained
     weight_decay,                 # a number, or (start, end) of a cosine
     clip:float=0.,                # norm of each parameter's gradient; 0: no clipping
+    tokens:bool=True,             # whether tokens of their own (class, mask) are decayed: not in SCALE
 ) -> list:                        # two groups
-    "Biases and norms are not decayed, everything else (tokens and positions too) is (DINO, iBOT, SlotMIM, SimCLR)"
-    named = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
-    free = [p for n, p in named if p.ndim == 1 or n.endswith('.bias')]
-    decayed = [p for n, p in named if not (p.ndim == 1 or n.endswith('.bias'))]
+    "Biases and norms are not decayed, everything else (positions too) is (DINO, iBOT, SlotMIM, SimCLR)"
+    endings = ('.bias',) if tokens else ('.bias', '_token')
+    named = [(p, p.ndim == 1 or n.endswith(endings)) for n, p in module.named_parameters() if p.requires_grad]
+    decayed, free = ([p for p, kept in named if kept == which] for which in (False, True))
     decay = (lambda t: core.cosine(t, *weight_decay)) if isinstance(weight_decay, tuple) else weight_decay
     rule = dict(clip=('parameter', clip) if clip else None)
     return [dict(params=decayed, weight_decay=decay, **rule), dict(params=free, weight_decay=0., **rule)]

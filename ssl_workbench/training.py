@@ -182,15 +182,9 @@ def open_run(
     return learner
 
 def _write_settings(out:Path, settings:dict) -> None:
-    "Write settings.json under another name, then rename it: a run killed here keeps the old one"
+    "Keep what a run was started with"
     out.mkdir(parents=True, exist_ok=True)
-    part = out/'settings.part'
-    try:
-        part.write_text(json.dumps(settings, indent=1) + '\n', encoding='utf-8')
-        os.replace(part, out/'settings.json')
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
+    core.write_whole(out/'settings.json', json.dumps(settings, indent=1) + '\n')
 
 def _point(out, resume):          # Path or None
     "The checkpoint to go on from; ValueError where there is none, or one that was not asked for"
@@ -250,8 +244,7 @@ def _load_point(learner:Learner, point:Path, planned:int) -> None:
     "Continue from a checkpoint, its settings under their present names; a run of more steps than planned says so"
     file = point/'run.json'
     if core.rank() == 0 and (run := _renamed(file)):
-        file.with_suffix('.part').write_text(json.dumps(run, indent=1), encoding='utf-8')
-        file.with_suffix('.part').replace(file)
+        core.write_whole(file, json.dumps(run, indent=1))
     learner.accelerator.wait_for_everyone()
     learner.load(point, extend=True)
     if learner.total > planned and core.rank() == 0:

@@ -6,6 +6,7 @@ import torch
 from benchmarks.protocols.cost import now
 from ssl_workbench import probes
 from ssl_workbench.catalog import replace_config
+from ssl_workbench.probes.video_classification import FrameAverage
 from ssl_workbench.training import learner_of
 from ssl_workbench.world import World
 
@@ -56,7 +57,7 @@ def clip_features(method, clips, chunk=64, frame=None):
 @torch.no_grad()
 def frame_mean(method, clips, chunk=64):
     "(n,D): a network of pictures on every frame, averaged; order is lost"
-    return torch.stack([clip_features(method, clips, chunk, frame) for frame in range(clips.shape[1])]).mean(0)
+    return clip_features(FrameAverage(method), clips, max(1, chunk // clips.shape[1]))
 
 
 def pixel_rows(clips):

@@ -13,7 +13,7 @@ import torch
 import torch.nn as nn
 
 from .. import core
-from ..heads import Prototypes, ViTInference, ema_update, frozen_copy, hard_assign, mlp
+from ..heads import EvalTeacher, Prototypes, ViTInference, ema_update, frozen_copy, hard_assign, mlp
 from ..learner import param_groups_weight_decay
 from ..losses import at_least_float32, centred_softmax
 from ..nets import vit
@@ -170,7 +170,7 @@ def entropy_and_distance(
     return h, crop_loss(scores, targets, temperature) - h
 
 # %% ../../nbs/classics/14_dino.ipynb #4be7b3a0
-class DINO(ViTInference, nn.Module):
+class DINO(EvalTeacher, ViTInference, nn.Module):
     "DINO (Caron et al., 2021): student and teacher assign crops of one picture alike"
     read, kept = 'teacher.encoder', ('teacher.',)
     branch = Branch               # the network of student and teacher
@@ -186,11 +186,6 @@ class DINO(ViTInference, nn.Module):
         self.register_buffer('centre', torch.zeros(c.prototypes))
         self.temperature, self.frozen, self.batch_mean = c.teacher_temp[0], True, []
         self.train()
-
-    def train(self, mode=True):
-        "The teacher always stays in eval mode: no stochastic depth"
-        super().train(mode); self.teacher.eval()
-        return self
 
     def before_step(self, t:float) -> None:
         "The teacher's temperature rises, prototypes thaw"

@@ -9,13 +9,12 @@ __all__ = ['MOST_CODES', 'STORE_HEADER', 'patch_shape', 'check_divides', 'cut_pa
 
 # %% ../../nbs/data/02ca_codec.ipynb #25ad30fa
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ..core import sha256, uniform
+from ..core import sha256, uniform, write_whole
 from .datasets import FileDataset
 from .files import BadFile, display_name, height_width, resize_image
 
@@ -186,10 +185,8 @@ def write_header(
     root:Path,         # of the store
     header:dict        # of it
 ):
-    "The header under another name, then renamed: a killed writer leaves the old one"
-    part = root/(STORE_HEADER + '.part')
-    part.write_text(json.dumps(header, indent=1) + '\n', encoding='utf-8')
-    os.replace(part, root/STORE_HEADER)
+    "Keep what the store holds so far; a killed writer leaves the old header"
+    write_whole(root/STORE_HEADER, json.dumps(header, indent=1) + '\n')
 
 def read_header(
     root               # of a store

@@ -14,6 +14,7 @@ import torch.nn as nn
 from .. import core
 from ..geometry import intersection, match_views
 from ssl_workbench.heads import (
+    EvalTeacher,
     Prototypes,
     ViTInference,
     active_slots,
@@ -153,7 +154,7 @@ def gather_rows(
     return rows, slice(start, start + len(x))
 
 # %% ../../nbs/methods/22_slotmim.ipynb #96cf38da
-class SlotMIM(ViTInference, nn.Module):
+class SlotMIM(EvalTeacher, ViTInference, nn.Module):
     "SlotMIM (Wen et al., 2025): within-view, cross-view and slot losses over shared prototypes"
     read = 'teacher.encoder'
     kept = ('teacher.',)
@@ -171,11 +172,6 @@ class SlotMIM(ViTInference, nn.Module):
         self.register_buffer('centre', torch.zeros(c.prototypes))
         self.temperature, self.frozen, self.batch_mean = c.teacher_temp[0], True, []
         self.train()
-
-    def train(self, mode=True):
-        "The teacher always stays in eval mode: no stochastic depth"
-        super().train(mode); self.teacher.eval()
-        return self
 
     def before_step(self, t:float) -> None:
         "Teacher follows (before the forward pass, as in the code), its temperature rises, prototypes thaw"

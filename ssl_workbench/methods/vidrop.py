@@ -21,7 +21,7 @@ from ..classics import dino
 from ..classics.dino import crop_loss
 from ..classics.ibot import masked_loss
 from ..clip_views import PATTERNS, clip_crops, keep_tubelets, kept_count, mask_kept, mask_of
-from ..heads import VideoInference, ema_update, frozen_copy, hard_assign
+from ..heads import EvalTeacher, VideoInference, ema_update, frozen_copy, hard_assign
 from ..losses import at_least_float32, koleo, sinkhorn_knopp
 from ..panels import ALPHA, Choice, Click, Knob, Panel, attention_panel, similarity_panel
 from ..show import draw_boxes, grid, heat, pixels
@@ -202,7 +202,7 @@ class Branch(nn.Module):
         return at_least_float32((self.patch_head or self.head)(rows, frozen))
 
 # %% ../../nbs/methods/26_vidrop.ipynb #a6f7e316
-class ViDROP(VideoInference, nn.Module):
+class ViDROP(EvalTeacher, VideoInference, nn.Module):
     "ViDROP (Sameni, 2024): most tokens dropped, some of the rest masked; a dense teacher says what they are"
     read, kept = 'teacher.encoder', ('teacher.encoder.',)
 
@@ -216,11 +216,6 @@ class ViDROP(VideoInference, nn.Module):
         self.teacher = frozen_copy(self.student)
         self.temperature, self.frozen = c.teacher_temp[0], True
         self.train()
-
-    def train(self, mode=True):
-        "The teacher always stays in eval mode: no stochastic depth"
-        super().train(mode); self.teacher.eval()
-        return self
 
     def before_step(self, t:float) -> None:
         "The teacher's temperature rises, prototypes thaw"

@@ -356,8 +356,8 @@ class PooDLe(Inference, nn.Module):
     def learn_flow(self,
         motion,                   # module of (config.motion, channels coarse to fine), as `methods.mcjepa.Motion`
     ) -> None:
-        "Take in the estimator that learns the flow on this encoder; called before training where flow is 'joint'"
-        self.motion = motion(dict(self.config.motion), self.student.encoder.dims[::-1])
+        "Take in the estimator that learns the flow on this encoder, where flow is 'joint'; called before training"
+        if self.config.flow == 'joint': self.motion = motion(dict(self.config.motion), self.student.encoder.dims[::-1])
 
     def before_step(self, t:float) -> None:
         "The teacher follows where it does so first (the public code)"

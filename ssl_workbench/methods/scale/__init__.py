@@ -19,6 +19,7 @@ from timm.models.vision_transformer import Block
 
 from ... import core
 from ...heads import Inference, mlp
+from ...learner import param_groups_weight_decay
 from ...losses import at_least_float32, info_nce, retrieval_accuracy
 from ssl_workbench.methods.scale.cache import (  # noqa: F401
     Backbone,
@@ -317,10 +318,7 @@ class SCALE(Inference, nn.Module):
 
     def param_groups(self) -> list:
         "No weight decay of biases, norms and tokens; no clipping (the code's)"
-        named = [(n, p) for n, p in self.named_parameters() if p.requires_grad]
-        free = [p for n, p in named if p.ndim == 1 or n.endswith('_token')]
-        decayed = [p for n, p in named if not (p.ndim == 1 or n.endswith('_token'))]
-        return [dict(params=decayed, weight_decay=self.config.weight_decay), dict(params=free, weight_decay=0.)]
+        return param_groups_weight_decay(self, self.config.weight_decay, tokens=False)
 
     # ---- the backbone, which is no part of the weights
 

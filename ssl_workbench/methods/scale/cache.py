@@ -270,14 +270,6 @@ def _record(views:int, dim:int, dtype:str, truth:dict) -> np.dtype:
               ('valid', 'bool')]
     return np.dtype(fields + [(k, kind) for k, kind in truth.items()])
 
-def _write(path:Path, save) -> None:
-    "Write under another name, then rename; nothing half is left"
-    part = path.with_suffix(f'.{os.getpid()}.part')
-    try:
-        with open(part, 'wb') as f: save(f)
-        os.replace(part, path)
-    finally: part.unlink(missing_ok=True)
-
 def read_header(
     folder,                       # of a cache
 ) -> dict:                        # about, dim, truth
@@ -396,7 +388,7 @@ def build_cache(
     header = _header(data, backbone, folder, plan, seed, shard, dtype)
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder/HEADER).exists():
-        _write(folder/HEADER, lambda f: f.write(json.dumps(header, indent=1).encode()))
+        core.write_whole(folder/HEADER, json.dumps(header, indent=1))
     seeds, count = core.fold_in(torch.arange(len(data)), f'cache {seed}'), -(-len(data) // shard)
     first = int(os.environ.get('RANK', '0')) * count // int(os.environ.get('WORLD_SIZE', '1'))
     for j in tqdm(range(count), desc='cache', leave=False, disable=None if progress else True):
@@ -404,7 +396,7 @@ def build_cache(
         if _shard(folder, k).exists(): continue
         rows = range(k * shard, min((k + 1) * shard, len(data)))
         made = _encode_shard(data, rows, backbone, header, plan, seeds)
-        _write(_shard(folder, k), lambda f, made=made: np.save(f, made))
+        core.write_whole(_shard(folder, k), lambda f, made=made: np.save(f, made))
     return FeatureCache(folder)
 
 def _header(data, backbone, folder, plan, seed, shard, dtype) -> dict:

@@ -13,6 +13,7 @@ import torch.nn as nn
 
 from ... import core
 from ...clip_views import keep_tubelets
+from ...learner import param_groups_weight_decay
 from .cache import plan_clips, random_clips
 
 # %% ../../../nbs/methods/25c_scale_joint.ipynb #cb768b60
@@ -77,11 +78,7 @@ class Joint(nn.Module):
 
     def param_groups(self) -> list:
         "SCALE's own groups, and the trunk's by the same rule"
-        named = [(n, p) for n, p in self.trunk.named_parameters() if p.requires_grad]
-        free = [p for n, p in named if p.ndim == 1 or n.endswith('_token')]
-        decayed = [p for n, p in named if not (p.ndim == 1 or n.endswith('_token'))]
-        return [*self.scale.param_groups(), dict(params=decayed, weight_decay=self.config.weight_decay),
-                dict(params=free, weight_decay=0.)]
+        return param_groups_weight_decay(self, self.config.weight_decay, tokens=False)
 
     def features(self,
         clips:torch.Tensor,       # (N,n,3,S,S) float 0–1
