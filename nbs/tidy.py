@@ -15,7 +15,7 @@ from pathlib import Path
 
 NBS = Path(__file__).resolve().parent
 KEEP_METADATA = {'kernelspec'}
-KEEP_CELL = {'hide_input'}
+KEEP_CELL = {'hide_input', 'tags', 'jupyter'}   # tags: solutions of exercises; jupyter: folded
 WIDGETS = 'application/vnd.jupyter.widget'
 PATHS = re.compile(r'(?<![\w.])/(?:home|root|tmp|work|Users|mnt|var|opt)/[^\s\'":,<>)]*')
 ADDRESS = re.compile(r' at 0x[0-9a-f]+')

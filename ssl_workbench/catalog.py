@@ -36,10 +36,10 @@ class Entry:
     authors:str                   # the first author, and others
     venue:str                     # where and when
     cls:str                       # the class in ssl_workbench.<shelf>.<name>
-    inputs:tuple                  # of 'image', 'pair', 'clip', 'caption'
+    inputs:tuple                  # of 'image', 'pair', 'clip', 'caption', 'features' (cached, of clips)
     state:str                     # 'ready' or 'planned'
     shelf:str = 'methods'         # or 'classics': what the nine build on and are compared with
-    needs:tuple = ()              # further inputs: 'flow' with its data, a trained 'autoencoder'
+    needs:tuple = ()              # further inputs: 'flow' with its data, a trained 'autoencoder' or 'backbone'
     least:int = 1                 # samples a batch must hold: 2 for contrast and batch norm
 
     @property
@@ -62,11 +62,11 @@ catalog = (
     Entry('dilemma', 'DILEMMA', 'Representation Learning by Detecting Incorrect Location Embeddings',
           'Sameni et al.', 'AAAI 2023', 'DILEMMA', ('image',), 'ready', least=2),
     Entry('scale', 'SCALE', 'Spatio-Temporal Crop Aggregation for Video Representation Learning',
-          'Sameni et al.', 'ICCV 2023', 'SCALE', ('clip',), 'planned'),
+          'Sameni et al.', 'ICCV 2023', 'SCALE', ('features',), 'ready', needs=('backbone',), least=2),
     Entry('river', 'RIVER', 'Efficient Video Prediction via Sparsely Conditioned Flow Matching',
           'Davtyan et al.', 'ICCV 2023', 'RIVER', ('clip',), 'ready', needs=('autoencoder',)),
     Entry('vidrop', 'ViDROP', 'ViDROP: Video Dense Representation through Omissive Processing',
-          'Sameni et al.', 'PhD thesis, Bern, 2024', 'ViDROP', ('clip',), 'planned'),
+          'Sameni et al.', 'PhD thesis, Bern, 2024', 'ViDROP', ('clip',), 'ready', least=2),
     Entry('sfclip', 'SF-CLIP', 'Building Vision-Language Models on Solid Foundations with Masked Distillation',
           'Sameni et al.', 'CVPR 2024', 'SFCLIP', ('image', 'caption'), 'planned'),
 )
@@ -83,6 +83,8 @@ classics = (
           'Zhou et al.', 'ICLR 2022', 'IBOT', ('image',), 'ready', 'classics'),
     Entry('mae', 'MAE', 'Masked Autoencoders Are Scalable Vision Learners',
           'He et al.', 'CVPR 2022', 'MAE', ('image',), 'ready', 'classics'),
+    Entry('videomae', 'VideoMAE', 'VideoMAE: Masked Autoencoders are Data-Efficient Learners for Self-Supervised Video '
+          'Pre-Training', 'Tong et al.', 'NeurIPS 2022', 'VideoMAE', ('clip',), 'ready', 'classics'),
     Entry('vicreg', 'VICReg', 'VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised Learning',
           'Bardes et al.', 'ICLR 2022', 'VICReg', ('image',), 'ready', 'classics', least=2),
     Entry('byol', 'BYOL', 'Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning',
@@ -138,7 +140,7 @@ def replace_config(
     return changed
 
 LENGTHS = ('dims depths widths decoder_widths decoder_depths channels layers filters stem kernels ratios growth '
-           'covariance variance flow_levels masked ae').split()      # settings with as many numbers as one likes
+           'covariance variance flow_levels masked ae motion').split()      # settings with as many numbers as one likes
 
 def _in_presets(config, key:str) -> list:
     "What the presets hold there, and the field's default"
@@ -316,16 +318,28 @@ def build(
     config = preset if is_dataclass(preset) else core.pick(module(name).presets, preset)
     config = replace_config(config, changes or {})
     _without_memory(name, config)
-    return _instance(name, config)
+    return _with_backbone(_instance(name, config))
+
+def _with_backbone(method):
+    "The method, with the backbone that its config names where it needs one and that can be had (SCALE)"
+    return method.find_backbone(load) if hasattr(method, 'find_backbone') else method
 
 LARGEST = 4_000_000_000           # parameters that a method may have, student and teacher together
 
 def _instance(name:str, config):
     "A method of that config; ValueError where its parts do not fit"
-    try: return getattr(module(name), find(name).cls)(config)
+    try:
+        method = getattr(module(name), find(name).cls)(config)
+        if hasattr(method, 'learn_flow'): method.learn_flow(_joint_motion)
+        return method
     except (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError) as e:
         reason = str(e).strip().splitlines()
         raise ValueError(f'{name} cannot be built so: {reason[0][:200] if reason else type(e).__name__}') from None
+
+def _joint_motion(changes:dict, dims:tuple):
+    "MC-JEPA's motion half for another method's encoder"
+    source = module('mcjepa')
+    return source.Motion(replace_config(source.presets['cpu'], changes), dims)
 
 def _without_memory(name:str, config, largest:int=LARGEST):
     "The same method on the meta device: shapes, and no numbers; ValueError where it is too large"
@@ -366,7 +380,7 @@ def load(
     "A trained method; ValueError explains in one sentence why it cannot be had"
     path = Path(name_or_path)
     method = _load_run(path, largest) if path.is_dir() else _load_file(_weights_file(name_or_path), largest)
-    return method.to(device).train(train)
+    return _with_backbone(method.to(device)).train(train)
 
 def _load_file(path:Path, largest:int=LARGEST):
     "The method of a weights file and its card"

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['GOLDEN', 'MIX1', 'MIX2', 'RANGES', 'seeds_of', 'fold_in', 'uniform', 'normal', 'permutation', 'seed_everything',
            'seeded', 'device', 'pick', 'budget', 'full_budget', 'cosine', 'linear', 'warmup_cosine', 'rank',
-           'world_size', 'all_sum', 'gather', 'global_share', 'weights_dir', 'data_root', 'sha256', 'has_bf16',
-           'precision', 'check_ranges', 'shorten']
+           'world_size', 'all_sum', 'gather', 'global_share', 'weights_dir', 'data_root', 'sha256', 'write_whole',
+           'has_bf16', 'precision', 'check_ranges', 'shorten']
 
 # %% ../nbs/00_core.ipynb #a048dd07
 import contextlib
@@ -219,6 +219,21 @@ def sha256(
 ) -> str:                         # 64 hex digits
     "Fingerprint of a file's bytes, read piece by piece"
     with open(path, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
+
+# %% ../nbs/00_core.ipynb #97f4b53a
+def write_whole(
+    path,                         # a file; one that is there is replaced
+    content,                      # bytes, text, or a function that writes into an open binary file
+) -> None:
+    "Write under another name, then rename: whoever is stopped in between leaves the old file, and no half of a new one"
+    path = Path(path)
+    part = path.with_name(f'{path.name}.{os.getpid()}.part')
+    try:
+        with open(part, 'wb') as f:
+            if callable(content): content(f)
+            else: f.write(content.encode() if isinstance(content, str) else content)
+        os.replace(part, path)
+    finally: part.unlink(missing_ok=True)
 
 # %% ../nbs/00_core.ipynb #99a7d9a3
 def has_bf16(

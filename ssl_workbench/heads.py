@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['mlp', 'BatchNorm', 'BatchNorm2d', 'Prototypes', 'assign', 'hard_assign', 'pool', 'active_slots', 'frozen_copy',
-           'ema_update', 'Inference', 'ViTInference']
+           'ema_update', 'Inference', 'EvalTeacher', 'ViTInference', 'VideoInference']
 
 # %% ../nbs/06_heads.ipynb #fc48502c
 import copy
@@ -140,6 +140,7 @@ class Inference:
     "Part of a method: which tensors inference needs, how they are given away and taken back"
     read = 'encoder'              # the encoder that is read: a module of the method by name
     kept = ('encoder.',)          # names of the tensors that inference needs begin so
+    unsettled = ()                # centres of scores that the weights came without
 
     @property
     def inference_encoder(self) -> nn.Module: return self.get_submodule(self.read)
@@ -153,8 +154,26 @@ class Inference:
         missing = [k for k in self.inference_state() if k.startswith(f'{self.read}.') and k not in state]
         if missing: raise ValueError(f'these weights lack {len(missing)} tensors of {self.read}, {missing[0]} for one')
         self.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()}, strict=False)
+        self.unsettled = [k for k in ('centre', 'patch_centre') if hasattr(self, k) and k not in state]
         if self.read.startswith('teacher.'): self.student.load_state_dict(self.teacher.state_dict())
         if self.read.startswith('student.'): self.teacher.load_state_dict(self.student.state_dict())
+        return self
+
+    def settle(self,
+        name:str,                 # of a centre
+        mean:torch.Tensor,        # (K,) mean score of the first batch
+    ) -> None:
+        "A centre that weights came without begins at the first batch's mean, before it is used"
+        if not self.training or name not in self.unsettled: return
+        self.unsettled.remove(name)
+        getattr(self, name).copy_(mean)
+
+class EvalTeacher:
+    "Part of a method whose `teacher` is always in eval mode: no stochastic depth (DINO, SlotMIM, ViDROP)"
+    def train(self, mode:bool=True) -> nn.Module:
+        "The method in training mode or not, its teacher in eval mode"
+        super().train(mode)
+        self.teacher.eval()
         return self
 
 class ViTInference(Inference):
@@ -173,3 +192,22 @@ class ViTInference(Inference):
     ) -> torch.Tensor:            # (B,heads,h,w), sums to 1
         "Last block's attention over the patches: of CLS, or the mean over patch queries where there is no CLS"
         return self.inference_encoder.attention(images)
+
+# %% ../nbs/06_heads.ipynb #c11f0001
+class VideoInference(Inference):
+    "`Inference` of a method whose encoder is a `video_nets.VideoViT`, with what is read from that"
+    summary = 'cls'               # of a clip: the class token ('cls'), or the norm of the mean token ('mean')
+
+    def features(self,
+        clips:torch.Tensor,       # (B,T,3,H,W) float 0–1 or uint8; pictures (B,3,H,W) are clips of one frame
+    ) -> dict:                    # tokens (B,N,D), grid (t,h,w), for pictures (h,w), pooled (B,D)
+        "Tokens of the encoder that is read, time first, and the clip's summary"
+        encoder = self.inference_encoder
+        return (encoder.cls_features if self.summary == 'cls' else encoder.features)(clips)
+
+    @torch.no_grad()
+    def attention(self,
+        clips:torch.Tensor,       # (B,T,3,H,W) float 0–1 or uint8; pictures (B,3,H,W) are clips of one frame
+    ) -> torch.Tensor:            # (B,heads,t,h,w), for pictures (B,heads,h,w), sums to 1
+        "Last block's attention over the tokens: of CLS, or the mean over token queries where there is no CLS"
+        return self.inference_encoder.attention(clips)

@@ -19,7 +19,7 @@ import shutil
 import time
 import warnings
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -35,7 +35,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from . import core
-from .data import adapt
+from .data import adapt, reading
 from .losses import mean_entropy
 
 # %% ../nbs/08_learner.ipynb #e79f5eba
@@ -88,10 +88,14 @@ def collate(
     return batch
 
 class _IndexBatches:
-    "Batch sampler: from each step's draws to indices, for torch's DataLoader"
-    def __init__(self, batches, seed, n): self.batches, self.seed, self.n = batches, seed, n
+    "Batch sampler: from each step's draws to indices, for torch's DataLoader; (index, seed) where the data is `seeded`"
+    def __init__(self, batches, seed, n, seeded=False):
+        self.batches, self.seed, self.n, self.seeded = batches, seed, n, seeded
     def __len__(self): return len(self.batches)
-    def __iter__(self): return (draw_indices(self.seed, draws, self.n) for draws in self.batches)
+    def __iter__(self):
+        for draws in self.batches:
+            index = draw_indices(self.seed, draws, self.n)
+            yield list(zip(index, draw_seeds(self.seed, draws).tolist())) if self.seeded else index
 
 # %% ../nbs/08_learner.ipynb #36497172
 def effective_rank(
@@ -171,11 +175,12 @@ def param_groups_weight_decay(
     module:nn.Module,             # with parameters of which some are trained
     weight_decay,                 # a number, or (start, end) of a cosine
     clip:float=0.,                # norm of each parameter's gradient; 0: no clipping
+    tokens:bool=True,             # whether tokens of their own (class, mask) are decayed: not in SCALE
 ) -> list:                        # two groups
-    "Biases and norms are not decayed, everything else (tokens and positions too) is (DINO, iBOT, SlotMIM, SimCLR)"
-    named = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
-    free = [p for n, p in named if p.ndim == 1 or n.endswith('.bias')]
-    decayed = [p for n, p in named if not (p.ndim == 1 or n.endswith('.bias'))]
+    "Biases and norms are not decayed, everything else (positions too) is (DINO, iBOT, SlotMIM, SimCLR)"
+    endings = ('.bias',) if tokens else ('.bias', '_token')
+    named = [(p, p.ndim == 1 or n.endswith(endings)) for n, p in module.named_parameters() if p.requires_grad]
+    decayed, free = ([p for p, kept in named if kept == which] for which in (False, True))
     decay = (lambda t: core.cosine(t, *weight_decay)) if isinstance(weight_decay, tuple) else weight_decay
     rule = dict(clip=('parameter', clip) if clip else None)
     return [dict(params=decayed, weight_decay=decay, **rule), dict(params=free, weight_decay=0., **rule)]
@@ -295,8 +300,8 @@ class Learner:
         if hasattr(self.data, 'batch'):
             loaded = (self.data.batch(draw_indices(self.seed, d, len(self.data)), self.device) for d in plan)
         else:
-            loaded = iter(DataLoader(self.data, batch_sampler=_IndexBatches(plan, self.seed, len(self.data)),
-                                     num_workers=self.workers, collate_fn=collate,
+            batches = _IndexBatches(plan, self.seed, len(self.data), getattr(self.data, 'seeded', False))
+            loaded = iter(DataLoader(self.data, batch_sampler=batches, num_workers=self.workers, collate_fn=collate,
                                      generator=torch.Generator()))  # not the run's generator
         for draws in plan:
             batch = _move(next(loaded), self.device)
@@ -423,7 +428,8 @@ class Learner:
     def _write_counters(self, part:Path) -> None:
         "run.json, last: where the run is, what it is, and a fingerprint of each file beside it"
         run = _json(dict(i=self.i, drawn=self.drawn, run=self._run_settings(), config=_config(self.method),
-                         module=type(self.method).__module__, threads=torch.get_num_threads(), notes=self.notes))
+                         module=type(self.method).__module__, threads=torch.get_num_threads(), notes=self.notes,
+                         reading=reading(self.data)))
         run['sha256'] = {file.name: core.sha256(file) for file in sorted(part.iterdir())}
         (part/'run.json').write_text(json.dumps(run | dict(values=_fingerprint(run)), indent=1))
 
@@ -440,6 +446,7 @@ class Learner:
         parts = [_read_file(path/name, lambda f: _tensors(f, run.get('sha256'))) for name in files]
         self._restore(*parts)
         _warn_of_threads(run)
+        _warn_of_reading(run, reading(self.data))
         self.i, self.drawn, self.started = run['i'], run['drawn'], True
         if core.rank() == 0: _truncate_log(self.out, self.i)
         return self
@@ -447,9 +454,11 @@ class Learner:
     def _check_same_run(self, path:Path, run:dict, extend:bool=False) -> None:
         "ValueError naming what differs between a checkpoint's run and this one"
         pairs = [(run['run'], _json(self._run_settings())), (run['config'], _json(_config(self.method)))]
+        new = {f.name: _json(dict(v=f.default))['v'] for f in _fields(self.method)}    # settings that came later
         longer = ('total', 'steps') if extend and run['run'].get('total', math.inf) <= self.total else ()
         differ = [f'{k} {there.get(k)} there, {v} here' for there, here in pairs for k, v in here.items()
-                  if there.get(k) != v and k not in longer]
+                  if there.get(k) != v and k not in longer
+                  and not (there is run['config'] and k not in there and k in new and new[k] == v)]
         if differ: raise ValueError(f'{path} belongs to another run: {"; ".join(differ)}')
 
     def _restore(self, weights:dict, state:dict, generators:dict) -> None:
@@ -469,6 +478,10 @@ def _plain(state:dict) -> dict:
 def _config(method) -> dict:
     "The method's settings as plain values"
     return dict(vars(method.config)) if hasattr(method, 'config') else {}
+
+def _fields(method) -> tuple:
+    "The fields of the method's settings, where these are a dataclass"
+    return fields(method.config) if is_dataclass(getattr(method, 'config', None)) else ()
 
 def _json(x:dict) -> dict:
     "`x` as JSON would give it back"
@@ -497,14 +510,14 @@ def _fingerprint(run:dict) -> str:
 
 def read_run(
     point,                        # folder of a checkpoint
-) -> dict:                        # i, drawn, run, config, module; sha256, threads, notes where they were kept
+) -> dict:                        # i, drawn, run, config, module; sha256, threads, notes, reading where they were kept
     "A checkpoint's run.json; ValueError in one sentence where it is damaged or missing"
     def read(file):
         run = json.loads(file.read_text(encoding='utf-8'))
         if not isinstance(run, dict): raise Damaged('it holds no settings')
         kinds = dict(i=int, drawn=int, run=dict, config=dict, module=str)
         wrong = [k for k, kind in kinds.items() if not isinstance(run.get(k), kind) or isinstance(run[k], bool)]
-        wrong += [k for k in ('sha256', 'notes') if not isinstance(run.get(k, {}), dict)]
+        wrong += [k for k in ('sha256', 'notes', 'reading') if not isinstance(run.get(k, {}), dict)]
         if wrong: raise Damaged(f"it holds no '{wrong[0]}'")
         if run.get('values', _fingerprint(run)) != _fingerprint(run): raise Damaged('its numbers are not those it held')
         return run
@@ -516,6 +529,15 @@ def _warn_of_threads(run:dict) -> None:
     if then is not None and then != now and core.rank() == 0:
         warnings.warn(f'this run had {then} threads and goes on with {now}: its last bits will differ from those of an '
                       f'uninterrupted run (OMP_NUM_THREADS={then} keeps them)', stacklevel=3)
+
+def _warn_of_reading(run:dict, now:dict) -> None:
+    "Say where a run's files are read in another way than before: films by another decoder, crops from whole pictures"
+    then = run.get('reading', {k: v for k, v in now.items() if k == 'films'})      # older runs did not note it
+    for what in sorted(then.keys() | now.keys()):
+        if then.get(what) != now.get(what) and core.rank() == 0:
+            before, after = (x.get(what, 'otherwise') for x in (then, now))
+            warnings.warn(f'{what} of this run were read {before}, and now {after}: their pixels may differ from '
+                          'those of an uninterrupted run', stacklevel=3)
 
 @contextlib.contextmanager
 def _writing(what:Path, part=None):

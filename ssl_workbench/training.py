@@ -25,6 +25,7 @@ from .catalog import Entry, build, find, inference_state, load, migrate, module,
 from ssl_workbench.data import (
     Streams,
     WithFlow,
+    cropped,
     dis,
     labelled_split,
     memory_needed,
@@ -36,6 +37,7 @@ from ssl_workbench.data import (
 )
 from .learner import Learner, checkpoints, newest_checkpoint, read_run
 from .probes import Score, encode, knn, linear, random_init
+from .views import Cutter
 from .world import kinds
 
 _all_ = ['replace_config']        # settings belong to training, too
@@ -50,16 +52,26 @@ def training_data(
     default = 2 * config.size if isinstance(config.size, int) else config.size
     canvas, length = getattr(config, 'canvas', default), getattr(config, 'pictures', 4096)
     if 'pair' in entry.inputs: return _pairs(name, entry, config, canvas, length)
+    if 'features' in entry.inputs: return module(entry.name).feature_data(name, config, open_data, load)
     clip = dict(frames=config.frames, stride=config.stride) if 'clip' in entry.inputs else {}
     drawn = dict(size=canvas, frames=getattr(config, 'frames', 1), length=length, truth=False)
-    if parse_source(name).kind in ('world', 'mixture'): return open_data(name, **drawn | clip)
-    return open_data(name, size=canvas, **clip) if clip else _images(name, canvas)
+    views = module(entry.name).Views(config)
+    if _holds_world(parse_source(name)): return _cut(open_data(name, **drawn | clip), views, canvas)
+    return open_data(name, size=canvas, **clip) if clip else _images(name, canvas, views)
 
-def _images(name:str, canvas):
-    "Single pictures, kept in memory where they fit into a gigabyte"
-    data = open_data(name, size=canvas)
-    if hasattr(data, 'keep') and memory_needed(data) < 2**30: data.keep()
+def _cut(data, views, canvas):
+    "Pictures larger than the canvas keep their pixels, where the method says which crops it wants"
+    return cropped(data, Cutter(views), canvas) if hasattr(views, 'groups') else data
+
+def _images(name:str, canvas, views=None):
+    "Single pictures: crops from the large ones; small ones kept in memory where they fit into a gigabyte"
+    data = _cut(open_data(name, size=canvas), views, canvas)
+    if hasattr(data, 'keep') and callable(data.keep) and memory_needed(data) < 2**30: data.keep()
     return data
+
+def _holds_world(source) -> bool:
+    "Whether a parsed source is a world, or has one among its parts"
+    return source.kind == 'world' or any(map(_holds_world, source.parts))
 
 def _is_drawn(source) -> bool:
     "Whether a parsed source holds nothing but worlds"
@@ -71,7 +83,7 @@ def _pairs(name:str, entry:Entry, config, canvas, length:int):
     options = dict(size=canvas, stride=getattr(config, 'stride', 1), **(dict(length=length) if drawn else {}))
     if 'flow' in entry.needs and source == 'truth' and drawn: return open_pairs(name, **options)
     pairs = open_pairs(name, **options, **(dict(truth=False) if drawn else {}))
-    if 'flow' in entry.needs:
+    if 'flow' in entry.needs and source != 'joint':
         if source == 'truth':
             warnings.warn(f'{name} has no true flow for {entry.title}: DIS estimates it (--set flow=raft for RAFT)',
                           stacklevel=2)
@@ -116,6 +128,7 @@ def learner_of(
 ) -> Learner:
     "A learner as the method's config asks for it: steps, batch, learning rate and its schedule"
     core.seed_everything(seed)
+    if hasattr(data, 'fit'): config = data.fit(config)         # cached features: how many, and whose
     method = build(name, config)
     if 'autoencoder' in find(name).needs: method.adopt(load(config.autoencoder))
     if start is not None: _begin_at(method, start)
@@ -130,6 +143,9 @@ def _begin_at(method, start) -> None:
     source = load(start)
     if type(source) is not type(method):
         raise ValueError(f'{start} holds weights of {type(source).__name__}, not of {type(method).__name__}')
+    theirs, ours = (getattr(getattr(m, 'config', None), 'sha256', '') for m in (source, method))
+    if theirs != ours:
+        raise ValueError(f'{start} reads features of another backbone ({theirs[:8]}) than the data hold ({ours[:8]})')
     state, own = (of(source) for of in (lambda m: m.state_dict(), inference_state))
     if not Path(start).is_dir(): state = own
     there = method.state_dict()
@@ -166,15 +182,9 @@ def open_run(
     return learner
 
 def _write_settings(out:Path, settings:dict) -> None:
-    "Write settings.json under another name, then rename it: a run killed here keeps the old one"
+    "Keep what a run was started with"
     out.mkdir(parents=True, exist_ok=True)
-    part = out/'settings.part'
-    try:
-        part.write_text(json.dumps(settings, indent=1) + '\n', encoding='utf-8')
-        os.replace(part, out/'settings.json')
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
+    core.write_whole(out/'settings.json', json.dumps(settings, indent=1) + '\n')
 
 def _point(out, resume):          # Path or None
     "The checkpoint to go on from; ValueError where there is none, or one that was not asked for"
@@ -234,8 +244,7 @@ def _load_point(learner:Learner, point:Path, planned:int) -> None:
     "Continue from a checkpoint, its settings under their present names; a run of more steps than planned says so"
     file = point/'run.json'
     if core.rank() == 0 and (run := _renamed(file)):
-        file.with_suffix('.part').write_text(json.dumps(run, indent=1), encoding='utf-8')
-        file.with_suffix('.part').replace(file)
+        core.write_whole(file, json.dumps(run, indent=1))
     learner.accelerator.wait_for_everyone()
     learner.load(point, extend=True)
     if learner.total > planned and core.rank() == 0:

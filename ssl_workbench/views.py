@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['ADJUST', 'BYOL', 'crop_boxes', 'overlapping_boxes', 'brighten', 'contrast', 'saturate', 'shift_hue', 'jitter',
-           'greyscale', 'solarise', 'blur', 'Photometric', 'two_crops', 'byol_photometric', 'crops', 'pair_crops',
-           'affines', 'undo_affine', 'inside_affine', 'keep_tokens', 'block_mask']
+           'greyscale', 'solarise', 'blur', 'Photometric', 'two_crops', 'byol_photometric', 'CropGroup', 'crops',
+           'crops_of', 'cut_crop', 'Cutter', 'pair_crops', 'affines', 'undo_affine', 'inside_affine', 'keep_tokens',
+           'block_mask']
 
 # %% ../nbs/04_views.ipynb #fcb625c5
 import math
@@ -290,6 +291,28 @@ class Photometric:
 # %% ../nbs/04_views.ipynb #841e32b5
 BYOL = (Photometric(blur_p=1.), Photometric(blur_p=.1, solarise_p=.2))
 
+def _two_places(seeds:torch.Tensor, aspect, scale:tuple, ratio:tuple, min_overlap:float, flip_p:float) -> dict:
+    "Where two overlapping crops lie: matrix (B,2,2,3), box (B,2,4), flip (B,2)"
+    first = crop_boxes(seeds, 'crop1', scale, ratio, aspect)
+    second = overlapping_boxes(first, seeds, 'crop2', min_overlap, scale, ratio, aspect)
+    box, flip = torch.stack([first, second], 1), uniform(seeds, 'flip', 2) < flip_p
+    return dict(matrix=crop_matrix(box, flip).float(), box=box.float(), flip=flip)
+
+def _shape(frames:torch.Tensor) -> float:
+    "W/H of pictures (B,3,H,W); ValueError for anything else"
+    if frames.dim() != 4 or frames.shape[1] != 3: raise ValueError(f'frames are (B,3,H,W), got {tuple(frames.shape)}')
+    return frames.shape[3] / frames.shape[2]
+
+def _pixels(frames:torch.Tensor, matrix:torch.Tensor, size:int, interpolation:str) -> list:
+    "V crops (B,3,S,S) of pictures (B,3,H,W), float 0–1"
+    images = frames.float() / 255 if frames.dtype == torch.uint8 else frames
+    return [resample(images, one, size, interpolation).clamp_(0, 1) for one in matrix.unbind(1)]
+
+def _recolour(pixels:list, seeds, photometric, names) -> torch.Tensor:
+    "(B,V,3,S,S): each crop by its recipe, None leaves it as it is"
+    recipes = photometric if isinstance(photometric, tuple) else (photometric,) * len(pixels)
+    return torch.stack([recipe(x, seeds, name) if recipe else x for x, recipe, name in zip(pixels, recipes, names)], 1)
+
 def two_crops(
     frames:torch.Tensor,          # (B,3,H,W) uint8, or float 0–1
     seeds,                        # (B,) int64
@@ -303,18 +326,11 @@ def two_crops(
     interpolation:str='bicubic',  # or 'bilinear'
 ) -> dict:                        # x (B,2,3,S,S), matrix (B,2,2,3), box (B,2,4), flip (B,2) bool
     "Two overlapping random crops of each picture, with where they came from"
-    if frames.dim() != 4 or frames.shape[1] != 3:
-        raise ValueError(f'frames are (B,3,H,W), got {tuple(frames.shape)}')
-    seeds = seeds_of(seeds, frames.device)
-    if aspect is None: aspect = frames.shape[3] / frames.shape[2]
-    first = crop_boxes(seeds, 'crop1', scale, ratio, aspect)
-    second = overlapping_boxes(first, seeds, 'crop2', min_overlap, scale, ratio, aspect)
-    box, flip = torch.stack([first, second], 1), uniform(seeds, 'flip', 2) < flip_p
-    matrix = crop_matrix(box, flip).float()
-    images = frames.float() / 255 if frames.dtype == torch.uint8 else frames
-    crops = [resample(images, matrix[:, v], size, interpolation).clamp_(0, 1) for v in range(2)]
-    x = [photometric[v](crops[v], seeds, f'view{v + 1}') for v in range(2)]
-    return dict(x=torch.stack(x, 1), matrix=matrix, box=box.float(), flip=flip)
+    shape = _shape(frames)
+    aspect = shape if aspect is None else aspect
+    places = _two_places(seeds_of(seeds, frames.device), aspect, scale, ratio, min_overlap, flip_p)
+    pixels = _pixels(frames, places['matrix'], size, interpolation)
+    return dict(x=_recolour(pixels, seeds, photometric, ('view1', 'view2')), **places)
 
 # %% ../nbs/04_views.ipynb #fc3c28ad
 def byol_photometric(
@@ -329,6 +345,39 @@ def byol_photometric(
                        hue=.1 * strength, grey_p=grey, blur_p=blur, solarise_p=solarise, blur_at=blur_at)
 
 # %% ../nbs/04_views.ipynb #df03c8fe
+@dataclass(frozen=True)
+class CropGroup:
+    "Random crops of each picture; where they lie follows from its seed and its shape alone"
+    stream:str                    # name of the group, another for each
+    count:int = 1                 # V, crops of each picture
+    size:int = 64                 # S, side of a view
+    scale:tuple = (.08, 1.)       # smallest and largest area
+    ratio:tuple = (3/4, 4/3)      # smallest and largest width/height
+    flip_p:float = .5             # probability of a mirror
+    interpolation:str = 'bicubic' # or 'bilinear'
+    overlap:float|None = None     # part of crop 2 that must lie in crop 1 (`two_crops`); None: drawn one by one
+
+    def places(self, seeds:torch.Tensor, aspect) -> dict:
+        "Where the crops of pictures W/H = aspect lie: matrix (B,V,2,3), box (B,V,4), flip (B,V) bool"
+        if self.overlap is not None:
+            return _two_places(seeds, aspect, self.scale, self.ratio, self.overlap, self.flip_p)
+        box = [crop_boxes(seeds, f'{self.stream}/{v}', self.scale, self.ratio, aspect) for v in range(self.count)]
+        box, flip = torch.stack(box, 1), uniform(seeds, f'{self.stream}/flip', self.count) < self.flip_p
+        return dict(matrix=crop_matrix(box, flip).float(), box=box.float(), flip=flip)
+
+    def recolour(self, pixels:list, seeds, photometric) -> torch.Tensor:
+        "(B,V,3,S,S): the crops, each changed by its recipe"
+        names = [f'view{v + 1}' if self.overlap is not None else f'{self.stream}/view{v}' for v in range(self.count)]
+        return _recolour(pixels, seeds, photometric, names)
+
+    def __call__(self, frames:torch.Tensor, seeds, photometric=None, aspect=None) -> dict:
+        "x (B,V,3,S,S) of pictures (B,3,H,W), and `places`"
+        shape = _shape(frames)
+        aspect = shape if aspect is None else aspect
+        places = self.places(seeds_of(seeds, frames.device), aspect)
+        pixels = _pixels(frames, places['matrix'], self.size, self.interpolation)
+        return dict(x=self.recolour(pixels, seeds, photometric), **places)
+
 def crops(
     frames:torch.Tensor,          # (B,3,H,W) uint8, or float 0–1
     seeds,                        # (B,) int64
@@ -343,18 +392,62 @@ def crops(
     aspect=None,                  # (B,) W/H of the photo; None: of the canvas
 ) -> dict:                        # x (B,V,3,S,S), matrix (B,V,2,3), box (B,V,4), flip (B,V) bool
     "V random crops of each picture, drawn one by one, with where they came from"
-    if frames.dim() != 4 or frames.shape[1] != 3: raise ValueError(f'frames are (B,3,H,W), got {tuple(frames.shape)}')
-    seeds = seeds_of(seeds, frames.device)
-    if aspect is None: aspect = frames.shape[3] / frames.shape[2]
-    box = torch.stack([crop_boxes(seeds, f'{stream}/{v}', scale, ratio, aspect) for v in range(count)], 1)
-    flip = uniform(seeds, f'{stream}/flip', count) < flip_p
-    matrix = crop_matrix(box, flip).float()
-    images = frames.float() / 255 if frames.dtype == torch.uint8 else frames
-    recipes = photometric if isinstance(photometric, tuple) else (photometric,) * count
-    pixels = [resample(images, matrix[:, v], size, interpolation).clamp_(0, 1) for v in range(count)]
-    x = [recipe(one, seeds, f'{stream}/view{v}') if recipe else one
-         for v, (recipe, one) in enumerate(zip(recipes, pixels))]
-    return dict(x=torch.stack(x, 1), matrix=matrix, box=box.float(), flip=flip)
+    group = CropGroup(stream, count, size, scale, ratio, flip_p, interpolation)
+    return group(frames, seeds, photometric, aspect)
+
+# %% ../nbs/04_views.ipynb #40a268b6
+def crops_of(
+    batch:dict,                   # seed; frames (B,T,3,H,W) and aspect, or cuts, stacked from those of `Cutter`
+    group:CropGroup,              # which crops
+    photometric=None,             # one recipe for all, or a tuple of one a crop
+) -> dict:                        # x (B,V,3,S,S), matrix (B,V,2,3), box (B,V,4), flip (B,V) bool
+    "A group of crops of each picture of a batch, cut from its frames, or cut already when the pictures were read"
+    if 'cuts' not in batch: return group(batch['frames'][:, 0], batch['seed'], photometric, batch.get('aspect'))
+    cut = batch['cuts'][group.stream]
+    pixels = [x.float() / 255 for x in cut['x'].unbind(1)]
+    return dict(x=group.recolour(pixels, batch['seed'], photometric), **{k: cut[k] for k in ('matrix', 'box', 'flip')})
+
+def cut_crop(
+    picture:torch.Tensor,         # (3,H,W) uint8
+    matrix:torch.Tensor,          # (2,3) view → picture, not turned
+    size:int,                     # S
+    interpolation:str='bicubic',  # or 'bilinear'
+) -> torch.Tensor:                # (3,S,S) uint8
+    "One crop, from the pixels around it alone: `resample`, rounded to bytes"
+    part, inner = [], matrix.double().clone()
+    for axis, n in enumerate(picture.shape[:0:-1]):                # width, height
+        ends = sorted((float(inner[axis, 2]), float(inner[axis, 2] + inner[axis, axis])))
+        margin = 3 * max(1, (ends[1] - ends[0]) * n / size) + 2     # a bicubic kernel reaches two view pixels
+        first, last = max(0, int(ends[0] * n - margin)), min(n, int(ends[1] * n + margin) + 1)
+        inner[axis] = inner[axis] * n / (last - first)
+        inner[axis, 2] -= first / (last - first)
+        part.append(slice(first, last))
+    window = picture[:, part[1], part[0]].float()[None] / 255
+    x = resample(window, inner.float()[None], size, interpolation)[0]
+    return x.mul_(255).round_().clamp_(0, 255).to(torch.uint8)
+
+@dataclass(frozen=True)
+class Cutter:
+    "Cuts what a method's Views want from one picture: bytes, from the picture's own pixels"
+    views: object                 # with `groups()`
+
+    @property
+    def least(self) -> int:       # pixels
+        "Shorter side of a picture whose smallest crop still has three times the view's pixels a side"
+        return max(math.ceil(3 * g.size / g.scale[0]**.5) for g in self.views.groups())
+
+    def __call__(self,
+        picture:torch.Tensor,     # (3,H,W) uint8
+        aspect:float,             # W/H as it is seen
+        seed:int,                 # of the sample
+    ) -> dict:                    # stream → x (V,3,S,S) uint8, matrix (V,2,3), box (V,4), flip (V,)
+        "The crops of each group, with where they lie"
+        cuts, seeds = {}, torch.tensor([seed])
+        for g in self.views.groups():
+            place = {k: v[0] for k, v in g.places(seeds, aspect).items()}
+            x = torch.stack([cut_crop(picture, m, g.size, g.interpolation) for m in place['matrix']])
+            cuts[g.stream] = dict(x=x, **place)
+        return cuts
 
 # %% ../nbs/04_views.ipynb #99836304
 def _crop_flow(

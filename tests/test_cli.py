@@ -65,7 +65,7 @@ def test_list():
 
 def test_refusal_in_a_process():
     "Exit code 2, nothing on stdout, one sentence on stderr, no traceback"
-    done = subprocess.run([*COMMAND, 'train', 'vidrop'], capture_output=True, text=True, env=ENV, timeout=300)
+    done = subprocess.run([*COMMAND, 'train', 'sfclip'], capture_output=True, text=True, env=ENV, timeout=300)
     assert (done.returncode, done.stdout) == (2, '')
     assert done.stderr.count('\n') == 1 and 'planned' in done.stderr
 
@@ -80,7 +80,7 @@ def folder(kind, where):
 
 @pytest.mark.parametrize('words, hint', [
     ([], 'required'), (['fly'], 'fly'), (['list', 'more'], 'more'),
-    (['train'], 'method'), (['train', 'nobody'], 'slotmim'), (['train', 'vidrop'], 'planned'),
+    (['train'], 'method'), (['train', 'nobody'], 'slotmim'), (['train', 'sfclip'], 'planned'),
     (['train', 'slotmim', '--preset', 'huge'], 'huge'), (['train', 'slotmim', '--steps', '0'], '0'),
     (['train', 'slotmim', '--steps', 'many'], 'many'), (['train', 'slotmim', '--data', 'nowhere'], 'nowhere'),
     (['train', 'slotmim', '--data', 'world:moon'], 'moon'), (['train', 'slotmim', '--data', 'world:scene:9'], '9'),
@@ -209,7 +209,7 @@ def spoil(path, kind):
     if kind == 'card lacks seed': recard(path, seed=None)
     if kind == 'another config': recard(path, config={'dim': 96, 'heads': 4})
     if kind == 'unknown setting': recard(path, config={'colour_of_the_sky': 1})
-    if kind == 'planned method': recard(path, method='vidrop')
+    if kind == 'planned method': recard(path, method='sfclip')
     if kind == 'another method': recard(path, method='river')
     if kind == 'no method of ours': recard(path, method='slotmin')
     if kind == 'text': path.write_text('hello'); recard(path, sha256=catalog.sha256(path))
@@ -321,7 +321,7 @@ def test_card_errors(saved):
 
 # ---- wrong words
 
-METHODS = ('simclr', 'slotmim', 'vicreg', 'mcjepa', 'poodle', 'vqgan', 'river', 'scale', 'nobody', '', '-', '\0')
+METHODS = ('simclr', 'slotmim', 'vicreg', 'mcjepa', 'poodle', 'vqgan', 'river', 'sfclip', 'nobody', '', '-', '\0')
 VALUES = ('None', '0', '-1', '1', '1.5', '1e999', '10**23', '9' * 30, 'nan', '()', '(1,)', '(2., 1.)',
           '((1,2),3)', 'True',
           "'x'", '{}', '[]', '{[]: 1}', '(' * 300, '=', '', 'é', '\ud800', '-' * 3000 + '1')
@@ -479,6 +479,28 @@ def test_two_processes(tmp_path):
     stored = json.loads((newest_checkpoint(tmp_path/'two')/'run.json').read_text())
     assert stored['run']['processes'] == 2 and stored['drawn'] == 16
     assert len((tmp_path/'two'/'log.jsonl').read_text().splitlines()) == 4
+
+
+def test_processes_keep_the_exit_code(tmp_path):
+    "--processes: torchrun ends with 1 for every failure, the command line with the code of what happened"
+    def call(*words):
+        command = [sys.executable, '-c', 'import sys; from ssl_workbench.cli import main; sys.exit(main())', *words]
+        return subprocess.run(list(map(str, command)), env=ENV, capture_output=True, text=True, timeout=600)
+    refused = call(*train(tmp_path/'odd', steps=2), '--set', 'batch=3', '--processes', 2)
+    said = [line for line in refused.stderr.splitlines() if line.startswith('ssl-workbench:')]
+    assert refused.returncode == 2 and len(said) == 1 and 'a batch of 3 does not divide' in said[0]
+    assert 'Traceback' not in refused.stderr
+    done = call(*train(tmp_path/'two', steps=1), '--processes', 2)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads((newest_checkpoint(tmp_path/'two')/'run.json').read_text())['run']['processes'] == 2
+
+
+def test_words_of_several_processes(monkeypatch):
+    "What a process that was started this way says is the words of the one that started it"
+    assert cli._without(['train', 'x', '--processes', '2', '--processes=3', '--seed', '1'], '--processes') == [
+        'train', 'x', '--seed', '1']
+    for k, v in dict(TORCHELASTIC_RUN_ID='1', WORLD_SIZE='2', SSL_PROCESSES='2').items(): monkeypatch.setenv(k, v)
+    assert cli._launcher() == []
 
 
 def test_readme_example(monkeypatch, tmp_path):

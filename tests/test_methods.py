@@ -19,9 +19,18 @@ def batch(n=4, size=64, seed=0, frames=2):
     return video | {'aspect': torch.ones(n), 'seed': draw_seeds(seed, range(n))}
 
 
+def cached(n=4, seed=0):
+    "Features of clips as a cache hands them over"
+    draw, c = torch.Generator().manual_seed(0), catalog.module('scale').cpu
+    boxes = torch.rand(n, c.clips, 2, 3, generator=draw).sort(2).values.flatten(2)
+    return dict(features=torch.randn(n, c.clips, c.inputs, generator=draw), boxes=boxes,
+                flip=torch.zeros(n, c.clips).bool(), seed=draw_seeds(seed, range(n)))
+
+
 def inputs_of(name, seed=0):
-    "A batch of what a method learns from: pairs of frames with their flow, or clips"
-    return batch(seed=seed, frames=8 if 'clip' in catalog.find(name).inputs else 2)
+    "A batch of what a method learns from: pairs of frames with their flow, clips, or cached features"
+    inputs = catalog.find(name).inputs
+    return cached(seed=seed) if 'features' in inputs else batch(seed=seed, frames=8 if 'clip' in inputs else 2)
 
 
 def build(name, seed=0):

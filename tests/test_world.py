@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from ssl_workbench import world
 from ssl_workbench.core import fold_in
-from ssl_workbench.world import dynamics, figures, layers, render, textures
+from ssl_workbench.world import chains, dynamics, figures, layers, render, textures
 from ssl_workbench.world.captions import write_caption
 
 CPU = torch.device('cpu')
@@ -96,7 +96,7 @@ def test_defaults():
     dict(kind='opera'), dict(kind=None), dict(level=4), dict(level=-1), dict(level='1'), dict(level=1.5),
     dict(level=None), dict(frames=0), dict(frames=2.5), dict(frames='8'), dict(size=64), dict(size=(64,)),
     dict(size=(8, 64)), dict(size=(64.5, 64)), dict(size=('a', 'b')), dict(size=None), dict(size=(1, 2, 3)),
-    dict(stochastic=True), dict(future=1), dict(future=-1), dict(branch=0)], ids=str)
+    dict(stochastic=True), dict(future=1), dict(future=-1), dict(branch=0), dict(task='order')], ids=str)
 def test_what_cannot_be_rendered(wrong):
     "One sentence that names the argument, from a sample, a batch and a dataset"
     for make in (lambda: world.sample(0, **wrong), lambda: world.batch([0], **wrong), lambda: world.World(**wrong)):
@@ -436,7 +436,7 @@ def test_boxes_and_classes_belong_to_instances(kind, level):
                 if mask.any(): assert box.tolist() == box_of(mask); seen += 1
                 else: assert box.isnan().all(); absent += 1
         assert 0 <= s['label'] < (world.LEVELS[level].actions if kind == 'motion' else len(names))
-    assert seen > 20 and (absent > 0) == (kind not in ('iconic', 'motion'))
+    assert seen > 20 and (absent > 0) == (kind not in ('iconic', 'motion', 'chain'))
 
 
 @every_level
@@ -446,6 +446,88 @@ def test_the_motion_is_the_class(level):
     assert torch.equal(b['label'], b['action']) and set(b['action'].tolist()) == set(range(world.LEVELS[level].actions))
     objects = {int(a): {int(c.max()) for c in b['classes'][b['action'] == a]} for a in b['action'].unique()}
     assert min(map(len, objects.values())) >= min(3, world.LEVELS[level].classes)
+
+
+# ---- chains of actions
+
+def chain_tables(n=60_000):
+    "The sub-actions of n chains in their order, and the label of each task of classes"
+    facts = chains.chain_truth(torch.arange(n), 96)
+    labels = {k: torch.as_tensor(facts[k]) for k in ('order', 'count', 'first')}
+    labels['count'] = labels['count'] - world.LEAST_COUNT     # not in place: the facts share its memory
+    return torch.as_tensor(facts['segments'][..., 2]).long(), labels, facts
+
+
+def test_a_single_clip_says_nothing_about_a_chain():
+    "Given the sub-action of any one clip all labels stay as likely as before; order and count even given its place"
+    actions, labels, _ = chain_tables()
+    for task, label in labels.items():
+        classes = world.CHAIN_TASKS[task]
+        assert (torch.bincount(label) / len(label) - 1 / classes).abs().max() < .01 and label.max() == classes - 1
+        for a in range(1, 9):
+            seen = label[:, None].expand(-1, 8)[actions == a]
+            assert (torch.bincount(seen, minlength=classes) / len(seen) - 1 / classes).abs().max() < .01
+            for place in range(8) if task != 'first' else ():
+                seen = label[actions[:, place] == a]
+                assert (torch.bincount(seen, minlength=classes) / len(seen) - 1 / classes).abs().max() < .035
+
+
+def test_all_clips_of_a_chain_say_everything():
+    "Order, count and first computed again from the sub-actions in their order; without places the order is lost"
+    actions, labels, facts = chain_tables(4000)
+    for row, order, count, first in zip(actions.tolist(), *(facts[k] for k in ('order', 'count', 'first'))):
+        travels = [a for a in row if a < 5]
+        start = travels.index(1)
+        assert [a - 1 for a in travels[start:] + travels[:start]] == list(chains.CIRCLES[order])
+        assert sorted(travels) == [1, 2, 3, 4] and count == len(set(row)) and first == (row.index(1) > row.index(2))
+        assert all((a < 5) != (b < 5) for a, b in zip(row, row[1:]))
+    assert set(facts['count']) == {5, 6, 7, 8}
+    assert .2 < facts['fraction'].min() < .35 < .5 < facts['fraction'].max() < .7
+
+
+@pytest.mark.parametrize('frames, stride', [(96, 1), (48, 2), (24, 4), (128, 1)])
+def test_segments_and_frames_of_chains_agree(frames, stride):
+    "The action of a frame is that of the segment it lies in; the share of frames that travel is the fraction"
+    b = world.batch(range(40), kind='chain', size=(16, 16), frames=frames, stride=stride, truth=False)
+    assert b['actions'].shape == (40, frames) and b['segments'].shape == (40, 8, 3) and 'flow' not in b
+    for actions, segments, fraction in zip(b['actions'], b['segments'], b['fraction']):
+        expected = torch.zeros(frames, dtype=torch.int64)
+        for start, end, action in segments.tolist():
+            assert 0 <= start < end <= frames
+            expected[math.ceil(start):math.ceil(end)] = int(action)
+        assert torch.equal(actions, expected)
+        assert abs(((actions > 0) & (actions < 5)).float().mean() - fraction) <= 4 / frames
+    fine = world.batch(range(40), kind='chain', size=(16, 16), frames=(frames - 1) * stride + 1, truth=False)
+    assert all(torch.equal(fine[k], b[k]) for k in ('order', 'count', 'first', 'fraction'))
+    assert torch.equal(fine['frames'][:, ::stride], b['frames'])
+
+
+@every_level
+def test_what_a_chain_does_is_what_is_drawn(level):
+    "The object rests where the truth says so, travels where it says so, and stays in the frame"
+    plan = chains.chain_plan(torch.arange(60), world.LEVELS[level], np.arange(96))
+    facts = chains.chain_truth(torch.arange(60), 96)
+    actions = chains.frame_actions(facts['segments'], 96)
+    own = (plan.tau[:, 1] - plan.tau[:, 0]) / plan.alpha[:, 0]                      # without the camera
+    way, turn = np.abs(np.diff(own)), np.abs(np.diff(np.log(plan.alpha[:, 1] / plan.alpha[:, 0])))
+    inside = actions[:, :-1] == actions[:, 1:]
+    travel, spot, rest = [inside & (actions[:, 1:] >= a) & (actions[:, 1:] < b) for a, b in ((1, 5), (5, 9), (0, 1))]
+    assert way[rest].max() < 1e-9 and turn[rest].max() < 1e-9 and turn[travel].max() < 1e-9 and way[spot].max() < 1e-9
+    assert (way[travel] > .01).mean() > .9 and (turn[spot] > .01).mean() > .9 and rest.sum() > 60
+    z = plan.tau[:, 1]
+    assert np.maximum(np.abs(z.real), np.abs(z.imag)).max() < 1.2
+
+
+def test_tasks_of_chains():
+    "Each task is the label on request, by name too; only chains have tasks"
+    for task, classes in world.CHAIN_TASKS.items():
+        b = world.World('chain', 0, (16, 16), 48, length=30, truth=False, task=task).batch(range(30))
+        assert torch.equal(b['label'], b[task] - (world.LEAST_COUNT if task == 'count' else 0))
+        assert classes is None or 0 <= b['label'].min() and b['label'].max() < classes
+    one = world.sample(3, 'chain', size=(16, 16), frames=4)
+    assert type(one['order']) is int and type(one['fraction']) is float and one['segments'].shape == (8, 3)
+    assert 1 <= one['action'] < len(world.CHAIN_ACTIONS) and one['caption']['en'].count(', then ') == 7
+    with pytest.raises(ValueError, match='order, count, first, fraction'): world.World('chain', task='last')
 
 
 # ---- captions

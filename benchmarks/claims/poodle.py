@@ -50,7 +50,7 @@ def rendered_pairs(kind, level, canvas, stride, n, flow):
     "Pairs with flow, rendered once a process"
     drawn = data.open_pairs(f'world:{kind}:{level}', size=canvas, stride=stride or 1, length=n, truth=flow == 'truth')
     if stride == 0: return StillPairs(drawn)
-    return drawn if flow == 'truth' else data.WithFlow(drawn, training.flow_source(flow))
+    return drawn if flow in ('truth', 'joint') else data.WithFlow(drawn, training.flow_source(flow))
 
 
 def training_pairs(config, protocol):
@@ -263,4 +263,15 @@ figure9 = Claim(
     pairs=(*above('Δt = 2', 'Δt = 0', 'too small: too easy', *BOTH),
            *above('Δt = 2', 'Δt = 8', 'too large: correspondence decreases', *BOTH)))
 
-claims = (table4, table3, figure10, rest, figure5b, figure7, figure9)
+JOINT, FROZEN, DIS, TRUTH = 'joint flow', 'frozen MC-JEPA flow', 'DIS flow', 'true flow'
+
+joint = Claim(
+    id='joint-flow',
+    sentence='One encoder that learns flow and features together is not below one that follows a frozen flow.',
+    where='section 5, limitations and future work (the paper has no figures)', measured='runnable', **SHARED, paper={},
+    arms={JOINT: dict(flow='joint'), FROZEN: dict(flow='mcjepa'), DIS: dict(flow='dis'), TRUTH: dict(flow='truth')},
+    pairs=(*above(JOINT, FROZEN, 'a jointly learned flow in place of a frozen one', *BOTH, *SMALL),
+           *above(JOINT, DIS, 'and in place of one computed without learning', *BOTH),
+           *above(TRUTH, JOINT, 'how far from the truth', *BOTH, *SMALL)))
+
+claims = (table4, table3, figure10, rest, figure5b, figure7, figure9, joint)

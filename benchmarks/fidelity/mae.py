@@ -27,6 +27,7 @@ from benchmarks.fidelity.comparison import compared, figure, gradients, pictures
 from benchmarks.provenance import versions
 from ssl_workbench import core, learner
 from ssl_workbench.classics import mae as ours
+from ssl_workbench.world import World
 
 TOTAL, WARM, LR = 8, 2, 1e-3
 SETTINGS = dict(small=(dict(size=64, patch=8, dim=96, depth=3, heads=3, decoder_dim=64, decoder_depth=2,
@@ -181,7 +182,7 @@ def schedule(pub, epochs=800, warm=40):
     "Learning rate over a run, once an epoch; ours is one step ahead while it warms up"
     args, opt = SimpleNamespace(lr=LR, min_lr=0., warmup_epochs=warm, epochs=epochs), SimpleNamespace(param_groups=[{}])
     tiny = ours.MAE(ours.Config(dim=16, depth=1, heads=1, decoder_dim=16, decoder_depth=1, decoder_heads=1))
-    run = learner.Learner(tiny, None, range(1), epochs, LR, 1, warmup=warm / epochs, device='cpu')
+    run = learner.Learner(tiny, None, World(length=1), epochs, LR, 1, warmup=warm / epochs, device='cpu')
     theirs = [pub.adjust(opt, i, args) for i in range(epochs)]
     return {'learning rate after the warm-up': figure(theirs[warm:],
                                                       [run._schedule(i / epochs) for i in range(warm, epochs)])}

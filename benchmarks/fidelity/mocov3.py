@@ -27,6 +27,7 @@ from benchmarks.fidelity.comparison import compared, figure, gradients, pictures
 from benchmarks.provenance import versions
 from ssl_workbench import core, learner
 from ssl_workbench.classics import mocov3 as ours
+from ssl_workbench.world import World
 
 SAME_SPREAD = .02
 TOTAL, WARM, LR = 8, 2, 2.4e-3
@@ -229,8 +230,8 @@ def recipes(pub):
 def schedules(pub, epochs=300, steps=4, warm=40):
     "Momentum and learning rate over a run; ours is one step ahead while it warms up"
     args, total = SimpleNamespace(lr=LR, warmup_epochs=warm, epochs=epochs, moco_m=.99), epochs * steps
-    run = learner.Learner(ours.MoCoV3(ours.Config(dim=16, depth=1, heads=1, hidden=8, out_dim=8)), None, range(1),
-                          total, LR, 1, warmup=warm / epochs, device='cpu')
+    tiny = ours.MoCoV3(ours.Config(dim=16, depth=1, heads=1, hidden=8, out_dim=8))
+    run = learner.Learner(tiny, None, World(length=1), total, LR, 1, warmup=warm / epochs, device='cpu')
     opt = SimpleNamespace(param_groups=[{}])
     theirs = [pub.adjust_learning_rate(opt, i / steps, args) for i in range(total)]
     return {'schedule: momentum': figure([pub.adjust_moco_momentum(i / steps, args) for i in range(total)],

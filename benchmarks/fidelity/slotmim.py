@@ -326,7 +326,8 @@ def schedules(pub, epochs=80, steps=5, warm=8, temp_epochs=40):
     "Schedules of a run of 400 steps as theirs give them by step or epoch, ours by progress"
     total, c = epochs * steps, ours.paper
     method = ours.SlotMIM(replace(ours.cpu, dim=16, depth=1, heads=1, hidden=8))
-    run = learner.Learner(method, None, range(1), total, LR, 1, warmup=warm / epochs, lr_end=LR_END, device='cpu')
+    run = learner.Learner(method, None, world.World(length=1), total, LR, 1, warmup=warm / epochs, lr_end=LR_END,
+                          device='cpu')
     progress = [i / total for i in range(total)]
     temps = np.concatenate([np.linspace(*c.teacher_temp, temp_epochs),
                             np.full(epochs - temp_epochs, c.teacher_temp[1])]).repeat(steps)

@@ -6,7 +6,8 @@ from benchmarks.speed import step
 from benchmarks.speed.measure import options
 
 MORE = {name: f'benchmarks.speed.{name}'
-        for name in ('world', 'tokens', 'prediction', 'motion', 'visitors')} | {'app': 'benchmarks.app'}
+        for name in ('world', 'tokens', 'prediction', 'motion', 'visitors', 'codec', 'clips', 'cached_clips')}
+MORE['app'] = 'benchmarks.app'
 
 
 def main(argv=None):

@@ -53,7 +53,9 @@ def has_ability(
     ability:str,                  # attribute of its class: 'slots', 'attention', 'mismatch', 'locate' …
 ) -> bool:
     "Whether there is a method of that name whose class has that ability"
-    try: return hasattr(getattr(shelf.module(method), shelf.find(method).cls), ability)
+    try:
+        cached = ability == 'features' and 'features' in shelf.find(method).inputs     # SCALE's are of videos
+        return not cached and hasattr(getattr(shelf.module(method), shelf.find(method).cls), ability)
     except ValueError: return False
 
 @lru_cache(maxsize=1)
@@ -127,8 +129,8 @@ def model(
     name:str,                     # as `choices` offers it
 ):                                # the method in eval mode
     "A bundled method, a run's, or one with random weights; ValueError when there is none of that name"
-    if name not in choices():
-        raise ValueError(f"There are no weights '{name}' here; choose one of {', '.join(choices())}.")
+    if name not in (there := weights_methods()):
+        raise ValueError(f"There are no weights '{name}' here; choose one of {', '.join(there)}.")
     if not name.endswith(RANDOM): return shelf.load(name, largest=LARGEST)
     return _untrained(lambda: shelf.build(name.removesuffix(RANDOM), 'cpu')).eval()
 
@@ -150,14 +152,14 @@ def encoder(
     name:str,                     # as `choices` offers it, or timm's name, with or without 'timm · ' before it
 ):                                # with attention, features, patch
     "A method of ours or a vision transformer of timm"
-    return model(name) if name in choices() else _timm(name.removeprefix(TIMM).strip().removeprefix('timm/'))
+    return model(name) if name in weights_methods() else _timm(name.removeprefix(TIMM).strip().removeprefix('timm/'))
 
 def describe_weights(
     name:str,                     # as for `encoder`
 ) -> str:                         # Markdown, one sentence
     "What is known of the weights: how they were made, or that they are random"
     if name.endswith(RANDOM): return '**Random weights**: nothing was learnt; this is the baseline.'
-    if name not in choices():
+    if name not in weights_methods():
         note = encoder(name).note
         return f'**{note[0].upper()}{note[1:]}.**' if note else 'Weights as timm distributes them.'
     if name not in bundled_cards(): return f'The newest checkpoint of the run `{name}`.'

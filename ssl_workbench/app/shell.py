@@ -46,7 +46,8 @@ def inputs_in_words(
     entry,                        # of the catalog
 ) -> str:
     "What a method learns from"
-    words = dict(image='images', pair='pairs of frames', clip='clips', caption='captions')
+    words = dict(image='images', pair='pairs of frames', clip='clips', caption='captions',
+                 features='features of clips')
     return ' and '.join(words[x] for x in entry.inputs)
 
 def method_cards() -> str:        # HTML

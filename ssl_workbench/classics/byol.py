@@ -12,7 +12,7 @@ import torch
 import torch.nn as nn
 
 from .. import core
-from .vicreg import two_views
+from .vicreg import two_crop_group, two_views
 from ..heads import BatchNorm, BatchNorm2d, Inference, ema_update, frozen_copy, mlp
 from ..learner import param_groups_weight_decay
 from ..losses import cosine_regression, retrieval_accuracy
@@ -68,11 +68,15 @@ class Views:
     "Two crops of each image, each recoloured by its own recipe"
     config:Config                 # settings
 
+    def groups(self) -> tuple:
+        "Which crops are cut from a picture"
+        return two_crop_group(self.config),
+
     def __call__(self,
         batch:dict,               # frames (B,T,3,H,W) uint8, seed (B,), aspect (B,)
     ) -> dict:                    # x (B,2,3,S,S), matrix (B,2,2,3), box (B,2,4), flip (B,2)
         "Views with their geometry; depends on the samples' seeds alone"
-        return two_views(batch['frames'][:, 0], batch['seed'], batch.get('aspect'), self.config)
+        return two_views(batch, self.config)
 
 # %% ../../nbs/classics/18_byol.ipynb #608716f7
 def head(

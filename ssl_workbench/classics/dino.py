@@ -13,12 +13,12 @@ import torch
 import torch.nn as nn
 
 from .. import core
-from ..heads import Prototypes, ViTInference, ema_update, frozen_copy, hard_assign, mlp
+from ..heads import EvalTeacher, Prototypes, ViTInference, ema_update, frozen_copy, hard_assign, mlp
 from ..learner import param_groups_weight_decay
 from ..losses import at_least_float32, centred_softmax
 from ..nets import vit
 from ..panels import attention_panel, similarity_panel
-from ..views import Photometric, byol_photometric, crops
+from ..views import CropGroup, Photometric, byol_photometric, crops_of
 
 # %% ../../nbs/classics/14_dino.ipynb #f995997d
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class Config:
     grey:float = .1               # probability of a grey crop
     blur:tuple = (.5, .1, .25)    # probability in large crop 1, large crop 2, small crops
     solarise:tuple = (0., 0., 0.)  # likewise
+    blur_at:int = 224             # side in pixels at which blur's σ ≤ 2 holds, growing with the crop; 0: 2 pixels
     steps:int = 200               # of a run
     batch:int = 32                # images a step
     lr:float = 1e-3               # peak learning rate
@@ -67,6 +68,7 @@ gpu = replace(cpu, canvas=192, dim=160, depth=6, heads=5, drop_path=.1, hidden=5
               small=6, momentum=(.99, 1.), level=3, steps=12000, batch=256)
 paper = replace(gpu, size=224, small_size=96, canvas=320, patch=16, dim=384, depth=12, heads=6,  # ViT-S/16, table 1
                 small=8, blur=(1., .1, .5), colour=1., grey=.2, solarise=(0., .2, 0.),           # main_dino.py
+                blur_at=0,                                       # main_dino.py, utils.GaussianBlur: .1 to 2 pixels
                 hidden=2048, out_dim=256, prototypes=65536,      # section 3.1 and main_dino.py
                 momentum=(.996, 1.), batch=1024, lr=2e-3,        # section 3.1; 3.2: .0005 · batch / 256
                 lr_end=1e-6, freeze_prototypes=1/300,            # main_dino.py: one epoch
@@ -82,20 +84,22 @@ class Views:
     def photometric(self, group:int) -> Photometric:
         "Colour changes of large crop 0, large crop 1, small crops (2)"
         c = self.config
-        return byol_photometric(c.colour, c.grey, c.blur[group], c.solarise[group])
+        return byol_photometric(c.colour, c.grey, c.blur[group], c.solarise[group], c.blur_at or None)
+
+    def groups(self) -> tuple:
+        "Which crops are cut from a picture"
+        c = self.config
+        large = CropGroup('large', 2, c.size, c.scale, flip_p=c.flip)
+        small = CropGroup('small', c.small, c.small_size, c.small_scale, flip_p=c.flip)
+        return (large, small) if c.small else (large,)
 
     def __call__(self,
         batch:dict,               # frames (B,T,3,H,W) uint8, seed (B,), aspect (B,)
     ) -> dict:                    # x (B,2,3,S,S), matrix (B,2,2,3), box (B,2,4), flip (B,2); x_small (B,V,3,s,s), …
         "Crops with their geometry; depends on the samples' seeds alone"
-        c, images, seeds = self.config, batch['frames'][:, 0], batch['seed']
-        shared = dict(flip_p=c.flip, aspect=batch.get('aspect'))
-        views = crops(images, seeds, 'large', 2, c.size, c.scale,
-                      photometric=(self.photometric(0), self.photometric(1)), **shared)
-        if not c.small: return views
-        small = crops(images, seeds, 'small', c.small, c.small_size, c.small_scale, photometric=self.photometric(2),
-                      **shared)
-        return views | {f'{k}_small': v for k, v in small.items()}
+        large, *small = self.groups()
+        views = crops_of(batch, large, (self.photometric(0), self.photometric(1)))
+        return views | {f'{k}_small': v for g in small for k, v in crops_of(batch, g, self.photometric(2)).items()}
 
 # %% ../../nbs/classics/14_dino.ipynb #411d4963
 def last_layer(
@@ -166,7 +170,7 @@ def entropy_and_distance(
     return h, crop_loss(scores, targets, temperature) - h
 
 # %% ../../nbs/classics/14_dino.ipynb #4be7b3a0
-class DINO(ViTInference, nn.Module):
+class DINO(EvalTeacher, ViTInference, nn.Module):
     "DINO (Caron et al., 2021): student and teacher assign crops of one picture alike"
     read, kept = 'teacher.encoder', ('teacher.',)
     branch = Branch               # the network of student and teacher
@@ -182,11 +186,6 @@ class DINO(ViTInference, nn.Module):
         self.register_buffer('centre', torch.zeros(c.prototypes))
         self.temperature, self.frozen, self.batch_mean = c.teacher_temp[0], True, []
         self.train()
-
-    def train(self, mode=True):
-        "The teacher always stays in eval mode: no stochastic depth"
-        super().train(mode); self.teacher.eval()
-        return self
 
     def before_step(self, t:float) -> None:
         "The teacher's temperature rises, prototypes thaw"
@@ -228,6 +227,7 @@ class DINO(ViTInference, nn.Module):
     def targets_and_use(self, student:torch.Tensor, teacher:torch.Tensor) -> dict:
         "Scores and targets of whole crops, and what the meter reads; stores the batch's mean for the centre"
         self.batch_mean.append(core.all_sum(teacher.mean((0, 1))) / core.world_size())
+        self.settle('centre', self.batch_mean[-1])
         q = self.targets(teacher, self.centre, self.temperature)
         agree = (student[:, 0].argmax(-1) == q[:, 1].argmax(-1)).float().mean()
         return dict(student_scores=student, teacher_scores=teacher, targets=q, agreement=agree,

@@ -35,6 +35,7 @@ gpu = replace(cpu, canvas=192, dim=160, depth=6, heads=5, drop_path=.1, hidden=5
               small=6, momentum=(.99, 1.), level=3, steps=12000, batch=256)
 paper = replace(gpu, size=224, small_size=96, canvas=320, patch=16, dim=384, depth=12, heads=6,  # ViT-S/16, README
                 small=10, blur=(1., .1, .5), colour=1., grey=.2, solarise=(0., .2, 0.),  # README, main_ibot.py
+                blur_at=0,                                  # DINO's code, which main_ibot.py takes over
                 hidden=2048, out_dim=256, prototypes=8192,  # README, models/head.py
                 momentum=(.996, 1.), batch=1024, lr=2e-3,   # main_ibot.py: .0005 · batch / 256
                 lr_end=1e-6, freeze_prototypes=1/800,       # main_ibot.py: one epoch
@@ -140,6 +141,7 @@ class IBOT(DINO):
     def patch_targets(self, student:torch.Tensor, teacher:torch.Tensor, views:dict) -> dict:
         "Scores and targets of patches, and which are in the loss; stores the mean of all patches for their centre"
         self.patch_mean.append(core.all_sum(teacher.mean((0, 1, 2))) / core.world_size())
+        self.settle('patch_centre', self.patch_mean[-1])
         q, in_loss = self.targets(teacher, self.patch_centre, self.patch_temperature), views['mask']
         keep = views.get('keep')
         if keep is not None:

@@ -23,7 +23,7 @@ from ..learner import param_groups_weight_decay
 from ..nets import as_images, sincos, vit
 from ..panels import Choice, Knob, Panel, attention_panel, fit_display, similarity_panel
 from ..show import fit, grid, pixels
-from ..views import crops, keep_tokens
+from ..views import CropGroup, crops_of, keep_tokens
 
 # %% ../../nbs/classics/16_mae.ipynb #3b4b7f81
 @dataclass(frozen=True)
@@ -90,15 +90,17 @@ class Views:
     "One crop of each image, and the patches of it that the encoder sees"
     config:Config                 # settings
 
+    def groups(self) -> tuple:
+        "Which crops are cut from a picture"
+        return CropGroup('view', 1, self.config.size, self.config.scale, flip_p=self.config.flip),
+
     def __call__(self,
         batch:dict,               # frames (B,T,3,H,W) uint8, seed (B,), aspect (B,)
     ) -> dict:                    # x (B,1,3,S,S), matrix (B,1,2,3), box (B,1,4), flip (B,1), keep (B,1,n)
         "The view with its geometry; depends on the samples' seeds alone"
-        c, frames = self.config, batch['frames'][:, 0]
-        seeds = core.seeds_of(batch['seed'], frames.device)
+        c, seeds = self.config, core.seeds_of(batch['seed'])
         keep, _ = keep_tokens(seeds, 'keep', c.cells, visible_count(c.cells, c.dropped))
-        view = crops(frames, seeds, 'view', 1, c.size, c.scale, flip_p=c.flip, aspect=batch.get('aspect'))
-        return view | dict(keep=keep[:, None])
+        return crops_of(batch, *self.groups()) | dict(keep=keep[:, None])
 
 # %% ../../nbs/classics/16_mae.ipynb #d000d439
 def patchify(

@@ -17,7 +17,7 @@ from ..heads import BatchNorm, ViTInference, ema_update, frozen_copy, mlp
 from ..losses import info_nce, retrieval_accuracy
 from ..nets import vit
 from ..panels import attention_panel, similarity_panel
-from ..views import Photometric, byol_photometric, crops
+from ..views import CropGroup, Photometric, byol_photometric, crops_of
 
 # %% ../../nbs/classics/13_mocov3.ipynb #1b867e22
 @dataclass(frozen=True)
@@ -74,14 +74,16 @@ class Views:
         c = self.config
         return byol_photometric(c.colour, c.grey, c.blur[view], c.solarise[view])
 
+    def groups(self) -> tuple:
+        "Which crops are cut from a picture"
+        c = self.config
+        return CropGroup('view', 2, c.size, c.scale, flip_p=c.flip, interpolation='bilinear'),
+
     def __call__(self,
         batch:dict,               # frames (B,T,3,H,W) uint8, seed (B,), aspect (B,)
     ) -> dict:                    # x (B,2,3,S,S), matrix (B,2,2,3), box (B,2,4), flip (B,2)
         "Views with their geometry; depends on the samples' seeds alone"
-        c = self.config
-        return crops(batch['frames'][:, 0], batch['seed'], 'view', 2, c.size, c.scale, flip_p=c.flip,
-                     interpolation='bilinear',
-                     photometric=(self.photometric(0), self.photometric(1)), aspect=batch.get('aspect'))
+        return crops_of(batch, *self.groups(), (self.photometric(0), self.photometric(1)))
 
 # %% ../../nbs/classics/13_mocov3.ipynb #7f7cdfe5
 def normed_mlp(

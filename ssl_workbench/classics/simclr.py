@@ -17,7 +17,7 @@ from ..heads import BatchNorm, ViTInference, mlp
 from ..learner import param_groups_weight_decay
 from ..nets import vit
 from ..panels import attention_panel, similarity_panel
-from ..views import Photometric, crops
+from ..views import CropGroup, Photometric, crops_of
 
 # %% ../../nbs/classics/12_simclr.ipynb #08566c25
 @dataclass(frozen=True)
@@ -72,13 +72,15 @@ class Views:
         return Photometric(jitter_p=.8, brightness=.8 * c.colour, contrast=.8 * c.colour, saturation=.8 * c.colour,
                            hue=.2 * c.colour, grey_p=c.grey, blur_p=c.blur)
 
+    def groups(self) -> tuple:
+        "Which crops are cut from a picture"
+        return CropGroup('view', 2, self.config.size, self.config.scale, flip_p=self.config.flip),
+
     def __call__(self,
         batch:dict,               # frames (B,T,3,H,W) uint8, seed (B,), aspect (B,)
     ) -> dict:                    # x (B,2,3,S,S), matrix (B,2,2,3), box (B,2,4), flip (B,2)
         "Views with their geometry; depends on the samples' seeds alone"
-        c = self.config
-        return crops(batch['frames'][:, 0], batch['seed'], 'view', 2, c.size, c.scale, photometric=self.photometric(),
-                     flip_p=c.flip, aspect=batch.get('aspect'))
+        return crops_of(batch, *self.groups(), self.photometric())
 
 # %% ../../nbs/classics/12_simclr.ipynb #9b4fda7d
 def scale_only(

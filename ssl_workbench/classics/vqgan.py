@@ -22,7 +22,7 @@ from ..losses import at_least_float32
 from ..nets import as_images
 from ..panels import Knob, Panel, fit_display, similarity_panel
 from ..show import colours, grid, pixels
-from ..views import Photometric, crops
+from ..views import CropGroup, Photometric, crops_of
 
 # %% ../../nbs/classics/19_vqgan.ipynb #47c08cdb
 @dataclass(frozen=True)
@@ -107,16 +107,25 @@ class Views:
     "One frame of each clip, whole or cropped, its colours perhaps changed"
     config:Config                 # settings
 
+    def groups(self) -> tuple:
+        "Which crops are cut from a picture"
+        c = self.config
+        return CropGroup('view', 1, c.size, c.scale, (1., 1.), c.flip),
+
+    def one_frame(self, batch:dict, seeds:torch.Tensor) -> dict:
+        "One frame of each clip, at random; nothing where the crops were cut when the pictures were read"
+        if 'cuts' in batch: return {}
+        frames = batch['frames']
+        which = (core.uniform(seeds, 'frame', 1)[:, 0] * frames.shape[1]).long()
+        return dict(frames=frames[torch.arange(len(frames), device=frames.device), which.to(frames.device)][:, None])
+
     def __call__(self,
         batch:dict,               # frames (B,T,3,H,W) uint8, seed (B,), aspect (B,)
     ) -> dict:                    # x (B,1,3,S,S), matrix (B,1,2,3), box (B,1,4), flip (B,1), priority (B,N)
         "The view with its geometry, and a random priority for each latent cell; depends on the samples' seeds alone"
-        c, frames = self.config, batch['frames']
-        seeds = core.seeds_of(batch['seed'], frames.device)
-        which = (core.uniform(seeds, 'frame', 1)[:, 0] * frames.shape[1]).long()
+        c, seeds = self.config, core.seeds_of(batch['seed'])
         jitter = Photometric(c.colour, c.brightness, c.contrast, c.saturation, c.hue, grey_p=0.)
-        frame = frames[torch.arange(len(frames), device=frames.device), which]
-        view = crops(frame, seeds, 'view', 1, c.size, c.scale, (1., 1.), jitter, c.flip, aspect=batch.get('aspect'))
+        view = crops_of(batch | self.one_frame(batch, seeds), *self.groups(), jitter)
         return view | dict(priority=core.uniform(seeds, 'lot', c.cells).float())
 
 # %% ../../nbs/classics/19_vqgan.ipynb #79cec878

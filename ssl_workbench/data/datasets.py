@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['SPLITS', 'CAMVID_CLASSES', 'SampleCache', 'FileDataset', 'split_level', 'folder_classes', 'evenly_spaced',
            'existing_path', 'ImageFolder', 'find_dataset', 'Cifar10', 'drive_of', 'consecutive_frames', 'CamVid',
-           'find_videos', 'VideoFolder']
+           'find_videos', 'VideoFolder', 'Cropped', 'kept_size']
 
 # %% ../../nbs/data/02c_datasets.ipynb #2edc5c11
+import copy
 import os
 import re
 import warnings
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.utils.data import get_worker_info
 
 from ..core import data_root
 from ssl_workbench.data.files import (
@@ -26,11 +28,19 @@ from ssl_workbench.data.files import (
     display_name,
     has_extension,
     natural_key,
+    picture_size,
     read_image,
     resize_image,
     resize_labels,
 )
-from .videos import frame_count, pixel_aspect, read_video, stack_frames
+from ssl_workbench.data.videos import (
+    film_index,
+    frame_count,
+    pixel_aspect,
+    read_video,
+    stack_frames,
+    video_reader,
+)
 
 # %% ../../nbs/data/02c_datasets.ipynb #d0ba8663
 class SampleCache:
@@ -94,6 +104,16 @@ class FileDataset:
         "Whether file i can be read; counted as bad when it cannot"
         if not self.bad[i] and (error := self.error_of(i)): self.mark_bad(i, error)
         return not self.bad[i]
+
+    def sizes(self,
+        look=64, # at so many, evenly spaced
+    ):           # list of (width, height)
+        "How large the pictures are before they are brought to a canvas; bad files are left out"
+        found = []
+        for i in evenly_spaced(range(len(self)), look):
+            try: found.append(self.size_of(i))
+            except BadFile: pass
+        return found
 
     def report(self):
         "One line: how many there are, of which classes, what was not read and why"
@@ -203,13 +223,13 @@ class ImageFolder(FileDataset):
     "Pictures of a folder, zip archive or file: frames (1,3,S,S), aspect, label by sub-folder"
     def __init__(self,
         root,                  # folder, zip archive or one picture
-        size=256,              # canvas: S or (height, width)
+        size=256,              # canvas: S or (height, width); None keeps each picture's own
         count:int|None=None,   # at most so many, evenly spaced
         cache:bool=False,      # keep the decoded canvases in memory
         split:str|None=None,   # 'train', 'val', 'test' (by folder) or 'all'; None takes train where it is
-        white:float|None=None, # the value that is white in deep grey pictures
+        white:float|None=None, # the value that is white in deep pictures
     ):
-        self.files, self.size, self.white = FileList(existing_path(root)), size, white
+        self.files, self.size, self.white, self.least = FileList(existing_path(root)), size, white, None
         names, self.notes = self.files.names, []
         folders = [n.split('/')[:-1] for n in names]
         level = split_level(folders)
@@ -230,11 +250,13 @@ class ImageFolder(FileDataset):
         super().__init__(evenly_spaced([names[k] for k in keep], count), root, cache)
 
     def read(self, i):
-        least = self.size if isinstance(self.size, int) else max(self.size)
+        least = self.least if self.size is None else self.size if isinstance(self.size, int) else max(self.size)
         picture = read_image(self.files.open(self.names[i]), least=least, white=self.white)
-        canvas, aspect = resize_image(picture, self.size)
+        canvas, aspect = resize_image(picture, self.size or tuple(picture.shape[-2:]))
         label = {} if self.labels is None else {'label': self.labels[i]}
         return {'frames': canvas[None], 'aspect': aspect, **label}
+
+    def size_of(self, i): return picture_size(self.files.open(self.names[i]))
 
 # %% ../../nbs/data/02c_datasets.ipynb #3c366de1
 def find_dataset(
@@ -297,6 +319,9 @@ class CamVid(FileDataset):
         splits = ['train', 'val'] if split == 'all' else [split]
         files = {p.name: p for s in splits for p in (self.root/s).glob('*')}
         names = sorted(n for n in files if has_extension(n, IMAGE_EXTENSIONS))
+        there = set(map(drive_of, names))
+        if drives is not None and (lost := [d for d in drives if d not in there]):
+            raise ValueError(f'camvid {split} has no drive {lost[0]!r}: it has {", ".join(sorted(there))}.')
         if drives is not None: names = [n for n in names if drive_of(n) in drives]
         groups = consecutive_frames(names) if pairs else zip(names)
         self.paths = [[files[n] for n in group] for group in groups]
@@ -341,25 +366,43 @@ class VideoFolder(FileDataset):
         root,                # folder, zip archive, or one video file
         frames:int=8,        # of a clip
         stride:int=1,        # video frames from one clip frame to the next
-        size=128,            # canvas: S or (height, width)
+        size=128,            # canvas: S or (height, width); None keeps each film's own
         every:int|None=None, # video frames from clip to clip; None: no overlap
         cache:bool=False,    # keep the decoded clips in memory
     ):
         self.files = FileList(existing_path(root), VIDEO_EXTENSIONS + IMAGE_EXTENSIONS)
-        self.frames, self.stride, self.size = frames, stride, size
-        span = (frames - 1)*stride + 1
-        self.videos, self.clips = find_videos(self.files), []
-        for name, stills in self.videos.items():
-            length = len(stills) if stills else self.length(name)
-            starts = range(0, max(1, length - span + 1), every or frames*stride)
-            self.clips += [(name, start) for start in starts]
+        self.frames, self.size, self.every, self.indices = frames, size, every, {}
+        video_reader()
+        self.videos = find_videos(self.files)
+        self.lengths = {name: len(stills) if stills else self.length(name) for name, stills in self.videos.items()}
+        self.clips = self.clips_at(stride)
         self.notes = [f'from {len(self.videos)} {"film" if len(self.videos) == 1 else "films"}']
         super().__init__([name or display_name(root) for name, _ in self.clips], root, cache)
 
+    def clips_at(self, stride):
+        "(film, first frame) of each clip whose frames lie `stride` apart, which is the stride from now on"
+        self.stride, span = stride, (self.frames - 1)*stride + 1
+        step = self.every or self.frames*stride
+        return [(name, start) for name, length in self.lengths.items()
+                for start in range(0, max(1, length - span + 1), step)]
+
+    def at_stride(self,
+        stride:int, # video frames from one clip frame to the next
+    ):              # a VideoFolder
+        "The same films with another stride; none is opened again"
+        other = copy.copy(self)
+        other.clips = other.clips_at(stride)
+        FileDataset.__init__(other, [name or self.title for name, _ in other.clips], self.title)
+        return other
+
     def length(self, name):
         "Frames of a film; 1 where its reading will say what is wrong"
-        try: return frame_count(self.files.open(name))
+        try: film = self.files.open(name)
         except BadFile: return 1
+        if not isinstance(film, str):  # unpacked, and as bytes not known again: its index is kept here
+            try: self.indices[name] = film_index(film)
+            except Exception: pass
+        return frame_count(film, self.indices.get(name))
 
     def read(self, i):
         name, start = self.clips[i]
@@ -370,8 +413,62 @@ class VideoFolder(FileDataset):
                 clip = stack_frames(read_image(self.files.open(n)).permute(1, 2, 0).numpy() for n in wanted)
         else:
             film = self.files.open(name)
-            film = film if isinstance(film, str) else film.getvalue()
-            clip, aspect = read_video(film, self.frames, start, self.stride), pixel_aspect(film)
-        clip, shape = resize_image(clip, self.size)
+            film, index = film if isinstance(film, str) else film.getvalue(), self.indices.get(name)
+            clip = read_video(film, self.frames, start, self.stride, index=index)
+            aspect = index.pixel_aspect if index else pixel_aspect(film)
+        clip, shape = resize_image(clip, self.size or tuple(clip.shape[-2:]))
         if len(clip) == self.frames: return {'frames': clip, 'aspect': shape*aspect}
         raise BadFile(f'{shown}: {len(clip)} frames where {self.frames} are needed.')
+
+    def size_of(self, i):
+        name, start = self.clips[i]
+        if stills := self.videos[name]: return picture_size(self.files.open(stills[start]))
+        film = self.files.open(name)
+        first = read_video(film if isinstance(film, str) else film.getvalue(), 1, index=self.indices.get(name))
+        return first.shape[-1], first.shape[-2]
+
+# %% ../../nbs/data/02c_datasets.ipynb #a58c6720
+class Cropped:
+    "Pictures whose crops are cut as they are read, each from the picture's own pixels: cuts, aspect, label"
+    seeded = True  # samples are asked for as (number, seed)
+
+    def __init__(self,
+        photos,        # data set of frames (1,3,H,W) uint8, of any size
+        cut,           # function of (picture (3,H,W), aspect, seed) → dict of groups of crops; `least` as below
+        keep=False,    # keep the pictures in memory, no larger than the crops need
+    ):
+        self.photos, self.cut, self.keep, self.kept = photos, cut, keep, {}
+
+    def __len__(self): return len(self.photos)
+
+    def __getitem__(self, at):
+        if not isinstance(at, tuple): return self.photos[at]
+        sample = self.photo(at[0])
+        aspect = float(torch.tensor(float(sample['aspect'])))  # as the batch will hold it: float32
+        label = {k: sample[k] for k in ('label',) if k in sample}
+        return {'cuts': self.cut(sample['frames'][0], aspect, at[1]), 'aspect': aspect, **label}
+
+    def photo(self, i):
+        "Sample i with its whole picture"
+        if i in self.kept: return self.kept[i]
+        sample = self.photos[i]
+        if not self.keep or get_worker_info() is not None: return sample
+        frames = sample['frames']
+        size = kept_size(frames.shape[-1], frames.shape[-2], self.cut.least)
+        if size != (frames.shape[-1], frames.shape[-2]): frames = resize_image(frames, size[::-1])[0]
+        self.kept[i] = {**sample, 'frames': frames}
+        return self.kept[i]
+
+    def report(self): return self.photos.report()
+
+    @property
+    def skipped(self): return getattr(self.photos, 'skipped', [])
+
+def kept_size(
+    width:int,  # of a picture
+    height:int, # of it
+    least:int   # pixels that its shorter side needs
+)->tuple:       # (width, height)
+    "A picture's size with a shorter side of at most `least`"
+    part = min(1, least/min(width, height))
+    return round(width*part), round(height*part)

@@ -5,14 +5,16 @@
 # %% auto #0
 __all__ = ['ANIMATED_FORMATS', 'CONTAINERS', 'image_frames', 'folder_frames', 'most_pixels', 'open_container', 'film_streams',
            'frame_decoder', 'check_not_truncated', 'FrameIndex', 'shows_frame', 'packet_times', 'index_frames',
-           'frame_index', 'decode_packets', 'decode_from', 'frame_count', 'display_matrix', 'is_transposed',
-           'frame_pixels', 'pixel_aspect', 'video_frames', 'iter_frames', 'stack_frames', 'read_video', 'pad_to_even',
+           'frame_index', 'decode_packets', 'decode_from', 'film_index', 'frame_count', 'display_matrix',
+           'is_transposed', 'is_transparent', 'frame_pixels', 'pixel_aspect', 'video_reader', 'reader_version',
+           'torchcodec_frames', 'video_frames', 'iter_frames', 'stack_frames', 'read_video', 'pad_to_even',
            'add_video_stream', 'write_video']
 
 # %% ../../nbs/data/02b_videos.ipynb #2edc5c11
 import os
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
 from itertools import count, islice
 from pathlib import Path
 
@@ -131,6 +133,8 @@ class FrameIndex:
     times:tuple|None    # the frames' time stamps in order; None where the container has none to rely on
     keys:tuple          # (time stamp, decoding time stamp) of the key frames
     pixel_aspect:float  # width over height of a pixel as shown
+    tick:float=0.       # seconds of one unit of time
+    plain:bool=False    # frames are shown as they are decoded: upright, not mirrored, not transparent
 
 def shows_frame(
     packet, # of a video stream
@@ -165,6 +169,7 @@ def index_frames(
         stream = max(streams, key=lambda s: (len(times[s.index]) > 1, bool(s.disposition & Disposition.default),
                                              s.width*s.height, -s.index))
         number, aspect, packets = stream.index, float(stream.sample_aspect_ratio or 1), times[stream.index]
+        tick = float(stream.time_base or 0)
     try: first = next(decode_packets(file, number), None)
     except (av.FFmpegError, BadFile): first = None  # reading it will say so
     if first is not None and is_transposed(first): aspect = 1/aspect
@@ -175,7 +180,8 @@ def index_frames(
         shown = shown[shown.index(first.pts):] if reliable else shown
     if not reliable: return FrameIndex(number, len(packets), None, (), aspect)
     keys = tuple((p, p if d is None else d) for p, d, key in packets if key)
-    return FrameIndex(number, len(shown), tuple(shown), keys, aspect)
+    plain = first is not None and display_matrix(first)[1:3] == (0, 0) and min(display_matrix(first)) >= 0
+    return FrameIndex(number, len(shown), tuple(shown), keys, aspect, tick, plain and not is_transparent(first))
 
 @lru_cache(maxsize=4096)
 def _index_of_version(path, size, changed): return index_frames(path)
@@ -230,10 +236,20 @@ def decode_from(
     yield from islice(decode_packets(file, index.stream), done, None)
 
 # %% ../../nbs/data/02b_videos.ipynb #07e615d4
+def film_index(
+    file # path or BytesIO
+):       # FrameIndex, or None for a picture or an animation
+    "The index of a film; BadFile or FFmpeg's error where it cannot be opened"
+    try:
+        with Image.open(file, formats=supported_formats()): return None
+    except UnidentifiedImageError: return frame_index(file)
+
 def frame_count(
-    path # video file, animation or folder of frames; bytes or an open file
+    path,      # video file, animation or folder of frames; bytes or an open file
+    index=None # FrameIndex of a film, where it is known already
 )->int:
     "How many frames a clip has, without decoding it; 1 where that cannot be known"
+    if index is not None: return max(1, index.count)
     try:
         if not isinstance(path, (str, os.PathLike)): path = resolve_file(path)[1]
         elif os.path.isdir(path): return sum(has_extension(n, IMAGE_EXTENSIONS) for n in os.listdir(path))
@@ -261,11 +277,17 @@ def is_transposed(
     a, b, c, d = display_matrix(frame)
     return abs(b) + abs(c) > abs(a) + abs(d)
 
+def is_transparent(
+    frame # decoded
+)->bool:
+    "Whether a frame has an alpha of its own"
+    return frame.format.name == 'pal8' or any(part.is_alpha for part in frame.format.components)
+
 def frame_pixels(
     frame          # decoded
 )->np.ndarray:     # uint8 (H,W,3)
     "A frame as it is shown: on white where it is transparent, turned and mirrored as its display matrix says"
-    clear = frame.format.name == 'pal8' or any(part.is_alpha for part in frame.format.components)
+    clear = is_transparent(frame)
     pixels = frame.to_ndarray(format='rgba' if clear else 'rgb24')
     if clear:
         alpha = pixels[..., 3:].astype(np.uint16)
@@ -287,13 +309,59 @@ def pixel_aspect(
     except Exception: return 1.  # reading it will say what is wrong
 
 # %% ../../nbs/data/02b_videos.ipynb #70e5d9fd
+def video_reader()->str:
+    "'pyav', or 'torchcodec' where the environment variable SSL_VIDEO_READER says so; ValueError where it is missing"
+    name = os.environ.get('SSL_VIDEO_READER') or 'pyav'
+    if name not in ('pyav', 'torchcodec'):
+        raise ValueError(f'SSL_VIDEO_READER is pyav or torchcodec, not {name[:80]!r}')
+    if name == 'torchcodec':
+        try:
+            import torchcodec  # noqa: F401
+        except (ImportError, RuntimeError, OSError) as error:  # not there, or without an FFmpeg that it can load
+            raise ValueError('SSL_VIDEO_READER asks for torchcodec, which cannot be loaded '
+                             f'({error_line(error)}): pip install torchcodec') from None
+    return name
+
+def reader_version()->str:
+    "Name and version of what decodes films, as it is kept with a run"
+    name = video_reader()
+    try: return f'{name} {version(dict(pyav="av").get(name, name))}'
+    except PackageNotFoundError: return name
+
+def torchcodec_frames(
+    file,            # path or BytesIO
+    start:int,       # number of the first frame
+    stride:int,      # take every stride-th
+    index:FrameIndex # of the film, whose times say which frame is which
+):                   # generator
+    "Yields uint8 (H,W,3) by torchcodec; stops where it has another frame than our index, or none"
+    from torchcodec.decoders import VideoDecoder
+
+    source = file if isinstance(file, str) else file.getvalue()
+    try:
+        decoder = VideoDecoder(source, stream_index=index.stream, dimension_order='NHWC', num_ffmpeg_threads=1,
+                               seek_mode='exact')
+        for k in range(start, index.count, stride):
+            frame = decoder.get_frame_at(k)
+            if abs(frame.pts_seconds - index.times[k]*index.tick) > index.tick/2: return
+            if frame.data[..., 0].numel() > limits.frame_pixels: return
+            yield frame.data.numpy()
+    except (RuntimeError, IndexError, ValueError): return  # PyAV goes on, and says what is wrong
+
 def video_frames(
     file,         # path or BytesIO
     start:int=0,  # number of the first frame
     stride:int=1, # take every stride-th
+    index=None,   # its FrameIndex, where it is known already
 ):                # generator
     "Yields uint8 (H,W,3): frames of a video file, as they are shown"
-    for k, frame in enumerate(decode_from(file, start, frame_index(file))):
+    index, done = index or frame_index(file), start
+    if video_reader() == 'torchcodec' and index.plain:
+        for pixels in torchcodec_frames(file, start, stride, index):
+            yield pixels
+            done += stride
+        if done >= index.count > start: return
+    for k, frame in enumerate(decode_from(file, done, index)):
         if frame.is_corrupt: raise BadFile('a frame is damaged')
         if k % stride == 0: yield frame_pixels(frame)
 
@@ -301,14 +369,15 @@ def video_frames(
 def iter_frames(
     file,      # path or BytesIO
     start:int, # number of the first frame
-    stride:int # take every stride-th
+    stride:int,# take every stride-th
+    index=None # FrameIndex of a film, where it is known already
 ):             # generator
     "Yields uint8 (H,W,3) from a folder of frames, an animation, a still picture or a video file"
     if isinstance(file, str) and os.path.isdir(file): return folder_frames(file, start, stride)
     try:
         with Image.open(file, formats=supported_formats()): return image_frames(file, start, stride)
     except UnidentifiedImageError: pass
-    return video_frames(file, start, stride)
+    return video_frames(file, start, stride, index)
 
 # %% ../../nbs/data/02b_videos.ipynb #e506d407
 def stack_frames(
@@ -333,13 +402,14 @@ def read_video(
     start:int=0,          # number of the first frame
     stride:int=1,         # take every stride-th
     size=None,            # stretch each frame to this canvas
+    index=None,           # FrameIndex of a film, where it is known already
 )->torch.Tensor:          # uint8 (T,3,H,W)
     "The first frames of a clip (all when `frames` is None); BadFile otherwise"
     if min(1 if frames is None else frames, stride) < 1 or start < 0:
         raise ValueError('frames and stride must be at least 1, start at least 0.')
     folder = isinstance(path, (str, os.PathLike)) and os.path.isdir(path)
     name, file = (display_name(path), os.fspath(path)) if folder else resolve_file(path)
-    with as_bad_file(name): return stack_frames(islice(iter_frames(file, start, stride), frames), size)
+    with as_bad_file(name): return stack_frames(islice(iter_frames(file, start, stride, index), frames), size)
 
 # %% ../../nbs/data/02b_videos.ipynb #8927c65c
 def pad_to_even(

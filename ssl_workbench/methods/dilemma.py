@@ -194,10 +194,18 @@ class Views:
     ) -> dict:                    # the classic's views, and what `tokens` adds
         "Depends on the samples' seeds and the batch's size alone"
         c = self.config
-        views = classic_module(c.base).Views(c.classic())(batch)
+        views = self.classic()(batch)
         ratio_indices = self.ratio_indices(batch)
         if c.policy == 'importance': return views | dict(ratio_indices=ratio_indices, seeds=self.seeds(batch, views))
         return views | self.tokens(self.seeds(batch, views), ratio_indices, views['x'])
+
+    def classic(self):
+        "The views of the classic it regularises"
+        return classic_module(self.config.base).Views(self.config.classic())
+
+    def groups(self) -> tuple:
+        "Which crops are cut from a picture"
+        return self.classic().groups()
 
     def seeds(self, batch:dict, views:dict) -> torch.Tensor:
         "(B,V) one seed a view"

@@ -22,7 +22,7 @@ from ..losses import distill, mean_entropy, sinkhorn_knopp
 from ..nets import as_images, vit
 from ..panels import ALPHA, Box, Choice, Panel, attention_panel, fit_display, similarity_panel
 from ..show import draw_boxes, fit, overlay, pixels
-from ..views import Photometric, crops, keep_tokens
+from ..views import CropGroup, Photometric, crops_of, keep_tokens
 
 # %% ../../nbs/methods/21_loca.ipynb #82fefd22
 @dataclass(frozen=True)
@@ -121,12 +121,13 @@ class Views:
                            hue=.1 * c.colour,
                            grey_p=c.grey, blur_p=c.blur, solarise_p=solarise)
 
-    def crop_group(self, batch:dict, stream:str, count:int, size:int, scale:tuple, flip:float,
-                   solarise:float=0.) -> dict:
-        "A group of crops of each picture"
-        return crops(batch['frames'][:, 0], batch['seed'], stream, count, size, scale,
-                     photometric=self.photometric(solarise),
-                     flip_p=flip, interpolation='bilinear', aspect=batch.get('aspect'))
+    def groups(self) -> tuple:
+        "Which crops are cut from a picture"
+        c, how = self.config, dict(interpolation='bilinear')
+        large = (CropGroup('reference', 1, c.size, c.scale, flip_p=0., **how),
+                 CropGroup('query', 1, c.size, c.scale, flip_p=c.flip, **how))
+        small = CropGroup('small', c.queries - 1, c.small, c.small_scale, flip_p=c.flip, **how)
+        return (*large, small) if c.queries > 1 else large
 
     def tokens(self, seeds:torch.Tensor) -> dict:
         "Patches of query 0 that enter, cells of the reference that the queries see"
@@ -142,9 +143,8 @@ class Views:
     ) -> dict:                    # x, x_small, matrix, box, flip, keep, visible, target: see the wire table
         "Views with their geometry; depends on the samples' seeds alone"
         c = self.config
-        groups = [self.crop_group(batch, 'reference', 1, c.size, c.scale, 0.),
-                  self.crop_group(batch, 'query', 1, c.size, c.scale, c.flip, c.solarise)]
-        if c.queries > 1: groups.append(self.crop_group(batch, 'small', c.queries - 1, c.small, c.small_scale, c.flip))
+        solarise = dict(query=c.solarise)
+        groups = [crops_of(batch, g, self.photometric(solarise.get(g.stream, 0.))) for g in self.groups()]
         matrix, box, flip = (torch.cat([g[k] for g in groups], 1) for k in ('matrix', 'box', 'flip'))
         x, tokens = torch.cat([g['x'] for g in groups[:2]], 1), self.tokens(batch['seed'])
         out = dict(x=x, matrix=matrix, box=box, flip=flip, target=self.targets(matrix, tokens['keep']), **tokens)

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['cpu', 'gpu', 'paper', 'presets', 'RESOLUTIONS', 'Config', 'at_resolution_of', 'motion_only', 'Views',
-           'normalise_features', 'Estimator', 'Context', 'FlowNet', 'swap_frames', 'feature_error', 'MCJEPA']
+           'normalise_features', 'Estimator', 'Context', 'FlowNet', 'swap_frames', 'feature_error', 'MotionTerms',
+           'Motion', 'MCJEPA']
 
 # %% ../../nbs/methods/24_mcjepa.ipynb #9ad9c7cf
 from dataclasses import dataclass, field, replace
@@ -153,7 +154,8 @@ class Views:
         image = batch.get('image', dict(frames=frames[:, :1], aspect=pair['aspect'][:, None]))
         many = image['frames'].shape[1]
         apart = torch.stack([core.fold_in(seeds, f'content/{k}') for k in range(many)], 1).flatten()
-        content = two_views(image['frames'].flatten(0, 1), apart, image['aspect'].flatten(), c)
+        images = dict(frames=image['frames'].flatten(0, 1)[:, None], aspect=image['aspect'].flatten(), seed=apart)
+        content = two_views(images, c)
         return dict(out, content=content['x'])
 
 # %% ../../nbs/methods/24_mcjepa.ipynb #dceee209
@@ -281,7 +283,95 @@ def feature_error(
     return square.sum(1, keepdim=True) if summed else square.mean(1, keepdim=True)
 
 # %% ../../nbs/methods/24_mcjepa.ipynb #2d4f87ec
-class MCJEPA(Inference, nn.Module):
+class MotionTerms:
+    "Flow from the levels of an encoder, and equations 2 to 5 and 7 for it: of MC-JEPA's encoder or another's"
+    def features_out(self,
+        frames:torch.Tensor,      # (2B,3,h,w) all first, then all second frames
+        levels:list,              # features of these, coarse to fine
+    ) -> dict:                    # frames, levels, rows
+        "What the variance and covariance terms need"
+        rows = [core.gather(v.movedim(1, -1).flatten(0, -2), grad=True) for v in levels]
+        return dict(frames=frames, levels=levels, rows=rows)
+
+    def estimate(self,
+        frames:torch.Tensor,      # (2B,3,h,w) all first, then all second frames
+        levels:list,              # features of these, coarse to fine
+    ) -> dict:                    # and flows, flow (2B,2,h,w), weight, masks, counts
+        "The flow in both directions"
+        flows = self.flownet(levels, [swap_frames(v) for v in levels], frames.shape[-2:])
+        full = resize_flow(flows[-1], frames.shape[-2:])
+        weight = self.pixel_weights(full.detach())
+        masks = [F.interpolate(weight, f.shape[-2:], mode='area') for f in flows]
+        counts = [core.all_sum(m.sum()) / core.world_size() for m in (*masks, weight)]
+        return dict(self.features_out(frames, levels), flows=flows, flow=full, weight=weight, masks=masks,
+                    counts=counts)
+
+    def motion_terms(self,
+        out:dict,                 # of `estimate` or `features_out`
+    ) -> dict:                    # reconstruction, smoothness, regression, cycle, variance, covariance: scalars
+        "The part of equation 7 that needs no single images"
+        c = self.config
+        terms = self.flow_terms(out) if 'flows' in out else {}
+        some = [(c.variance[l], c.covariance[l], rows) for l, rows in enumerate(out['rows'])]
+        terms['variance'] = sum(v * losses.variance_hinge(r) for v, _, r in some)
+        terms['covariance'] = sum((k * losses.covariance_penalty(r) for _, k, r in some if k),
+                                  some[0][2].new_zeros(()))
+        return {k: c.alpha * v for k, v in terms.items()}
+
+    def pixel_weights(self,
+        flow:torch.Tensor,        # (2B,2,H,W), no gradient
+    ) -> torch.Tensor:            # (2B,1,H,W): 0 out of frame, `hidden` where occluded, else 1
+        "Weight of each pixel in the flow terms"
+        c, inside = self.config, in_frame(flow).float()
+        if self.t < c.occlusion_start: return inside
+        return inside * (c.hidden + (1 - c.hidden) * visible(flow, swap_frames(flow), c.alpha1, c.alpha2))
+
+    def flow_terms(self,
+        out:dict,                 # of forward
+    ) -> dict:                    # reconstruction, smoothness, regression, cycle
+        "Equations 2 to 5, both directions"
+        c, frames, flows, weights = self.config, out['frames'], out['flows'], self.config.flow_levels
+        partners, backs = swap_frames(frames), [swap_frames(f) for f in flows]
+        mean = lambda name, x, mask, count: losses.masked_mean(x, mask, count) if name in c.masked else x.mean()
+        d = dict(l1=c.l1, l2=c.l2, ssim=c.ssim, structure=c.structure, radius=c.window)
+        rec = mean('reconstruction', losses.difference(frames, warp(partners, out['flow']), **d), out['weight'],
+                   out['counts'][-1])
+        smooth = losses.smoothness(flows[-1] / min(flows[-1].shape[-2:]), self.resize_like(frames, flows[-1]), c.edge)
+        for flow, mask, count in zip(flows[:-1], out['masks'], out['counts']):
+            if not c.multiscale or min(flow.shape[-2:]) < 4: continue
+            x, y = self.resize_like(frames, flow), self.resize_like(partners, flow)
+            rec = rec + c.multiscale * mean('reconstruction', losses.difference(x, warp(y, flow), **d), mask, count)
+            smooth = smooth + c.multiscale * losses.smoothness(flow / min(flow.shape[-2:]), x, c.edge)
+        reg = cycle = frames.new_zeros(())
+        for weight, x, flow, back, mask, count in zip(weights, out['levels'], flows, backs, out['masks'],
+                                                      out['counts']):
+            if c.regression:
+                error = feature_error(x, warp(swap_frames(x), flow), c.summed)
+                reg = reg + weight * mean('regression', error, mask, count)
+            if c.cycle:
+                error = feature_error(x, warp(warp(x, back), flow), c.summed)
+                cycle = cycle + weight * mean('cycle', error, mask, count)
+        return dict(reconstruction=rec, smoothness=c.smooth * smooth, regression=c.regression * reg,
+                    cycle=c.cycle * cycle)
+
+    def resize_like(self,
+        x:torch.Tensor,           # (B,3,H,W)
+        flow:torch.Tensor,        # (B,2,h,w)
+    ) -> torch.Tensor:            # (B,3,h,w)
+        "Pictures on the grid of a flow"
+        return F.interpolate(x, flow.shape[-2:], mode='area')
+
+class Motion(MotionTerms, nn.Module):
+    "The motion half alone, for the encoder of another method that learns its own flow (PooDLe)"
+    def __init__(self,
+        config:Config,            # settings, of which those of motion count
+        dims:tuple,               # channels of the encoder's levels, coarse to fine
+    ):
+        super().__init__()
+        self.config = config if config.levels <= len(dims) else replace(config, levels=len(dims))
+        self.flownet, self.t = FlowNet(self.config, dims), 1.
+
+class MCJEPA(Inference, MotionTerms, nn.Module):
     "MC-JEPA (Bardes, Ponce, LeCun, 2023): motion and content in one encoder"
     kept = ('encoder.', 'flownet.')
 
@@ -339,23 +429,8 @@ class MCJEPA(Inference, nn.Module):
         # (2B,3,h,w): all first, then all second frames
         frames = x.transpose(0, 1).flatten(0, 1)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self._frozen()): levels = self.encoder(frames)
-        rows = [core.gather(v.movedim(1, -1).flatten(0, -2), grad=True) for v in levels]
-        out = dict(frames=frames, levels=levels, rows=rows, embedding=levels[0].mean((2, 3)).chunk(2)[0])
-        if not estimate: return out
-        flows = self.flownet(levels, [swap_frames(v) for v in levels], frames.shape[-2:])
-        full = resize_flow(flows[-1], frames.shape[-2:])
-        weight = self.pixel_weights(full.detach())
-        masks = [F.interpolate(weight, f.shape[-2:], mode='area') for f in flows]
-        counts = [core.all_sum(m.sum()) / core.world_size() for m in (*masks, weight)]
-        return dict(out, flows=flows, flow=full, weight=weight, masks=masks, counts=counts)
-
-    def pixel_weights(self,
-        flow:torch.Tensor,        # (2B,2,H,W), no gradient
-    ) -> torch.Tensor:            # (2B,1,H,W): 0 out of frame, `hidden` where occluded, else 1
-        "Weight of each pixel in the flow terms"
-        c, inside = self.config, in_frame(flow).float()
-        if self.t < c.occlusion_start: return inside
-        return inside * (c.hidden + (1 - c.hidden) * visible(flow, swap_frames(flow), c.alpha1, c.alpha2))
+        out = self.estimate(frames, levels) if estimate else self.features_out(frames, levels)
+        return dict(out, embedding=levels[0].mean((2, 3)).chunk(2)[0])
 
     def content_embeddings(self,
         views:torch.Tensor,       # (N,2,3,S,S) float 0–1
@@ -374,51 +449,11 @@ class MCJEPA(Inference, nn.Module):
     ) -> dict:                    # named scalars
         "Equation 7: the terms of those streams that took part"
         c, terms = self.config, {}
-        if 'flows' in out: terms.update({k: c.alpha * v for k, v in self.flow_terms(out).items()})
-        if 'rows' in out:
-            some = [(c.variance[l], c.covariance[l], rows) for l, rows in enumerate(out['rows'])]
-            terms['variance'] = c.alpha * sum(v * losses.variance_hinge(r) for v, _, r in some)
-            terms['covariance'] = c.alpha * sum((k * losses.covariance_penalty(r) for _, k, r in some if k),
-                                                some[0][2].new_zeros(()))
+        if 'rows' in out: terms.update(self.motion_terms(out))
         if 'z_1' in out:
             content = losses.vicreg(out['z_1'], out['z_2'], c.invariance, c.content_variance, c.content_covariance)
             terms.update({f'content {k}': c.content_weight * v for k, v in content.items()})
         return terms
-
-    def flow_terms(self,
-        out:dict,                 # of forward
-    ) -> dict:                    # reconstruction, smoothness, regression, cycle
-        "Equations 2 to 5, both directions"
-        c, frames, flows, weights = self.config, out['frames'], out['flows'], self.config.flow_levels
-        partners, backs = swap_frames(frames), [swap_frames(f) for f in flows]
-        mean = lambda name, x, mask, count: losses.masked_mean(x, mask, count) if name in c.masked else x.mean()
-        d = dict(l1=c.l1, l2=c.l2, ssim=c.ssim, structure=c.structure, radius=c.window)
-        rec = mean('reconstruction', losses.difference(frames, warp(partners, out['flow']), **d), out['weight'],
-                   out['counts'][-1])
-        smooth = losses.smoothness(flows[-1] / min(flows[-1].shape[-2:]), self.resize_like(frames, flows[-1]), c.edge)
-        for flow, mask, count in zip(flows[:-1], out['masks'], out['counts']):
-            if not c.multiscale or min(flow.shape[-2:]) < 4: continue
-            x, y = self.resize_like(frames, flow), self.resize_like(partners, flow)
-            rec = rec + c.multiscale * mean('reconstruction', losses.difference(x, warp(y, flow), **d), mask, count)
-            smooth = smooth + c.multiscale * losses.smoothness(flow / min(flow.shape[-2:]), x, c.edge)
-        reg = cycle = frames.new_zeros(())
-        for weight, x, flow, back, mask, count in zip(weights, out['levels'], flows, backs, out['masks'],
-                                                      out['counts']):
-            if c.regression:
-                error = feature_error(x, warp(swap_frames(x), flow), c.summed)
-                reg = reg + weight * mean('regression', error, mask, count)
-            if c.cycle:
-                error = feature_error(x, warp(warp(x, back), flow), c.summed)
-                cycle = cycle + weight * mean('cycle', error, mask, count)
-        return dict(reconstruction=rec, smoothness=c.smooth * smooth, regression=c.regression * reg,
-                    cycle=c.cycle * cycle)
-
-    def resize_like(self,
-        x:torch.Tensor,           # (B,3,H,W)
-        flow:torch.Tensor,        # (B,2,h,w)
-    ) -> torch.Tensor:            # (B,3,h,w)
-        "Pictures on the grid of a flow"
-        return F.interpolate(x, flow.shape[-2:], mode='area')
 
     def param_groups(self) -> list:
         "The estimator with its own rate (appendix A); biases and norms are not decayed"

@@ -14,6 +14,7 @@ import torch.nn as nn
 from .. import core
 from ..geometry import intersection, match_views
 from ssl_workbench.heads import (
+    EvalTeacher,
     Prototypes,
     ViTInference,
     active_slots,
@@ -28,7 +29,7 @@ from ..learner import param_groups_weight_decay
 from ..losses import at_least_float32, centred_softmax, distill, sinkhorn_knopp, slot_contrast
 from ..nets import as_images, vit
 from ..panels import attention_panel, clip_panel, gallery_panel, similarity_panel, slot_panel
-from ..views import Photometric, block_mask, byol_photometric, two_crops
+from ..views import CropGroup, Photometric, block_mask, byol_photometric, crops_of
 
 # %% ../../nbs/methods/22_slotmim.ipynb #2e01a408
 @dataclass(frozen=True)
@@ -101,14 +102,17 @@ class Views:
         c = self.config
         return byol_photometric(c.colour, c.grey, c.blur[view], c.solarise[view])
 
+    def groups(self) -> tuple:
+        "Which crops are cut from a picture"
+        c = self.config
+        return CropGroup('view', 2, c.size, c.scale, flip_p=c.flip, overlap=c.min_overlap),
+
     def __call__(self,
         batch:dict,               # frames (B,T,3,H,W) uint8, seed (B,), aspect (B,)
     ) -> dict:                    # x (B,2,3,S,S), matrix (B,2,2,3), flip (B,2), mask (B,2,N), box (B,2,4): overlap
         "Views with their geometry; depends on the samples' seeds alone"
         c, seeds = self.config, batch['seed']
-        out = two_crops(batch['frames'][:, 0], seeds, aspect=batch.get('aspect'), size=c.size, scale=c.scale,
-                        photometric=(self.photometric(0), self.photometric(1)), flip_p=c.flip,
-                        min_overlap=c.min_overlap)
+        out = crops_of(batch, *self.groups(), (self.photometric(0), self.photometric(1)))
         grid = (c.size // c.patch, c.size // c.patch)
         low, high = c.mask_ratio
         ratios = [low + (high - low) * core.uniform(seeds, f'ratio{v}', 1)[:, 0] for v in (0, 1)]
@@ -150,7 +154,7 @@ def gather_rows(
     return rows, slice(start, start + len(x))
 
 # %% ../../nbs/methods/22_slotmim.ipynb #96cf38da
-class SlotMIM(ViTInference, nn.Module):
+class SlotMIM(EvalTeacher, ViTInference, nn.Module):
     "SlotMIM (Wen et al., 2025): within-view, cross-view and slot losses over shared prototypes"
     read = 'teacher.encoder'
     kept = ('teacher.',)
@@ -168,11 +172,6 @@ class SlotMIM(ViTInference, nn.Module):
         self.register_buffer('centre', torch.zeros(c.prototypes))
         self.temperature, self.frozen, self.batch_mean = c.teacher_temp[0], True, []
         self.train()
-
-    def train(self, mode=True):
-        "The teacher always stays in eval mode: no stochastic depth"
-        super().train(mode); self.teacher.eval()
-        return self
 
     def before_step(self, t:float) -> None:
         "Teacher follows (before the forward pass, as in the code), its temperature rises, prototypes thaw"
@@ -251,6 +250,7 @@ class SlotMIM(ViTInference, nn.Module):
         "Mean teacher score over the global batch, for the centre"
         scores = torch.cat([s['teacher_scores'] for s in sides]).flatten(0, 1)
         self.batch_mean.append(core.all_sum(scores.mean(0)) / core.world_size())
+        self.settle('centre', self.batch_mean[-1])
 
     def _prototype_use(self, sides:list) -> dict:
         "How prototypes are used, and how often student and teacher agree: for the collapse meter"

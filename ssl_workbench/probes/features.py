@@ -133,6 +133,8 @@ def random_init(
     with seeded(seed):
         if hasattr(method, "config"):
             new = type(method)(method.config).to(device_of(method))
+            if getattr(method, "_backbone", None):
+                new.adopt(method.backbone)  # frozen, and no part of the weights: the same
         else:
             new = copy.deepcopy(method)
             for name, m in new.named_modules():

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from ..core import fold_in
 from .captions import LANGUAGES, facts_of_videos, write_caption
+from .chains import CHAIN_TASKS, LEAST_COUNT, chain_plan, chain_truth, frame_actions
 from .dynamics import bounce_plan
 from .figures import BODY_PARTS, TOYS, arm_plan, walker_plan
 from .layers import LEVELS, Plan, heading, order_by_size, texture_class
@@ -22,6 +23,7 @@ from .textures import CLASSES, COLOURS, TRAFFIC
 # %% ../../nbs/world/01h_world.ipynb #ad547e6c
 from ssl_workbench.world.captions import (  # noqa: F401
     ACTION_PHRASES,
+    CHAIN_PHRASES,
     COLOUR_WORDS,
     CONCEPTS,
     NEGATIVES,
@@ -34,6 +36,7 @@ from ssl_workbench.world.captions import (  # noqa: F401
     far_word,
     hard_negative,
 )
+from .chains import CHAIN_ACTIONS, CHAIN_FRAMES, ON_THE_SPOT, TRAVELS  # noqa: F401
 from .dynamics import GROUNDS, KICK_PROBABILITY, bounce_trajectories, collide  # noqa: F401
 from .figures import BONES, GAITS, GRIPPER_RADIUS, WALKER_ACTIONS  # noqa: F401
 from .layers import ACTIONS, BACKGROUND_DEPTH, Level  # noqa: F401
@@ -56,11 +59,11 @@ from ssl_workbench.world.textures import (  # noqa: F401
 )
 
 # %% ../../nbs/world/01h_world.ipynb #955f09d0
-kinds = ('iconic', 'scene', 'drive', 'motion', 'bounce', 'walker', 'arm')
+kinds = ('iconic', 'scene', 'drive', 'motion', 'chain', 'bounce', 'walker', 'arm')
 PREDICTION_KINDS = ('bounce', 'walker', 'arm')      # for video prediction: no motion blur, stochastic on request
 SHUTTER = .16                     # a moving picture is exposed from t - SHUTTER to t + SHUTTER
 
-def _check_arguments(kind, level, size, frames, mixed=False, stride=1, stochastic=False, future=0, branch=2):
+def _check_arguments(kind, level, size, frames, mixed=False, stride=1, stochastic=False, future=0, branch=2, task=None):
     "Raise one clear ValueError for what cannot be rendered"
     whole = lambda x, least: isinstance(x, (int, np.integer)) and x >= least
     if kind not in kinds: raise ValueError(f"no kind '{kind}': choose one of {', '.join(kinds)}")
@@ -75,6 +78,8 @@ def _check_arguments(kind, level, size, frames, mixed=False, stride=1, stochasti
     if not whole(future, 0): raise ValueError(f"future must be 0 or more, not {future}")
     if future and not stochastic: raise ValueError("future needs stochastic=True: a deterministic world has only one")
     if not whole(branch, 1): raise ValueError(f"branch must be 1 or more, not {branch}")
+    if task is not None and kind != 'chain': raise ValueError(f"task is for chains, not for '{kind}'")
+    if task not in (None, *CHAIN_TASKS): raise ValueError(f"no task '{task}': choose one of {', '.join(CHAIN_TASKS)}")
 
 # %% ../../nbs/world/01h_world.ipynb #f2bd5025
 def classes(
@@ -103,7 +108,7 @@ def _plan_videos(
         return plan(seeds, level, t, reach, stochastic)
     if kind == 'scene': return scene_plan(seeds, level, t, reach)
     if kind == 'iconic': return iconic_plan(seeds, level, t, mixed)
-    return dict(drive=drive_plan, motion=motion_plan)[kind](seeds, level, t)
+    return dict(drive=drive_plan, motion=motion_plan, chain=chain_plan)[kind](seeds, level, t)
 
 # %% ../../nbs/world/01h_world.ipynb #15356eb2
 def _subset(plan:Plan, keep, n:int) -> Plan:
@@ -133,28 +138,40 @@ def batch(
     future:int=0,                 # stochastic: which of the futures that share the first frames
     branch:int=2,                 # how many frames they share
     captions:bool=False,          # `facts`, of which `write_caption` makes captions, also without the truth
+    task:str=None,                # chain: which of CHAIN_TASKS is the label; None: order
 ) -> dict:
     "One video a seed with its exact truth, stacked; ValueError for what cannot be rendered"
-    _check_arguments(kind, level, size, frames, mixed, stride, stochastic, future, branch)
+    _check_arguments(kind, level, size, frames, mixed, stride, stochastic, future, branch, task)
     seeds, device = torch.as_tensor(seeds, dtype=torch.int64).cpu().reshape(-1), torch.device(device)
     blurred = not plain and frames > 1 and kind not in PREDICTION_KINDS
     chance = (future, (branch - 1) * stride) if stochastic else None
     plans = [_plan_videos(seeds, kind, level, stride * np.arange(frames) + shift, size, mixed, chance)
              for shift in ((0, -SHUTTER, SHUTTER) if blurred else (0,))]
     plan = plans[0]
-    if kind not in ('motion', 'walker', 'arm'): plan.action = heading(plan)
+    if kind not in ('motion', 'chain', 'walker', 'arm'): plan.action = heading(plan)
     n = max(1, int((plan.label > 0).sum(1).max()))
     step = max(1, 2**18 // (n * frames * size[0] * size[1])) if device.type == 'cpu' else 32
     parts = [render_videos([_subset(p, slice(i, i + step), n) for p in plans], size, device, plain, truth)
              for i in range(0, len(seeds), step)]
     out = {k: torch.cat([p[k] for p in parts]) for k in parts[0]}
     out['aspect'] = torch.full((len(seeds),), size[1] / size[0], device=device)
-    out['label'] = torch.as_tensor(_labels(plan, kind), device=device)
-    if mixed: out['texture'] = torch.as_tensor(texture_class(plan.texture), device=device)
-    if captions or truth: out['facts'] = facts_of_videos(plan, kind, classes(kind, level))
-    if not truth: return out
-    return {**out, 'action': torch.as_tensor(plan.action, device=device),
-            'caption': [{code: write_caption(one, code) for code in LANGUAGES} for one in out['facts']]}
+    facts = _chain_facts(seeds, frames, stride, task or 'order') if kind == 'chain' else dict(label=_labels(plan, kind))
+    if mixed: facts['texture'] = texture_class(plan.texture)
+    if truth: facts['action'] = plan.action
+    out |= {k: torch.as_tensor(v, device=device) for k, v in facts.items()}
+    if captions or truth: out['facts'] = facts_of_videos(plan, kind, classes(kind, level), facts.get('segments'))
+    if truth: out['caption'] = [{code: write_caption(one, code) for code in LANGUAGES} for one in out['facts']]
+    return out
+
+def _chain_facts(
+    seeds,                        # (B,) int64
+    frames:int, stride:int,       # as of `batch`
+    task:str,                     # of CHAIN_TASKS
+) -> dict:                        # of `chain_truth`, actions (B,T), and label: the task's class, from 0, or its number
+    "What chains are about; it costs nothing, so it is there without the rest of the truth, too"
+    facts = chain_truth(seeds, frames, stride)
+    facts['actions'] = frame_actions(facts['segments'], frames)
+    return facts | dict(label=facts[task] - LEAST_COUNT if task == 'count' else facts[task])
 
 # %% ../../nbs/world/01h_world.ipynb #be639973
 def sample(
@@ -165,7 +182,7 @@ def sample(
     frames:int=8,                 # T
     plain:bool=False,             # no blur, shadow or screen-fixed light
     truth:bool=True,              # False: frames, aspect and label alone
-    **options,                    # mixed, stride, stochastic, future, branch: as of `batch`
+    **options,                    # mixed, stride, stochastic, future, branch, task: as of `batch`
 ) -> dict:
     "One video on the CPU with its exact truth; ValueError for what cannot be rendered"
     return _unbatch(batch([seed], 'cpu', kind, level, size, frames, plain, truth, **options), 0)
@@ -176,8 +193,7 @@ def _unbatch(
 ) -> dict:
     "One sample of a batch"
     sample = {k: v[i] for k, v in out.items()}
-    sample.update(aspect=float(sample['aspect']), label=int(sample['label']))
-    sample.update({k: int(sample[k]) for k in ('action', 'texture') if k in sample})
+    sample.update({k: v.item() for k, v in sample.items() if torch.is_tensor(v) and not v.dim()})
     return sample
 
 # %% ../../nbs/world/01h_world.ipynb #4844b49d
@@ -201,8 +217,9 @@ class World:
         future:int=0,             # stochastic: which of the futures that share the first frames
         branch:int=2,             # how many frames they share
         captions:bool=False,      # `facts`, of which captions are written, also without the truth
+        task:str=None,            # chain: which of CHAIN_TASKS is the label; None: order
     ):
-        options = dict(mixed=mixed, stride=stride, stochastic=stochastic, future=future, branch=branch)
+        options = dict(mixed=mixed, stride=stride, stochastic=stochastic, future=future, branch=branch, task=task)
         _check_arguments(kind, level, size, frames, **options)
         self.arguments = dict(kind=kind, level=level, size=tuple(size), frames=frames, plain=plain, truth=truth,
                               captions=captions, **options)

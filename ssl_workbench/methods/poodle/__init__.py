@@ -9,7 +9,7 @@ __all__ = ['NETS', 'DECODERS', 'TABLE4', 'cpu', 'gpu', 'paper', 'walking_tours',
            'subcrop_panel', 'subcrops', 'mean_by_size', 'subcrop_probabilities', 'toy_panel', 'toy_probabilities']
 
 # %% ../../../nbs/methods/23c_poodle.ipynb #e45aff97
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn as nn
@@ -96,7 +96,9 @@ class Config:
     kind:str = 'drive'            # of world it trains on by default
     level:int = 1                 # likewise
     stride:int|tuple = 1          # Δt: time of the world, or frames of a film; (least, most): drawn anew for each pair
-    flow:str = 'truth'            # the world's 'truth', 'dis', 'raft', 'raft_large', 'still', or weights with `flow`
+    flow:str = 'truth'            # the world's 'truth', 'dis', 'raft', 'raft_large', 'still', weights, 'joint': learnt
+    motion_weight:float = field(default=1., metadata=dict(range='[0, 1000000]'))  # of the losses of a joint flow
+    motion:tuple = ()             # joint flow: how its settings differ from MC-JEPA's cpu preset: (name, value) pairs
 
     def __post_init__(self):
         for name, allowed in (('net', NETS), ('decoder', DECODERS), ('loss_size', ('features', 'input')),
@@ -174,26 +176,39 @@ class Views:
         batch:dict,               # frames (B,2,3,H0,W0) uint8, flow and flow_back (B,1,2,H0,W0), seed (B,), aspect (B,)
     ) -> dict:                    # see the wire table
         "Views with their flow; depends on the samples' seeds alone"
-        if 'flow' not in batch:
+        if 'flow' not in batch and self.config.flow != 'joint':
             raise ValueError('PooDLe follows flow: take pairs that have it, or data.WithFlow(pairs, source)')
         c, seeds = self.config, core.seeds_of(batch['seed'], batch['frames'].device)
-        out = pair_crops(batch['frames'], batch['flow'], batch['flow_back'], seeds, 'pair', c.sides, c.scale, c.ratio,
-                         c.flip, batch.get('aspect'), c.draw)
+        joint = c.flow == 'joint'
+        flows = (None, None) if joint else (batch['flow'], batch['flow_back'])
+        out = pair_crops(batch['frames'], *flows, seeds, 'pair', c.sides, c.scale, c.ratio, c.flip,
+                         batch.get('aspect'), c.draw)
         clean = torch.stack([self.photometric(v)(out['x'][:, v], seeds, f'colour{v}') for v in (0, 1)], 1)
+        out |= dict(plain=out['x'], seeds=seeds) if joint else {}
         out |= dict(x=clean, clean=clean)
-        if c.dense: out |= self._turned(clean, out['flow'], seeds)
-        if c.pooled:
-            sub = subcrops(out['flow'][:, 0], seeds, 'subcrop', c.subcrops, c.area, c.sub_ratio, c.jitter)
-            out |= dict(sub=extract_subcrops(clean, sub['box'], sub['frame'], c.sub_size), sub_box=sub['box'],
-                        sub_frame=sub['frame'])
-        return out
+        if c.dense: out |= self._turned(clean, seeds)
+        return out if joint else out | self.along(out, out['flow'], seeds)
 
-    def _turned(self, clean, flow, seeds) -> dict:
-        "x (B,2,3,H,W), affine (B,2,2,3), valid (B,2,1,H,W)"
+    def _turned(self, clean, seeds) -> dict:
+        "x (B,2,3,H,W), affine (B,2,2,3)"
         c, (h, w) = self.config, self.config.sides
         affine = torch.stack([affines(seeds, f'affine{v}', c.affine_scale, c.degrees, w / h) for v in (0, 1)], 1)
         x = torch.stack([resample(clean[:, v], affine[:, v], (h, w), 'bilinear', antialias=False) for v in (0, 1)], 1)
-        return dict(x=x, affine=affine, valid=valid_pixels(flow, affine, c.alpha1, c.alpha2))
+        return dict(x=x, affine=affine)
+
+    def along(self,
+        views:dict,               # clean (B,2,3,H,W), affine (B,2,2,3)
+        flow:torch.Tensor,        # (B,2,2,H,W) pixels of the view, 0 → 1 and 1 → 0
+        seeds:torch.Tensor,       # (B,) int64
+    ) -> dict:                    # valid (B,2,1,H,W) bool; sub (B,2,K,3,s,s), sub_box (B,2,K,4), sub_frame (B,2,K)
+        "What follows from the flow: the pixels that are compared, the pairs of subcrops"
+        c, out = self.config, {}
+        if c.dense: out |= dict(valid=valid_pixels(flow, views['affine'], c.alpha1, c.alpha2))
+        if c.pooled:
+            sub = subcrops(flow[:, 0], seeds, 'subcrop', c.subcrops, c.area, c.sub_ratio, c.jitter)
+            out |= dict(sub=extract_subcrops(views['clean'], sub['box'], sub['frame'], c.sub_size),
+                        sub_box=sub['box'], sub_frame=sub['frame'])
+        return out
 
 # %% ../../../nbs/methods/23c_poodle.ipynb #6be21359
 class SpatialDecoder(nn.Module):
@@ -336,9 +351,17 @@ class PooDLe(Inference, nn.Module):
         if c.pooled:
             self.pooled_predictor = pooled_head(c.out_dim, c.hidden, c.out_dim) if c.predictor else nn.Identity()
         self.patch = self.student.encoder.stride // (4 if c.compute else 1)
+        self.motion = None
+
+    def learn_flow(self,
+        motion,                   # module of (config.motion, channels coarse to fine), as `methods.mcjepa.Motion`
+    ) -> None:
+        "Take in the estimator that learns the flow on this encoder, where flow is 'joint'; called before training"
+        if self.config.flow == 'joint': self.motion = motion(dict(self.config.motion), self.student.encoder.dims[::-1])
 
     def before_step(self, t:float) -> None:
         "The teacher follows where it does so first (the public code)"
+        if self.motion is not None: self.motion.t = t
         if self.config.ema_first: self._follow(t)
 
     def after_step(self, t:float) -> None:
@@ -355,9 +378,31 @@ class PooDLe(Inference, nn.Module):
     ) -> dict:                    # see the wire table
         "Everything that has parameters; both frames pass through student and teacher together"
         out = {}
+        if self.config.flow == 'joint': views, out['motion'] = self._joint(views)
         if self.config.pooled: out |= self._pooled(views['sub'])
         if self.config.dense: out |= self._dense(views)
         return out | dict(agreement=self._agreement(out))
+
+    def _joint(self, views) -> tuple:
+        "The views along the flow that the same encoder's maps give, which PooDLe's own losses do not change"
+        if self.motion is None: raise ValueError("flow='joint' needs an estimator: `learn_flow`, or catalog.build")
+        found = self._motion_of(views['plain'])
+        flow = torch.stack(found['flow'].detach().chunk(2), 1)
+        return views | dict(flow=flow) | Views(self.config).along(views, flow, views['seeds']), found
+
+    def _motion_of(self, pairs:torch.Tensor) -> dict:
+        "What the estimator makes of pairs (B,2,3,H,W)"
+        frames = pairs.transpose(0, 1).flatten(0, 1)
+        return self.motion.estimate(frames, self.student.encoder(frames)[::-1])
+
+    @torch.no_grad()
+    def estimate_flow(self,
+        a:torch.Tensor,           # (B,3,H,W) float 0–1
+        b:torch.Tensor,           # (B,3,H,W) the same later
+    ) -> torch.Tensor:            # (B,2,H,W) dx, dy in pixels
+        "The flow that was learnt together with the features"
+        if self.motion is None: raise ValueError("only a PooDLe with flow='joint' has a flow of its own")
+        return self._motion_of(torch.stack([a, b], 1))['flow'][:len(a)]
 
     def _dense(self, views) -> dict:
         "Eq. 1's two sides, still as the affines left them, with flow and mask on the grid on which they are compared"
@@ -398,11 +443,18 @@ class PooDLe(Inference, nn.Module):
         if c.dense: terms['dense'] = c.dense_weight * dense_loss(*(out[k] for k in keys))
         if c.pooled:
             terms['pooled'] = c.pooled_weight * pooled_loss(out['pooled_prediction'], out['pooled_target'])
+        if 'motion' in out:
+            terms |= {f'flow {k}': c.motion_weight * v for k, v in self.motion.motion_terms(out['motion']).items()}
         return terms
 
     def param_groups(self) -> list:
-        "Biases and norms are not decayed"
-        return param_groups_weight_decay(self, self.config.weight_decay)
+        "Biases and norms are not decayed; a joint flow's estimator has MC-JEPA's part of the rate"
+        groups = param_groups_weight_decay(self, self.config.weight_decay)
+        if self.motion is None: return groups
+        mine, rate = {id(p) for p in self.motion.parameters()}, self.motion.config.flow_lr
+        split = [(dict(g, params=[p for p in g['params'] if (id(p) in mine) == ours]), ours) for g in groups
+                 for ours in (False, True)]
+        return [dict(g, lr_scale=rate) if ours else g for g, ours in split if g['params']]
 
     def features(self,
         x:torch.Tensor,           # (B,3,H,W) float 0–1

@@ -120,7 +120,8 @@ gpu = replace(cpu, dim=384, depth=4, middle=5, heads=8, steps=40000, batch=128, 
 paper = replace(gpu, size=64, frames=16,                                 # the code's BAIR settings
                 dim=768, depth=4, middle=5, heads=8, dropout=.05,        # section 5.2.4, figure 5.4
                 steps=300000, batch=64,                                  # the code's: 16 on each of four GPUs
-                lr=1e-4, warmup=5 / 300, precision='no', predicted=100)  # the code's
+                lr=1e-4, lr_end=1e-7, warmup=5 / 300,                    # the code's
+                precision='no', predicted=100)                           # the code's
 presets = dict(cpu=cpu, gpu=gpu, paper=paper)
 
 # %% ../../../nbs/methods/27c_river.ipynb #bb53f01b

@@ -1,0 +1,75 @@
+"""ViDROP's bundled weights: their recipe, and the scores on their card."""
+import torch
+
+from benchmarks.protocols.clips import clip_features, clip_set, frame_mean, knn_and_linear, pixel_rows
+from benchmarks.weights.recipes import Recipe
+from benchmarks.weights.scores import SEEDS, over_seeds, row, row_of
+from ssl_workbench import catalog, probes
+
+LEVELS = (1, 2, 3)
+TEACH, JUDGE = 1500, 1000           # clips
+recipes = {
+    'vidrop': Recipe('vidrop', 'world:motion:1', changes=dict(
+        level=1, pictures=6000, dim=96, depth=4, heads=4, hidden=256, prototypes=128, batch=16, steps=3000,
+        momentum=(.99, 1.)))}
+
+
+def single_frame_methods():
+    "Title → bundled network of pictures: what a single frame can tell"
+    names = [e.name for e in catalog.catalog if e.inputs == ('image',) and e.name in catalog.cards()]
+    return {catalog.find(n).title: catalog.load(n) for n in names}
+
+
+def readers(method, others):
+    "seed → name → function of clips: ours, random weights, single frames, pixels, others"
+    pictures = single_frame_methods()
+    def of(seed):
+        found = {'ours': lambda x: clip_features(method, x),
+                 'random init': lambda x: clip_features(probes.random_init(method, seed=seed), x),
+                 'ours, one frame': lambda x: clip_features(method, x, frame=x.shape[1] // 2)}
+        found |= {f'{title}, mean of all frames': (lambda x, m=m: frame_mean(m, x)) for title, m in pictures.items()}
+        found |= {title: (lambda x, m=m: clip_features(m, x)) for title, m in others.items()}
+        return found | {'raw pixels, 8×8 a frame': pixel_rows}
+    return of
+
+
+def motion(method, level, others):
+    "Rows of linear and kNN accuracy for the motions of a level"
+    c, of = method.config, readers(method, others)
+    def measure(seed):
+        train, test = (clip_set(which, level, n, c.size, c.length, shift=seed)
+                       for which, n in (('train', TEACH), ('test', JUDGE)))
+        found = {name: knn_and_linear(f, train, test, seed) for name, f in of(seed).items()}
+        return {probe: {name: value[probe] for name, value in found.items()} for probe in ('linear', 'knn')}
+    found = over_seeds(measure)
+    data = (f'{TEACH} clips of {c.length}×{c.size}² px teach, {JUDGE} others are judged, the class is the motion '
+            'alone; three sets')
+    return [row(f'linear, motions of level {level}', f'accuracy of logistic regression on frozen features, {data}',
+                found['linear']),
+            row(f'kNN, motions of level {level}', f'accuracy, k=20, T=.07, {data}', found['knn'])]
+
+
+def scores(method, name, **others):
+    "The card's scores, and the one that is checked again"
+    small = lambda seed: {'ours': checked_score(method, seed),
+                          'random init': checked_score(probes.random_init(method, seed=seed), seed)}
+    return [*(r for level in LEVELS for r in motion(method, level, others)),
+            row_of(CHECKED, 'accuracy, k=20, T=.07, 300 clips vote, 200 are judged; three sets', small)]
+
+
+CHECKED = 'kNN, motions of level 1, a small set'
+
+
+@torch.no_grad()
+def checked_score(method, seed):
+    "kNN accuracy on a small set of a seed"
+    c = method.config
+    train, test = (clip_set(which, 1, n, c.size, c.length, shift=7 + seed)
+                   for which, n in (('train', 300), ('test', 200)))
+    return probes.knn(clip_features(method, train[0]), train[1], clip_features(method, test[0]), test[1])
+
+
+def recheck(method, card):
+    "(name, figure on the card, the same figure made again)"
+    score = next(s for s in card['scores'] if s['name'] == CHECKED)
+    return CHECKED, score['seeds'][0], checked_score(method, SEEDS[0])
