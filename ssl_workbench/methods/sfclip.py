@@ -247,7 +247,7 @@ class SFCLIP(ZeroShot, nn.Module):
         text = normalize(self.text_head(self.text_summary(words, views['ids'])), dim=-1)
         images, texts = core.gather(image, grad=True), core.gather(text, grad=True)
         out = dict(embedding=tokens.mean(1), tokens=tokens, image=image, text=text, images=images, texts=texts,
-                   log_scale=self.log_scale, accuracy=found_own(image, texts))
+                   scale=self.log_scale.exp(), accuracy=found_own(image, texts))
         return out | self._vision_distillation(views, tokens) | self._text_distillation(views, words)
 
     def _vision_distillation(self, views:dict, tokens:torch.Tensor) -> dict:
@@ -294,7 +294,7 @@ class SFCLIP(ZeroShot, nn.Module):
     ) -> dict:                    # contrast, vision, text: scalars
         "Equation 7.4; several vision teachers are averaged, so that λ₁ keeps its meaning"
         c, n = self.config, len(self.to_vision)
-        both = contrast_both_ways(*(out[k] for k in ('image', 'text', 'images', 'texts', 'log_scale')))    # eq. 7.1
+        both = contrast_both_ways(*(out[k] for k in ('image', 'text', 'images', 'texts', 'scale')))    # eq. 7.1
         terms = dict(contrast=sum(both))
         if n:                                                                                              # eq. 7.2
             each = [distillation(out[f'seen_{i}'], out[f'known_{i}']) for i in range(n)]
