@@ -93,7 +93,8 @@ def folder(kind, where):
 
 @pytest.mark.parametrize('words, hint', [
     ([], 'required'), (['fly'], 'fly'), (['list', 'more'], 'more'),
-    (['train'], 'method'), (['train', 'nobody'], 'slotmim'), (['train', 'sfclip', '--set', 'text_teacher=nowhere'], 'nowhere'),
+    (['train'], 'method'), (['train', 'nobody'], 'slotmim'),
+    (['train', 'sfclip', '--set', 'text_teacher=nowhere'], 'nowhere'),
     (['train', 'slotmim', '--preset', 'huge'], 'huge'), (['train', 'slotmim', '--steps', '0'], '0'),
     (['train', 'slotmim', '--steps', 'many'], 'many'), (['train', 'slotmim', '--data', 'nowhere'], 'nowhere'),
     (['train', 'slotmim', '--data', 'world:moon'], 'moon'), (['train', 'slotmim', '--data', 'world:scene:9'], '9'),
