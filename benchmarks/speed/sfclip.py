@@ -1,4 +1,4 @@
-"""What distillation costs CLIP: `python -m benchmarks.speed.sfclip`; the thesis' table 7.10, and token dropping (ch. 8).
+"""What distillation costs CLIP: `python -m benchmarks.speed.sfclip`; thesis table 7.10, and token dropping (ch. 8).
 
 One training step (views, forward and backward pass; drawing the pictures left out) of CLIP, of CLIP with SimCLR (SLIP),
 of CLIP with EMA distillation (MaskCLIP), and of SF-CLIP: all of the batch before its teachers, a subset, teachers
