@@ -175,7 +175,7 @@ class LanguageTeacher(nn.Module):
         self.model, self.tokenizer, self.name = model, tokenizer, name
         width = model.get_input_embeddings().weight.shape[1]
         if width != model.config.hidden_size:
-            raise ValueError(f'words of {width} channels, tokens of {model.config.hidden_size}: a teacher has one width')
+            raise ValueError(f'words of {width} channels, tokens of {model.config.hidden_size}, not of one width')
         self.eval().requires_grad_(False)
 
     @property

@@ -146,10 +146,10 @@ def contrast_both_ways(
     text:torch.Tensor,            # (B,P) unit rows, their captions
     images:torch.Tensor,          # (B',P) of all processes
     texts:torch.Tensor,           # (B',P) likewise
-    log_scale:torch.Tensor,       # (1,) log 1/τ
+    scale:torch.Tensor,           # (1,) 1/τ
 ) -> tuple:                       # image to text, text to image: scalars, means over this process's rows
     "Each picture classifies the captions, each caption the pictures (CLIP figure 3; thesis eq. 7.1)"
-    target, scale = own_rows(image), log_scale.exp()
+    target = own_rows(image)
     return cross_entropy(scale * image @ texts.T, target), cross_entropy(scale * text @ images.T, target)
 
 # %% ../../nbs/classics/12b_clip.ipynb #14fe74b9
@@ -257,7 +257,7 @@ class CLIP(ZeroShot, nn.Module):
         text = normalize(self.text_head(self.text_summary(words, views['ids'])), dim=-1)
         images, texts = core.gather(image, grad=True), core.gather(text, grad=True)
         out = dict(embedding=summary, tokens=tokens, image=image, text=text, images=images, texts=texts,
-                   log_scale=self.log_scale, accuracy=found_own(image, texts))
+                   scale=self.log_scale.exp(), accuracy=found_own(image, texts))
         return out | self._second_task(views)
 
     def _second_task(self, views:dict) -> dict:
@@ -278,7 +278,7 @@ class CLIP(ZeroShot, nn.Module):
     ) -> dict:                    # contrast, and the second task's: scalars
         "Figure 3, and the second task"
         c, start = self.config, core.rank() * len(out['image'])
-        both = contrast_both_ways(*(out[k] for k in ('image', 'text', 'images', 'texts', 'log_scale')))
+        both = contrast_both_ways(*(out[k] for k in ('image', 'text', 'images', 'texts', 'scale')))
         terms = dict(contrast=sum(both) / 2)
         if c.extra == 'simclr':
             terms['simclr'] = c.extra_weight * nt_xent(out['queries'], out['keys'], c.extra_temperature, start)

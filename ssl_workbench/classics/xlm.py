@@ -166,7 +166,7 @@ class Views:
     def _translated(self, ids, target, seeds, stream:str, part:float):
         "`ids` with a translation of the target at a part of the places whose target has one"
         table, count = translations()
-        u, which = core.uniform(seeds, stream, 2 * target.shape[1]).chunk(2, 1)
+        u, which = (core.uniform(seeds, name, target.shape[1]) for name in (stream, f'{stream}.word'))
         other = table[target, (which * count[target].clamp(min=1)).long()]
         return torch.where((u < part) & (count[target] > 0), other, ids)
 
