@@ -38,6 +38,7 @@ from ssl_workbench.data import (
 )
 from .learner import Learner, checkpoints, newest_checkpoint, read_run
 from .probes import Score, encode, knn, linear, random_init
+from .teachers import open_language, open_vision
 from .views import Cutter
 from .world import kinds
 
@@ -118,22 +119,28 @@ def with_teachers(
     config,                       # settings with vision_teachers and text_teacher
 ) -> tuple:                       # (config with the teachers' widths, (vision teachers, language teacher or None))
     "The teachers that the settings name; ValueError in one sentence where one cannot be had"
-    vision = [_teacher(name, 'vision', ('features',)) for name in config.vision_teachers]
+    side = config.size // config.patch
+    vision = [_teacher(name, 'vision', ('features',), config, (side, side)) for name in config.vision_teachers]
     reads = 'token_features', 'embedding'
-    language = _teacher(config.text_teacher, 'language', reads) if config.text_teacher else None
+    language = _teacher(config.text_teacher, 'language', reads, config) if config.text_teacher else None
     picture = torch.zeros(1, 3, config.size, config.size)
     with torch.no_grad(): widths = tuple(v.features(picture)['tokens'].shape[-1] for v in vision)
     config = replace_config(config, dict(vision_dims=widths))
-    if language is not None: config = replace_config(config, dict(word_dim=language.embedding.shape[1]))
+    if language is not None:
+        config = replace_config(config, dict(word_dim=language.embedding.shape[1],
+                                             tokenizer=getattr(language, 'name', 'world')))
     return config, (vision, language)
 
 ELSE = {'language': 'train one (ssl-workbench train xlm) and name its folder (--set text_teacher=runs/xlm), or go '
                     'without one (--set text_teacher= --set inherit_words=False)',
         'vision': 'name other weights, or the folder of a run, in vision_teachers'}
 
-def _teacher(name:str, kind:str, needs:tuple):
+def _teacher(name:str, kind:str, needs:tuple, config, grid=None):
     "A trained method as a teacher; ValueError says what to do where there is none, or it cannot teach this"
-    try: method = load(name)
+    try:
+        if name.startswith('timm:'): method = open_vision(name, grid)
+        elif name == 'minilm' or name.startswith('hf:'): method = open_language(name, config.context)
+        else: method = load(name)
     except ValueError as e: raise ValueError(f'the {kind} teacher cannot be had: {e}; {ELSE[kind]}') from None
     if all(hasattr(method, one) for one in needs): return method
     raise ValueError(f"'{name}' is {type(method).__name__}, which is no {kind} teacher: {ELSE[kind]}")

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['cpu', 'gpu', 'paper', 'presets', 'panels', 'Config', 'subset', 'one_of', 'mask_share', 'seen_before', 'Views',
-           'match_grid', 'distillation', 'SFCLIP', 'Precomputed']
+           'match_grid', 'distillation', 'even_words', 'SFCLIP', 'Precomputed']
 
 # %% ../../nbs/methods/28_sfclip.ipynb #e47bdbe4
 import math
@@ -20,7 +20,8 @@ from ..geometry import match_views
 from ..learner import collate, param_groups_weight_decay
 from ..nets import trusted, vit
 from ..panels import attention_panel, similarity_panel
-from ..text import PAD, TextTransformer, world_tokenizer
+from ..teachers import open_tokenizer
+from ..text import PAD, TextTransformer
 from ..views import crops, keep_tokens
 from ..world.captions import STYLES
 
@@ -49,6 +50,7 @@ class Config:
     vision_dims:tuple = (96,)     # channels of their tokens
     text_teacher:str = 'xlm'      # weights by name; '': no distillation of texts
     word_dim:int = 96             # channels of its word embeddings and tokens
+    tokenizer:str = 'world'       # the language teacher's; training by name sets it
     inherit_words:bool = True     # read words through the teacher's frozen embeddings
     vision_weight:float = 1.      # λ₁ of eq. 7.4
     text_weight:float = 1.        # λ₂ of eq. 7.4
@@ -89,9 +91,10 @@ gpu = replace(cpu, dim=160, depth=6, heads=5, text_dim=128, text_depth=4, text_h
               steps=12000, batch=256, pictures=65536)
 paper = replace(gpu, size=224, canvas=320, patch=16, dim=768, depth=12, heads=12,      # §7.3: ViT-B/16
                 text_dim=512, text_depth=12, text_heads=8, context=77, out_dim=512,    # §7.3: CLIP's text encoder
-                vision_teachers=('vit_large_patch14_dinov2', 'samvit_huge_patch16'),   # §7.3: DINOv2-L/14, SAM-H/16
+                vision_teachers=('timm:vit_large_patch14_dinov2',                      # §7.3: DINOv2-L/14, SAM-H/16
+                                 'timm:samvit_huge_patch16'),
                 vision_dims=(1024, 256),                                               # SAM: its neck, table 7.4
-                text_teacher='facebook/xglm-1.7B', word_dim=2048,                      # §7.3: XGLM-1.7B
+                text_teacher='hf:facebook/xglm-1.7B', word_dim=2048,                      # §7.3: XGLM-1.7B
                 image_share=1024 / 4096, text_share=512 / 4096, text_masked=.25,       # §7.3
                 batch=4096, steps=91552, lr=5e-4, weight_decay=.5, warmup=1 / 25,      # 25 epochs; SLIP's recipe
                 betas=(.9, .98), scale=(.5, 1.))                                       # likewise
@@ -152,7 +155,7 @@ class Views:
         c, frames = self.config, batch['frames'][:, 0]
         device, b = frames.device, len(frames)
         seeds, draws = core.seeds_of(batch['seed'], device), lambda name, n: core.uniform(seeds, name, n)
-        ids = world_tokenizer(c.context)(batch_texts(batch, c.language, c.styles)).to(device)
+        ids = open_tokenizer(c.tokenizer, c.context)(batch_texts(batch, c.language, c.styles)).to(device)
         images, texts = (subset(draws(f'subset.{kind}', 1)[:, 0], share)
                          for kind, share in (('image', c.image_share), ('text', c.text_share)))
         out = crops(frames, seeds, 'view', 1, c.size, c.scale, flip_p=0., aspect=batch.get('aspect'))
@@ -193,6 +196,20 @@ def distillation(
     total = each.sum() if valid is None else (each * valid).sum()
     return total * core.world_size() / core.all_sum(count.to(each.dtype))
 
+# %% ../../nbs/methods/28_sfclip.ipynb #e5a1c002
+@torch.no_grad()
+def even_words(
+    table:torch.Tensor,           # (V,E) word embeddings of a language teacher
+    floor:float=1.,               # added to each direction's variance, in units of the mean one
+) -> torch.Tensor:                # (V,E), mean 0 and standard deviation 1
+    "The table centred, its large directions shrunk"
+    x = table.detach().float()
+    x = x - x.mean(0)
+    variance, axes = torch.linalg.eigh(x.T @ x / len(x))
+    x = (x @ axes) * (variance.clamp(min=0) + floor * variance.mean()).clamp(min=1e-12).rsqrt() @ axes.T
+    return x / x.std().clamp(min=1e-12)
+
+
 # %% ../../nbs/methods/28_sfclip.ipynb #9aaf3f84
 class SFCLIP(ZeroShot, nn.Module):
     "SF-CLIP (Sameni et al., 2024): CLIP with frozen words and masked distillation from frozen teachers"
@@ -201,7 +218,7 @@ class SFCLIP(ZeroShot, nn.Module):
     ):
         super().__init__()
         c = self.config = config
-        self.patch, words = c.patch, len(world_tokenizer(c.context))
+        self.patch, words = c.patch, len(self.tokenizer)
         self.encoder = vit(c.size, c.patch, c.dim, c.depth, c.heads, pos_base=c.pos_base, cls=False, masked=False)
         table = torch.zeros(words, c.word_dim) if c.inherit_words else None
         self.text = TextTransformer(words, c.text_dim, c.text_depth, c.text_heads, c.context, c.causal, table)
@@ -212,6 +229,9 @@ class SFCLIP(ZeroShot, nn.Module):
         self.to_vision = nn.ModuleList(nn.Linear(c.dim, d) for d in c.vision_dims)
         self.to_language = nn.Linear(c.text_dim, c.word_dim) if c.text_teacher else None
         self.frozen = {}          # the teachers: not part of the state
+
+    @property
+    def tokenizer(self): return open_tokenizer(self.config.tokenizer, self.config.context)
 
     def adopt(self,
         vision:tuple=(),          # modules with `features`, one for each of the config's vision_dims
@@ -228,7 +248,7 @@ class SFCLIP(ZeroShot, nn.Module):
             if tuple(language.embedding.shape) != (len(self.tokenizer), c.word_dim):
                 raise ValueError(f'the language teacher has words of {tuple(language.embedding.shape)}, '
                                  f'the config asks for {(len(self.tokenizer), c.word_dim)}')
-            if c.inherit_words: self.text.words.weight.data.copy_(language.embedding.detach())
+            if c.inherit_words: self.text.words.weight.data.copy_(even_words(language.embedding))
         self.frozen = dict(vision=[v.eval().requires_grad_(False) for v in vision],
                            language=None if language is None else language.eval().requires_grad_(False))
         return self
