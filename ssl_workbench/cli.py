@@ -236,7 +236,8 @@ def _train_options(t) -> None:
     "The options of `train`"
     t.add_argument('method', help='a ready method of the catalog')
     t.add_argument('--preset', help='cpu, gpu or paper; chosen by the machine when left out')
-    t.add_argument('--data', help='world:KIND:LEVEL, cifar10, camvid, a folder of images or films, a zip, a film')
+    t.add_argument('--data', help='world:KIND:LEVEL, cifar10, camvid, a folder of images or films, a zip, a film; '
+                   'with captions: a .csv, .tsv, .parquet, .tar, or a folder of .tar')
     t.add_argument('--content', help='single images beside the pairs (MC-JEPA): a kind of world, or data as for --data')
     t.add_argument('--steps', type=_positive_int, help="of the whole run; the preset's when left out")
     t.add_argument('--out', help='folder of the run: checkpoints and log; runs/METHOD when left out')
