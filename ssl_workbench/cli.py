@@ -168,6 +168,7 @@ def probe(
 ) -> int:                         # exit code
     "Print what a method's frozen features can do, with protocol and baselines"
     method = load(args.method, usable(args.device))
+    if not hasattr(method, 'features'): raise ValueError(f'{args.method} reads no pictures: there is nothing to probe')
     train, test = labelled_splits(args.data, method.config.size, args.train, args.test)
     print(f'{args.method} on {args.data}, {method.config.size} pixels a side, pooled features\n')
     if classes := label_counts(test): print(f'{len(classes)} classes: {_listed(classes)} test samples\n')

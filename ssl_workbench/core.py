@@ -272,14 +272,14 @@ def precision(
 _ranges = {
     '[0, 1]': 'flip grey blur solarise mask_chance masking keep_first centre_momentum momentum teacher_warmup '
               'freeze_prototypes flow_start occlusion_start vc_warmup adversarial_from min_overlap jitter theta blank '
-              'plan seen denoised mask_ratio patch_weight brightness contrast saturation',
+              'plan seen denoised mask_ratio patch_weight brightness contrast saturation text_masked image_masked',
     '[0, 1)': 'warmup drop_path dropout dropped betas ratios sigma_min',
-    '(0, 1]': 'scale small_scale pair_scale area',
+    '(0, 1]': 'scale small_scale pair_scale area image_share text_share',
     '[0, 0.5]': 'hue',
     '[0, 2]': 'colour strengths',
     '(0, 10]': 'lr affine_scale flow_lr disc_lr',
     '[0, 10]': 'lr_end weight_decay',
-    '(0, 100]': 'temperature student_temp teacher_temp patch_temp slot_temp ratio sub_ratio',
+    '(0, 100]': 'temperature student_temp teacher_temp patch_temp slot_temp ratio sub_ratio extra_temperature',
     '(0, 1000000]': 'horizon',
     '(0, 1000000000]': 'pos_base',
     '[0, 180]': 'degrees',
@@ -290,11 +290,12 @@ _ranges = {
     '[0, 8192]': 'small window blur_at',
     '[1, 64]': 'output_stride factor kernels disc_layers',
     '[1, 100]': 'guidance',
-    '[1, 200]': 'depth layers decoder_depth',
-    '[1, 256]': 'heads decoder_heads',
+    '[1, 200]': 'depth layers decoder_depth text_depth',
+    '[1, 256]': 'heads decoder_heads text_heads',
     '[1, 1024]': 'patch frames many queries subcrops contexts middle predicted growth',
     '[1, 8192]': 'size canvas sub_size small_size pair_size',
-    '[1, 65536]': 'dim dims channels widths decoder_widths decoder_dim filters stem inputs latent disc_width',
+    '[1, 65536]': 'dim dims channels widths decoder_widths decoder_dim filters stem inputs latent disc_width context '
+                  'text_dim word_dim vision_dims',
     '[1, 100000]': 'accumulate stride keep',
     '[1, 1000000]': 'hidden out_dim expand codes levels batch',
     '[2, 1000000]': 'prototypes',
@@ -302,7 +303,8 @@ _ranges = {
     '[0, 1000000000]': 'clip grad_clip patience save_every',
     '[0, 1000000]': 'cross within slot weight cls_weight me_max invariance variance covariance content_weight '
                     'content_variance content_covariance regression structure smooth ssim cycle multiscale l1 l2 edge '
-                    'alpha alpha1 alpha2 adversarial perceptual beta flow_levels dense_weight pooled_weight'}
+                    'alpha alpha1 alpha2 adversarial perceptual beta flow_levels dense_weight pooled_weight '
+                    'extra_weight vision_weight text_weight'}
 RANGES = {name: bounds for bounds, names in _ranges.items() for name in names.split()}
 _ORDERED = 'scale small_scale pair_scale area affine_scale ratio sub_ratio mask_ratio stride'.split()
 

@@ -76,7 +76,7 @@ def draw_seeds(
 def collate(
     samples:list,                 # dicts of tensors and values
 ) -> dict:                        # stacked where shapes agree, lists elsewhere
-    "A batch from samples, nested where they are; `aspect` is 1 where a sample has none"
+    "A batch from samples, nested where they are; captions stay as they are; `aspect` is 1 where a sample has none"
     def stack(values):
         if all(isinstance(v, dict) for v in values):
             words = any(isinstance(x, str) for v in values for x in v.values())      # captions in several languages
@@ -85,7 +85,7 @@ def collate(
         if not all(isinstance(v, torch.Tensor) and v.shape == values[0].shape for v in values): return list(values)
         return torch.stack(values)
     keys = [k for k in samples[0] if all(k in s for s in samples)]
-    batch = {k: stack([s[k] for s in samples]) for k in keys}
+    batch = {k: (list if k == 'caption' else stack)([s[k] for s in samples]) for k in keys}
     batch['aspect'] = torch.stack([torch.as_tensor(s.get('aspect', 1.)).float() for s in samples])
     return batch
 

@@ -98,7 +98,8 @@ def world_words() -> tuple:       # of str
     "Every piece that a caption of the world may hold, in a fixed order"
     places, turn = [p for p in PLACE_PHRASES if p not in (*SPOTS, *RELATIONS)], lambda x, i: list(x)[i % len(x)]
     things = product(NOUNS, ('', *SIZE_WORDS), ('', *COLOUR_WORDS))
-    facts = [Facts(((size, hue, noun),) * 3, turn(SPOTS, i), turn(RELATIONS, i), turn(('', *VERBS), i), turn(places, i))
+    verbs = [(), *((v,) for v in VERBS)]
+    facts = [Facts(((size, hue, noun),) * 3, turn(SPOTS, i), turn(RELATIONS, i), turn(verbs, i), turn(places, i))
              for i, (noun, size, hue) in enumerate(things)]
     facts += [Facts((), place=p) for p in places]
     texts = [write_caption(f, lang, style) for f in facts for lang, n in STYLES.items() for style in range(n)]

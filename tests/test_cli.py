@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,9 +66,21 @@ def test_list():
 
 def test_refusal_in_a_process():
     "Exit code 2, nothing on stdout, one sentence on stderr, no traceback"
-    done = subprocess.run([*COMMAND, 'train', 'sfclip'], capture_output=True, text=True, env=ENV, timeout=300)
+    done = subprocess.run([*COMMAND, 'train', 'nobody'], capture_output=True, text=True, env=ENV, timeout=300)
     assert (done.returncode, done.stdout) == (2, '')
-    assert done.stderr.count('\n') == 1 and 'planned' in done.stderr
+    assert done.stderr.count('\n') == 1 and 'slotmim' in done.stderr
+
+
+def planned():
+    "The catalog with a row that is planned only"
+    return (*catalog.catalog, replace(catalog.find('slotmim'), name='later', state='planned'))
+
+
+def test_a_planned_method_is_refused(monkeypatch):
+    "It stands in the list, and training says which are ready"
+    monkeypatch.setattr(catalog, 'catalog', planned())
+    code, out, err = call('train', 'later')
+    assert (code, out) == (2, '') and err.count('\n') == 1 and "'later' is planned" in err and 'slotmim' in err
 
 
 def folder(kind, where):
@@ -80,7 +93,8 @@ def folder(kind, where):
 
 @pytest.mark.parametrize('words, hint', [
     ([], 'required'), (['fly'], 'fly'), (['list', 'more'], 'more'),
-    (['train'], 'method'), (['train', 'nobody'], 'slotmim'), (['train', 'sfclip'], 'planned'),
+    (['train'], 'method'), (['train', 'nobody'], 'slotmim'),
+    (['train', 'sfclip', '--set', 'text_teacher=nowhere'], 'nowhere'),
     (['train', 'slotmim', '--preset', 'huge'], 'huge'), (['train', 'slotmim', '--steps', '0'], '0'),
     (['train', 'slotmim', '--steps', 'many'], 'many'), (['train', 'slotmim', '--data', 'nowhere'], 'nowhere'),
     (['train', 'slotmim', '--data', 'world:moon'], 'moon'), (['train', 'slotmim', '--data', 'world:scene:9'], '9'),
@@ -209,7 +223,7 @@ def spoil(path, kind):
     if kind == 'card lacks seed': recard(path, seed=None)
     if kind == 'another config': recard(path, config={'dim': 96, 'heads': 4})
     if kind == 'unknown setting': recard(path, config={'colour_of_the_sky': 1})
-    if kind == 'planned method': recard(path, method='sfclip')
+    if kind == 'planned method': recard(path, method='later')
     if kind == 'another method': recard(path, method='river')
     if kind == 'no method of ours': recard(path, method='slotmin')
     if kind == 'text': path.write_text('hello'); recard(path, sha256=catalog.sha256(path))
@@ -220,8 +234,9 @@ def spoil(path, kind):
     'cut', 'flipped bit', 'no card', 'card is text', 'card is a list', 'card is a number', 'card lacks seed',
     'scores are numbers', 'another config', 'unknown setting', 'planned method', 'another method', 'no method of ours',
     'text', 'other tensors'])
-def test_load_refuses(kind, saved):
+def test_load_refuses(kind, saved, monkeypatch):
     "One sentence for each"
+    monkeypatch.setattr(catalog, 'catalog', planned())
     spoil(saved, kind)
     with pytest.raises(ValueError) as refusal: catalog.load(saved)
     assert '\n' not in str(refusal.value) and len(str(refusal.value)) < 1000
@@ -321,7 +336,8 @@ def test_card_errors(saved):
 
 # ---- wrong words
 
-METHODS = ('simclr', 'slotmim', 'vicreg', 'mcjepa', 'poodle', 'vqgan', 'river', 'sfclip', 'nobody', '', '-', '\0')
+METHODS = ('simclr', 'slotmim', 'vicreg', 'mcjepa', 'poodle', 'vqgan', 'river', 'clip', 'sfclip', 'xlm', 'nobody', '',
+           '-', '\0')
 VALUES = ('None', '0', '-1', '1', '1.5', '1e999', '10**23', '9' * 30, 'nan', '()', '(1,)', '(2., 1.)',
           '((1,2),3)', 'True',
           "'x'", '{}', '[]', '{[]: 1}', '(' * 300, '=', '', 'é', '\ud800', '-' * 3000 + '1')

@@ -10,7 +10,7 @@ from ssl_workbench import catalog
 from ssl_workbench.heads import VideoInference
 from ssl_workbench.nets import ResNet, as_images, round_to_stride, timm_vit, trusted, vit
 
-READY = [e.name for e in catalog.catalog + catalog.classics if e.state == 'ready']
+READY = [e.name for e in catalog.catalog + catalog.classics if e.state == 'ready' and e.inputs != ('caption',)]
 PICTURE = torch.randint(0, 256, (2, 3, 64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 DOORS = dict(                     # beside features: what else takes pictures, and gives a tensor or a tuple or a dict
     slots=lambda m, x: m.slots(x), scores=lambda m, x: m.scores(x), soft_slots=lambda m, x: m.soft_slots(x),
@@ -18,7 +18,7 @@ DOORS = dict(                     # beside features: what else takes pictures, a
     mismatch=lambda m, x: m.mismatch(x), locate=lambda m, x: m.locate(x, x),
     locate_scores=lambda m, x: m.locate_scores(x, x), flow=lambda m, x: m.flow(x, x),
     norm_map=lambda m, x: m.norm_map(x), reconstruct=lambda m, x: m.reconstruct(x),
-    numbers=lambda m, x: m.numbers(x), encode=None, features=None)
+    numbers=lambda m, x: m.numbers(x), embed_images=None, embed_patches=None, encode=None, features=None)
 
 
 def right(x):

@@ -76,7 +76,6 @@ def spoken(out):
         'resumed': [*train, '--resume'],
         'probe': ['probe', 'slotmim', '--data', 'world:iconic:0', '--train', '40', '--test', '20'],
         'unknown': ['train', 'simclar'],
-        'planned': ['train', 'sfclip'],
         'setting': ['train', 'simclr', '--set', 'dept=3', *other],
         'value': ['train', 'simclr', '--set', 'depth=deep', *other],
         'nothing': ['probe', 'no-such-weights'],

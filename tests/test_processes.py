@@ -23,6 +23,7 @@ CASES = {'centring': TINY, 'sinkhorn': replace(TINY, sinkhorn=True), 'hard slots
 SMALL = dict(size=32, patch=8, dim=16, depth=2, heads=2, batch=BATCH)
 HEAD = dict(hidden=16, out_dim=8)
 CROPS = dict(**HEAD, small_size=16, small=2, prototypes=6, freeze_prototypes=0., clip=0.)
+WORDS = dict(canvas=32, text_dim=16, text_depth=1, text_heads=2, out_dim=8)
 SHORT = dict(canvas=32, frames=5, middle=1, ae=(('widths', (8, 8, 8)), ('decoder_widths', (8, 8, 8)), ('codes', 24),
                                                 ('adversarial', 0.)))
 FILMS = dict(**CROPS, canvas=32, length=4, small_length=2, frames=5, colour=0., grey=0.)
@@ -34,6 +35,11 @@ CLASSICS = {'simclr': HEAD, 'mocov3': HEAD, 'dino': CROPS, 'ibot': CROPS,
             'dilemma mixed': dict(given=HEAD, weight=.4, mixed=True, growth=(1, 1, 1, 1)),
             'vicreg': dict(**HEAD, dims=(8, 8, 12, 16), stem=(4, 8)), 'byol': dict(**HEAD, channels=(8, 8, 12, 16)),
             'flowe': dict(**HEAD, channels=(8, 8, 12, 16), canvas=48),
+            'clip': WORDS, 'clip simclr': dict(WORDS, hidden=16, extra='simclr', styles=4),
+            'clip distill': dict(WORDS, hidden=16, extra='distill'),
+            'sfclip': (TAUGHT := dict(WORDS, image_share=.5, text_share=.25, text_masked=.5, vision_dims=(96,))),
+            'sfclip sparse': dict(TAUGHT, dropped=.5, image_masked=.25),
+            'xlm': dict(languages=('en', 'de', 'qaa')),
             'vqgan': dict(widths=(8, 8, 16), decoder_widths=(8, 8, 16), codes=24, disc_width=8, adversarial_from=0.,
                           adaptive=True),
             'vqgan before its discriminator': dict(widths=(8, 8, 16), decoder_widths=(8, 8, 16), codes=24,
@@ -55,6 +61,7 @@ COUPLED = {'simclr': ['contrast'], 'mocov3': ['contrast'], 'loca': ['position', 
            'byol': ['regression'], 'vqgan': ['reconstruction', 'commitment'], 'river batch norm': ['field'],
            'scale': ['set', 'mcm'], 'scale as in the thesis': ['set', 'mcm'],
            'vidrop': ['cls', 'patch', 'koleo'], 'vidrop stare': ['cls', 'patch', 'koleo'],
+           'clip': ['contrast'], 'clip simclr': ['contrast', 'simclr'], 'sfclip': ['contrast', 'text'], 'xlm': ['mlm'],
            'flowe': ['equivariance'], 'mcjepa': ['reconstruction', 'covariance', 'content covariance']}
 
 
@@ -89,7 +96,7 @@ def data_for(name):
     if 'features' in catalog.find(name.split()[0]).inputs: return Vectors()
     if 'clip' in catalog.find(name.split()[0]).inputs: return World('bounce', 1, (32, 32), 5, 24, truth=False)
     if 'pair' in catalog.find(name.split()[0]).inputs: return World('drive', 1, (48, 48), 2, 24)
-    return World('scene', 1, (32, 32), 1, 24, truth=False)
+    return World('scene', 1, (32, 32), 1, 24, truth=False, captions=True)
 
 
 class Doubles(Views):
@@ -147,6 +154,8 @@ def classic(name):
     method = catalog.build(home, config).double()
     with torch.no_grad():
         for p in method.parameters(): p.add_(.1 * torch.randn_like(p))
+    if 'teachers' in catalog.find(home).needs:
+        method.adopt([catalog.build('slotmim').double()], catalog.build('xlm').double())
     views = catalog.module(home).Views(config)
     return method, lambda batch: {k: v.double() if v.is_floating_point() else v for k, v in views(batch).items()}
 

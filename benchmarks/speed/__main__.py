@@ -6,7 +6,7 @@ from benchmarks.speed import step
 from benchmarks.speed.measure import options
 
 MORE = {name: f'benchmarks.speed.{name}'
-        for name in ('world', 'tokens', 'prediction', 'motion', 'visitors', 'codec', 'clips', 'cached_clips')}
+        for name in ('world', 'tokens', 'prediction', 'motion', 'visitors', 'codec', 'clips', 'cached_clips', 'sfclip')}
 MORE['app'] = 'benchmarks.app'
 
 

@@ -99,7 +99,8 @@ class Views:
     def _switch(self, target, seeds):
         "Some words of some rows as words of another language"
         table, count = translations()
-        u, row = core.uniform(seeds, 'switch', 2 * target.shape[1]).chunk(2, 1), core.uniform(seeds, 'switch.row', 1)
+        u = [core.uniform(seeds, name, target.shape[1]) for name in ('switch', 'switch.word')]
+        row = core.uniform(seeds, 'switch.row', 1)
         other = table[target, (u[1] * count[target].clamp(min=1)).long()]
         chosen = (row < self.config.code_switch) & (u[0] < self.config.switched) & (count[target] > 0)
         return torch.where(chosen, other, target)
