@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from .features import device_of, eval_mode, feature_maps, random_init
 from .scores import PROTOCOLS, Score
-from .segmentation import SegmentationPairs, confusion, image_label_batches, iou_scores, segment
+from .segmentation import confusion, image_label_batches, iou_scores, segment
 from .zero_shot import word_classifier, world_prompts
 from ..world.captions import Facts, write_caption
 

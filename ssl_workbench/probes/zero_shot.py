@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 
 from .features import device_of, encode, eval_mode, random_init
 from .scores import Score
-from ..world.captions import COLOUR_WORDS, LANGUAGES, NOUNS, Facts, write_caption
+from ..world.captions import COLOUR_WORDS, NOUNS, Facts, write_caption
 
 # %% ../../nbs/probes/09o_zero_shot.ipynb #1c613b0d
 TEMPLATES = ("itap of a {}.", "a bad photo of the {}.", "a origami {}.", "a photo of the large {}.",
