@@ -20,10 +20,12 @@ from . import core
 from . import data as sources
 from .catalog import cards, catalog, classics, load, module, parse_settings, replace_config
 from .learner import Diverged
-from .probes import report
+from .probes import report, score_grid
 from ssl_workbench.training import (
+    PROBES,
     label_counts,
     labelled_splits,
+    language_scores,
     locked,
     open_run,
     probe_scores,
@@ -169,6 +171,11 @@ def probe(
     "Print what a method's frozen features can do, with protocol and baselines"
     method = load(args.method, usable(args.device))
     if not hasattr(method, 'features'): raise ValueError(f'{args.method} reads no pictures: there is nothing to probe')
+    args.data = args.data or ('world:iconic:3' if args.kind in ('features', 'zeroshot') else 'world:scene:3')
+    if args.kind != 'features':
+        print(f'{args.method} on {args.data}, {method.config.size} pixels a side, by words\n')
+        print(score_grid(language_scores(args.kind, method, args.data, args.test, args.train, args.method)))
+        return 0
     train, test = labelled_splits(args.data, method.config.size, args.train, args.test)
     print(f'{args.method} on {args.data}, {method.config.size} pixels a side, pooled features\n')
     if classes := label_counts(test): print(f'{len(classes)} classes: {_listed(classes)} test samples\n')
@@ -220,9 +227,13 @@ def parser() -> argparse.ArgumentParser:
     verbs = p.add_subparsers(dest='verb', required=True, metavar='list | train | probe | app')
     verbs.add_parser('list', help='what exists').set_defaults(run=list_methods)
     _train_options(verbs.add_parser('train', help='train a method on the world or on your own images'))
-    t = verbs.add_parser('probe', help="a trained method's kNN and linear accuracy beside baselines")
+    t = verbs.add_parser('probe', help="a trained method's kNN and linear accuracy, or what it does with words")
     t.add_argument('method', help='bundled name, .safetensors file, or folder of a run')
-    t.add_argument('--data', default='world:iconic:3', help='labelled: world:iconic:LEVEL, cifar10, a folder a class')
+    t.add_argument('--kind', choices=PROBES, default='features',
+                   help='features: kNN and linear; of methods that read captions: zeroshot (class names), retrieval '
+                        '(R@1, 5, 10 per language), segment (pixels by words), compose (which caption is true)')
+    t.add_argument('--data', help='labelled: world:iconic:LEVEL, cifar10, tiny_imagenet, a folder a class; with '
+                                  'captions: world:scene:LEVEL, a table; pixels: world:scene:LEVEL, camvid')
     t.add_argument('--train', type=_positive_int, default=2000, help='samples to learn from')
     t.add_argument('--test', type=_positive_int, default=1000, help='samples to score')
     t.add_argument('--device', help='cpu, cuda; chosen when left out')
@@ -237,7 +248,8 @@ def _train_options(t) -> None:
     "The options of `train`"
     t.add_argument('method', help='a ready method of the catalog')
     t.add_argument('--preset', help='cpu, gpu or paper; chosen by the machine when left out')
-    t.add_argument('--data', help='world:KIND:LEVEL, cifar10, camvid, a folder of images or films, a zip, a film')
+    t.add_argument('--data', help='world:KIND:LEVEL, cifar10, camvid, a folder of images or films, a zip, a film; '
+                   'with captions: a .csv, .tsv, .parquet, .tar, or a folder of .tar')
     t.add_argument('--content', help='single images beside the pairs (MC-JEPA): a kind of world, or data as for --data')
     t.add_argument('--steps', type=_positive_int, help="of the whole run; the preset's when left out")
     t.add_argument('--out', help='folder of the run: checkpoints and log; runs/METHOD when left out')

@@ -78,7 +78,9 @@ def collate(
 ) -> dict:                        # stacked where shapes agree, lists elsewhere
     "A batch from samples, nested where they are; captions stay as they are; `aspect` is 1 where a sample has none"
     def stack(values):
-        if all(isinstance(v, dict) for v in values): return collate(values)
+        if all(isinstance(v, dict) for v in values):
+            words = any(isinstance(x, str) for v in values for x in v.values())      # captions in several languages
+            return values if words else collate(values)
         if all(isinstance(v, (int, float)) for v in values): return torch.tensor(values)
         if not all(isinstance(v, torch.Tensor) and v.shape == values[0].shape for v in values): return list(values)
         return torch.stack(values)

@@ -29,7 +29,11 @@ __all__ = ['limits', 'HEIC_BRANDS', 'IMAGE_FORMATS', 'DEEP_CHANNELS', 'IMAGE_EXT
            'parse_source', 'parse_plain', 'known_keywords', 'build_dataset', 'open_world', 'holds_flow_files',
            'dataset_kind', 'open_path', 'open_data', 'share_keywords', 'open_pairs', 'each_stride', 'Selection',
            'distinct', 'report', 'reading', 'cropped', 'memory_needed', 'readable', 'spread', 'split_by_class',
-           'has_splits', 'own_splits', 'labelled_split', 'Adapted', 'picture_bytes', 'adapt']
+           'has_splits', 'own_splits', 'labelled_split', 'Adapted', 'picture_bytes', 'adapt', 'CAPTION_COLUMNS',
+           'IMAGE_COLUMNS', 'MOST_BYTES', 'TABLE_ENDINGS', 'CaptionTable', 'Member', 'Pair', 'caption_columns',
+           'clean_caption', 'decode_table', 'find_column', 'pairs_of_row', 'read_csv', 'read_parquet', 'read_shard',
+           'read_table', 'shard_column', 'shard_members', 'shard_words', 'table_files', 'table_options', 'to_pair',
+           'table_source']
 
 # %% ../../nbs/data/02g_data.ipynb #6ae8d00b
 # isort: off
@@ -64,7 +68,12 @@ from ssl_workbench.data.sources import (
     DATASETS, FLOW_FOLDERS, TEST_SPLITS, Adapted, Selection, Source, adapt, build_dataset, cropped, dataset_kind,
     distinct, each_stride, has_splits, holds_flow_files, known_keywords, labelled_split, memory_needed, open_data,
     open_pairs, open_path, open_world, own_splits, parse_plain, parse_source, picture_bytes, readable, reading,
-    report, share_keywords, split_by_class, spread
+    report, share_keywords, split_by_class, spread, table_source
+)
+from ssl_workbench.data.tables import (
+    CAPTION_COLUMNS, IMAGE_COLUMNS, MOST_BYTES, TABLE_ENDINGS, CaptionTable, Member, Pair, caption_columns,
+    clean_caption, decode_table, find_column, pairs_of_row, read_csv, read_parquet, read_shard, read_table,
+    shard_column, shard_members, shard_words, table_files, table_options, to_pair
 )
 from ssl_workbench.data.videos import (
     ANIMATED_FORMATS, CONTAINERS, FrameIndex, add_video_stream, check_not_truncated, decode_from, decode_packets,
@@ -97,4 +106,7 @@ _all_ = [limits, HEIC_BRANDS, IMAGE_FORMATS, DEEP_CHANNELS, IMAGE_EXTENSIONS, VI
          batch_from_parts, Interleaved, Concatenated, Streams, DATASETS, FLOW_FOLDERS, Source, parse_source,
          parse_plain, known_keywords, build_dataset, open_world, holds_flow_files, dataset_kind, open_path, open_data,
          share_keywords, open_pairs, each_stride, Selection, distinct, report, reading, cropped, memory_needed,
-         readable, spread, split_by_class, has_splits, own_splits, labelled_split, Adapted, picture_bytes, adapt]
+         readable, spread, split_by_class, has_splits, own_splits, labelled_split, Adapted, picture_bytes, adapt,
+         CAPTION_COLUMNS, IMAGE_COLUMNS, MOST_BYTES, TABLE_ENDINGS, CaptionTable, Member, Pair, caption_columns,
+         clean_caption, decode_table, find_column, pairs_of_row, read_csv, read_parquet, read_shard, read_table,
+         shard_column, shard_members, shard_words, table_files, table_options, to_pair, table_source]

@@ -44,7 +44,7 @@ from ssl_workbench.data.videos import (
 
 # %% ../../nbs/data/02c_datasets.ipynb #d0ba8663
 class SampleCache:
-    "Decoded samples kept in memory: pictures and class maps as uint8, one tensor a key"
+    "Decoded samples kept in memory: pictures and class maps as uint8, one tensor a key; words as a list"
     def __init__(self,
         n:int, # samples that may come
     ): self.n, self.values, self.ready = n, {}, torch.zeros(n, dtype=torch.bool)
@@ -55,6 +55,9 @@ class SampleCache:
     ):
         "Keeps sample i"
         for k, v in sample.items():
+            if isinstance(v, (str, dict)):  # a caption
+                self.values.setdefault(k, [None]*self.n)[i] = v
+                continue
             v = torch.as_tensor(v)
             dtype = torch.uint8 if k == 'classes' else v.dtype
             if k not in self.values: self.values[k] = torch.zeros(self.n, *v.shape, dtype=dtype)
@@ -67,7 +70,8 @@ class SampleCache:
     )->dict:     # the samples collated
         "The batch of these samples on a device, class maps as int64 again"
         at = torch.as_tensor(indices)
-        batch = {k: v[at].to(device) for k, v in self.values.items()}
+        batch = {k: [v[i] for i in indices] if isinstance(v, list) else v[at].to(device)
+                 for k, v in self.values.items()}
         return {k: v.long() if k == 'classes' else v for k, v in batch.items()}
 
 # %% ../../nbs/data/02c_datasets.ipynb #ac235e0b
@@ -133,7 +137,7 @@ class FileDataset:
         i = int(i) % len(self)
         if self.cache is None: return self.read_or_next(i)
         row = {k: v[0] for k, v in self.cached_batch([i]).items()}
-        return {k: v if v.dim() else v.item() for k, v in row.items()}
+        return {k: v.item() if torch.is_tensor(v) and not v.dim() else v for k, v in row.items()}
 
     def read_or_next(self, i):
         "Sample i, or the next one whose file can be read; BadFile when there is none"

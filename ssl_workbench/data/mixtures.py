@@ -32,9 +32,11 @@ def batch_from_parts(
         at = [k for k, (p, _) in enumerate(places) if p == part]
         batch = parts[part].batch([places[k][1] for k in at], device)
         batch['aspect'] = torch.as_tensor(batch.get('aspect', 1.)).float().to(device).expand(len(at))
-        for j, k in enumerate(at): rows[k] = {key: batch[key][j] for key in BATCH_KEYS if key in batch}
+        for j, k in enumerate(at): rows[k] = {key: batch[key][j] for key in (*BATCH_KEYS, 'caption') if key in batch}
     if any('valid' in row for row in rows): mark_valid(rows)
-    return {key: torch.stack([row[key] for row in rows]) for key in BATCH_KEYS if all(key in row for row in rows)}
+    words = dict(caption=[row['caption'] for row in rows]) if all('caption' in row for row in rows) else {}
+    return words | {key: torch.stack([row[key] for row in rows])
+                    for key in BATCH_KEYS if all(key in row for row in rows)}
 
 # %% ../../nbs/data/02e_mixtures.ipynb #379120da
 class Interleaved:
@@ -58,7 +60,7 @@ class Interleaved:
         if not -len(self) <= i < len(self): raise IndexError(i)
         part, index = self.locate(i)
         sample = self.parts[part][index]
-        return {k: sample[k] for k in ('frames', 'aspect')}
+        return {k: sample[k] for k in ('frames', 'aspect', 'caption') if k in sample}
 
     def batch_of(self, indices, device='cpu')->dict:
         "A batch, where all parts make batches themselves"

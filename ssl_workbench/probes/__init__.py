@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['PENALTIES', 'few_shot_subset', 'hold_out', 'knn', 'knn_predict', 'linear', 'linear_predict', 'low_shot',
-           'softmax_regression', 'PROTOCOLS', 'Score', 'interval', 'report', 't_quantile', 'calibrate', 'encode',
-           'feature_maps', 'patch_colour', 'patch_pixels', 'random_init', 'SegmentationPairs', 'class_fractions',
-           'class_groups', 'confusion', 'group_scores', 'iou_scores', 'segment', 'upsample_labels', 'GREY',
-           'LinearDecoder', 'UperNet', 'UperReadout', 'decoder_scores', 'finetune_segmentation', 'random_crop',
+           'softmax_regression', 'PROTOCOLS', 'Score', 'interval', 'report', 'score_grid', 't_quantile', 'calibrate',
+           'encode', 'feature_maps', 'patch_colour', 'patch_pixels', 'random_init', 'SegmentationPairs',
+           'class_fractions', 'class_groups', 'confusion', 'group_scores', 'iou_scores', 'segment', 'upsample_labels',
+           'GREY', 'LinearDecoder', 'UperNet', 'UperReadout', 'decoder_scores', 'finetune_segmentation', 'random_crop',
            'sliding_logits', 'sliding_windows', 'train_decoder', 'train_upernet', 'upernet', 'ari', 'attention_jaccard',
            'attention_masks', 'baselines', 'best_iou', 'best_overlaps', 'box_iou', 'box_of', 'boxes_of', 'cluster_maps',
            'connected_components', 'contingency', 'corloc', 'discovery_scores', 'grid_labels', 'jaccard', 'kmeans',
@@ -19,7 +19,12 @@ __all__ = ['PENALTIES', 'few_shot_subset', 'hold_out', 'knn', 'knn_predict', 'li
            'cut_clips', 'FrameAverage', 'multi_clip', 'encode_videos', 'clip_votes', 'clip_linear', 'clip_low_shot',
            'clip_knn', 'AttentiveReader', 'fit_attentive', 'attentive', 'VIDEO_PROTOCOLS', 'video_scores',
            'segment_iou', 'average_precision', 'detection_map', 'soft_nms', 'Detector', 'train_detector', 'detect',
-           'detection_probe', 'encode_windows', 'DETECTOR_GRID', 'THRESHOLDS']
+           'detection_probe', 'encode_windows', 'DETECTOR_GRID', 'THRESHOLDS', 'TEMPLATES', 'ZERO_SHOT',
+           'class_prompts', 'world_prompts', 'word_classifier', 'embed_all', 'embed_dataset', 'zero_shot',
+           'zero_shot_scores', 'KS', 'RETRIEVAL', 'recall_at', 'recall_chance', 'retrieval', 'captions_of',
+           'languages_of', 'retrieval_scores', 'PLACES', 'WORDS_MIOU', 'word_maps', 'segment_by_words', 'scene_prompts',
+           'word_map_scores', 'COMPOSE', 'GROUPS', 'CaptionPair', 'compose_pairs', 'margins', 'pair_accuracy',
+           'compose', 'compose_scores', 'group_means']
 
 # %% ../../nbs/probes/09z_probes.ipynb #750a74b4
 from ssl_workbench.probes.action_detection import (
@@ -46,6 +51,17 @@ from ssl_workbench.probes.classification import (
     linear_predict,
     low_shot,
     softmax_regression,
+)
+from ssl_workbench.probes.composition import (
+    COMPOSE,
+    GROUPS,
+    CaptionPair,
+    compose,
+    compose_pairs,
+    compose_scores,
+    group_means,
+    margins,
+    pair_accuracy,
 )
 from ssl_workbench.probes.decoders import (
     GREY,
@@ -88,7 +104,17 @@ from ssl_workbench.probes.discovery import (
 from .features import calibrate, encode, feature_maps, patch_colour, patch_pixels, random_init
 from .label_propagation import davis, propagate, propagate_by_flow, video_segmentation
 from .optical_flow import best_constant, epe, fl_all, flow_scores, photometric
-from .scores import PROTOCOLS, Score, interval, report, t_quantile
+from ssl_workbench.probes.retrieval import (
+    KS,
+    RETRIEVAL,
+    captions_of,
+    languages_of,
+    recall_at,
+    recall_chance,
+    retrieval,
+    retrieval_scores,
+)
+from .scores import PROTOCOLS, Score, interval, report, score_grid, t_quantile
 from ssl_workbench.probes.segmentation import (
     SegmentationPairs,
     class_fractions,
@@ -132,11 +158,30 @@ from ssl_workbench.probes.video_prediction import (
     video_protocol,
     video_score,
 )
+from ssl_workbench.probes.word_maps import (
+    PLACES,
+    WORDS_MIOU,
+    scene_prompts,
+    segment_by_words,
+    word_map_scores,
+    word_maps,
+)
+from ssl_workbench.probes.zero_shot import (
+    TEMPLATES,
+    ZERO_SHOT,
+    class_prompts,
+    embed_all,
+    embed_dataset,
+    word_classifier,
+    world_prompts,
+    zero_shot,
+    zero_shot_scores,
+)
 
 # %% ../../nbs/probes/09z_probes.ipynb #55e86a82
 _all_ = [
     PENALTIES, few_shot_subset, hold_out, knn, knn_predict, linear, linear_predict, low_shot, softmax_regression,
-    PROTOCOLS, Score, interval, report, t_quantile,
+    PROTOCOLS, Score, interval, report, score_grid, t_quantile,
     calibrate, encode, feature_maps, patch_colour, patch_pixels, random_init,
     SegmentationPairs, class_fractions, class_groups, confusion, group_scores, iou_scores, segment, upsample_labels,
     GREY, LinearDecoder, UperNet, UperReadout, decoder_scores, finetune_segmentation, random_crop,
@@ -155,4 +200,9 @@ _all_ = [
     video_scores,
     segment_iou, average_precision, detection_map, soft_nms, Detector, train_detector, detect, detection_probe,
     encode_windows, DETECTOR_GRID, THRESHOLDS,
+    TEMPLATES, ZERO_SHOT, class_prompts, world_prompts, word_classifier, embed_all, embed_dataset, zero_shot,
+    zero_shot_scores,
+    KS, RETRIEVAL, recall_at, recall_chance, retrieval, captions_of, languages_of, retrieval_scores,
+    PLACES, WORDS_MIOU, word_maps, segment_by_words, scene_prompts, word_map_scores,
+    COMPOSE, GROUPS, CaptionPair, compose_pairs, margins, pair_accuracy, compose, compose_scores, group_means,
 ]

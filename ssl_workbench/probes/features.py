@@ -133,6 +133,8 @@ def random_init(
     with seeded(seed):
         if hasattr(method, "config"):
             new = type(method)(method.config).to(device_of(method))
+            if getattr(method.config, "inherit_words", False):
+                new.text.words.load_state_dict(method.text.words.state_dict())  # frozen, and given: the same
             if getattr(method, "_backbone", None):
                 new.adopt(method.backbone)  # frozen, and no part of the weights: the same
         else:

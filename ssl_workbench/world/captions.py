@@ -134,6 +134,7 @@ class Facts:
     relation:str='above'          # of the first object to the second
     actions:tuple=()              # of the first, one after the other: of ACTIONS, WALKER_ACTIONS, CHAIN_ACTIONS
     place:str='ground'            # a key of PLACE_PHRASES
+    others:tuple=()               # objects of the picture that the caption does not state: no negative may name them
 
 VERBS = {verb: phrases for verbs, table in ((ACTIONS, ACTION_PHRASES), (WALKER_ACTIONS, WALKER_PHRASES),
                                             (CHAIN_ACTIONS[1:], CHAIN_PHRASES))
@@ -265,10 +266,11 @@ def _object_facts(
     order = [k for k in order if label[k] > 0]
     if kind == 'arm': order = [k for k in order if label[k] == 2] + [k for k in order if label[k] > 2]     # gripper
     objects = []
-    for k in order[:3]:
+    for k in order:
         noun = {'bounce': 'ball', 'arm': 'arm' if label[k] == 2 else ''}.get(kind) or names[label[k]]
         size = '' if noun == 'arm' else 'large' if radius[k] > .36 else 'small' if radius[k] < .22 else ''
         objects.append((size, list(COLOURS)[plan.hue[b, k]], noun))
+    objects, others = tuple(objects[:3]), tuple(objects[3:])
     first = z[order[0]] if order else np.zeros(1)
     spot = _direction_word(first[0], ('left', 'right', 'top', 'bottom', 'middle'), .3)
     offset = first[0] - z[order[1], 0] if len(order) > 1 else 0j
@@ -277,7 +279,7 @@ def _object_facts(
     background = list(BACKGROUNDS)[plan.background[b] // VARIANTS]
     place = dict(drive='road', bounce='ground', arm='table').get(kind, background)
     actions = tuple(CHAIN_ACTIONS[a] for a in chain) or ((ACTIONS[plan.action[b]],) if moves else ())
-    return Facts(tuple(objects), spot, relation, actions, place)
+    return Facts(objects, spot, relation, actions, place, others)
 
 # %% ../../nbs/world/01g_captions.ipynb #bff5c704
 def caption_videos(
@@ -300,29 +302,46 @@ def hard_negative(
     facts:Facts,                  # of a picture
     kind:str,                     # one of NEGATIVES
     seed:int=0,                   # which of the possible negatives
-):                                # Facts, or None where the facts do not allow this change
+):                                # Facts, or None where no such change makes them false
     "The facts with one thing changed, so that they are false of the picture; ValueError for an unknown kind"
     if kind not in NEGATIVES: raise ValueError(f"no negative '{kind}': choose one of {', '.join(NEGATIVES)}")
     kind = {'subject': 'replace object', 'object': 'replace second'}.get(kind, kind)
-    n, draw = len(facts.objects), uniform([seed], f'negative.{kind}', 2)[0].tolist()
-    pick = lambda options, taken, u=draw[0]: (rest := [o for o in options if o not in taken])[int(u * len(rest))]
-    nouns, hues = [o[2] for o in facts.objects], [o[1] for o in facts.objects]
-    if kind == 'verb':
-        if not facts.actions: return None
-        verbs = next(v for v in (WALKER_ACTIONS, ACTIONS, CHAIN_ACTIONS[1:]) if facts.actions[0] in v)
-        return replace(facts, actions=(pick(verbs, facts.actions), *facts.actions[1:]))
-    if n < (2 if 'swap' in kind or kind in ('replace relation', 'replace second') else 1): return None
-    if kind == 'replace object': return _changed(facts, 0, 2, pick(_SIMPLE_NOUNS, nouns))
-    if kind == 'replace second': return _changed(facts, 1, 2, pick(_SIMPLE_NOUNS, nouns))
-    if kind == 'replace attribute': return _changed(facts, 0, 1, pick(COLOUR_WORDS, hues)) if hues[0] else None
-    if kind == 'replace relation': return replace(facts, relation=_OPPOSITES[facts.relation])
-    if kind == 'add attribute': return None if facts.objects[0][0] else _changed(facts, 0, 0, pick(SIZE_WORDS, ()))
+    wrong = [one for one in _changes(facts, kind) if _is_false(one, facts)]
+    return wrong[int(uniform([seed], f'negative.{kind}', 1).item() * len(wrong))] if wrong else None
+
+def _is_false(changed:Facts, facts:Facts) -> bool:
+    "Whether the changed facts cannot be true of the picture: nothing in it is what they describe"
+    scene, new = facts.objects + facts.others, [o for o in changed.objects if o not in facts.objects]
+    fits = lambda thing, o: all(a in ('', b) for a, b in zip(thing, o))
+    if new: return not all(any(fits(thing, o) for o in scene) for thing in new)
+    meant = facts.objects[:2 if changed.relation != facts.relation else 1]      # no second one that it may be true of
+    return all(sum(fits(('', *thing[1:]), o) for o in scene) == 1 for thing in meant)
+
+def _changes(facts:Facts, kind:str) -> list:
+    "All facts with one thing changed in that way, of nouns those that are not in the picture"
+    n, things = len(facts.objects), facts.objects
+    absent = [noun for noun in _SIMPLE_NOUNS if noun not in [o[2] for o in things + facts.others]]
+    if kind == 'verb': return _other_verbs(facts)
+    if n < (2 if 'swap' in kind or kind in ('replace relation', 'replace second') else 1): return []
+    if kind == 'replace object': return [_changed(facts, 0, 2, noun) for noun in absent]
+    if kind == 'replace second': return [_changed(facts, 1, 2, noun) for noun in absent]
+    if kind == 'replace relation': return [replace(facts, relation=_OPPOSITES[facts.relation])]
+    if kind == 'replace attribute':
+        hues = [hue for hue in COLOUR_WORDS if hue not in [o[1] for o in things]]
+        return [_changed(facts, 0, 1, hue) for hue in hues] if things[0][1] else []
+    if kind == 'add attribute': return [] if things[0][0] else [_changed(facts, 0, 0, size) for size in SIZE_WORDS]
     if kind == 'add object':
-        new = '', pick(COLOUR_WORDS, (), draw[1]), pick(_SIMPLE_NOUNS, nouns)
-        return replace(facts, objects=(*facts.objects, new)) if n < 4 else None
+        new = [('', hue, noun) for hue in COLOUR_WORDS for noun in absent]
+        return [replace(facts, objects=(*things, one)) for one in new] if n < 4 else []
     part = 1 if kind == 'swap attribute' else 2
-    if facts.objects[0][part] == facts.objects[1][part]: return None
-    return _changed(_changed(facts, 0, part, facts.objects[1][part]), 1, part, facts.objects[0][part])
+    a, b = things[0][part], things[1][part]
+    return [] if a == b else [_changed(_changed(facts, 0, part, b), 1, part, a)]
+
+def _other_verbs(facts:Facts) -> list:
+    "The facts with another first action of the same kind"
+    if not facts.actions: return []
+    verbs = next(v for v in (WALKER_ACTIONS, ACTIONS, CHAIN_ACTIONS[1:]) if facts.actions[0] in v)
+    return [replace(facts, actions=(v, *facts.actions[1:])) for v in verbs if v not in facts.actions]
 
 def _changed(facts:Facts, i:int, part:int, value:str) -> Facts:
     "The facts with the size (0), colour (1) or noun (2) of object i changed"
