@@ -102,7 +102,7 @@ def folder(kind, where):
     (['train', 'slotmim', '--set', 'size=big'], 'big'), (['train', 'slotmim', '--set', 'heads=5'], 'heads'),
     (['train', 'slotmim', '--device', 'abacus'], 'abacus'),
     (['train', 'slotmim', '--resume', '--out', 'never'], 'never'),
-    (['probe', 'nothing'], 'nothing'), (['probe', 'x.pth'], 'pickle'), (['probe', 'x.safetensors'], 'x.safetensors'),
+    (['probe', 'nothing'], 'nothing'), (['probe', 'x.pth'], 'no file'), (['probe', 'x.safetensors'], 'x.safetensors'),
     (['probe', '.'], 'checkpoint'), (['app', '--port', 'nine'], 'nine')],
     ids=lambda v: ' '.join(v) if isinstance(v, list) else '')
 def test_what_it_cannot_do(words, hint, tmp_path, monkeypatch):

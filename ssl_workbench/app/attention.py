@@ -33,8 +33,9 @@ def panels_of(
     name:str,                     # of weights, or of a timm network
 ) -> dict:                        # key → panel
     "The panels of a network that take one picture"
-    method = weights_methods().get(name)
-    return panels_taking(method, 'method', 'image') if method else TIMM_PANELS
+    if method := weights_methods().get(name): return panels_taking(method, 'method', 'image')
+    try: return TIMM_PANELS if hasattr(encoder(name), 'attention') else dict(likeness=similarity_panel)
+    except ValueError: return TIMM_PANELS                          # the panel says what is wrong with the name
 
 def all_panels() -> dict:         # key → panel
     "The panels of one picture that any method with features lists; attention and similarity first"

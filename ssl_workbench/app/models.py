@@ -24,8 +24,8 @@ import torch
 from .. import catalog as shelf
 from ..core import seeded
 from ..data import read_video, write_video
+from ..encoders import open_timm
 from ..learner import newest_checkpoint
-from ..nets import timm_vit
 from ..panels import CLIP_FRAMES, fit_display, read_input
 from ..show import pixels, to_image
 from ..world import batch as world_batch
@@ -139,19 +139,19 @@ TIMM = 'timm · '
 
 @loaded_once(2)
 def _timm(name:str):
-    "timm's vision transformer of that name; ValueError where there is none or it is too large for a page"
+    "timm's network of that name; ValueError where there is none or it is too large for a page"
     import timm
     if not timm.is_model(name): raise ValueError(f"timm has no model '{name[:60]}'.")
     with torch.device('meta'):
         size = sum(p.numel() for p in timm.create_model(name, pretrained=False).parameters())
     if size > LARGEST:
         raise ValueError(f'{name} has {size / 1e6:.0f} million parameters; this page takes {LARGEST // 10**6} at most.')
-    return _untrained(lambda: timm_vit(name))
+    return _untrained(lambda: open_timm(name, or_random=True))
 
 def encoder(
     name:str,                     # as `choices` offers it, or timm's name, with or without 'timm · ' before it
-):                                # with attention, features, patch
-    "A method of ours or a vision transformer of timm"
+):                                # with features, patch, and attention where there is such a thing
+    "A method of ours or a network of timm"
     return model(name) if name in weights_methods() else _timm(name.removeprefix(TIMM).strip().removeprefix('timm/'))
 
 def describe_weights(

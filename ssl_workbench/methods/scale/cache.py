@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['HEADER', 'FORMAT', 'SKIPPED', 'ClipPlan', 'random_clips', 'grid_clips', 'plan_clips', 'fingerprint', 'Backbone',
-           'TimmFeatures', 'timm_backbone', 'open_backbone', 'Films', 'describe_data', 'read_header', 'check_same',
-           'truth_of', 'encode_video', 'build_cache', 'FeatureCache', 'is_cache', 'feature_data']
+           'timm_backbone', 'open_backbone', 'Films', 'describe_data', 'read_header', 'check_same', 'truth_of',
+           'encode_video', 'build_cache', 'FeatureCache', 'is_cache', 'feature_data']
 
 # %% ../../../nbs/methods/25a_scale_cache.ipynb #9da5dc19
 import hashlib
@@ -38,6 +38,7 @@ from ssl_workbench.data import (
     read_video,
     stack_frames,
 )
+from ...encoders import open_timm
 from ...probes.features import device_of, eval_mode
 from ...probes.video_classification import clip_boxes, cut_clips
 
@@ -168,39 +169,12 @@ class Backbone:
         return self
 
 # %% ../../../nbs/methods/25a_scale_cache.ipynb #73e3dff4
-class TimmFeatures(nn.Module):
-    "A model of timm with `features`: the vector before its classifier"
-    def __init__(self,
-        name:str,                 # e.g. 'resnet18'
-        pretrained:bool=True,     # fetch weights
-    ):
-        super().__init__()
-        import timm
-        if not timm.is_model(name): raise ValueError(f"timm has no model '{name[:80]}'")
-        try: self.net = timm.create_model(name, pretrained=pretrained, num_classes=0)
-        except Exception as e:
-            if not pretrained: raise ValueError(f"'{name}' has no vector before a classifier: {e}") from None
-            raise ValueError(f'the weights of {name} could not be had ({type(e).__name__}): '
-                             'pretrained=False takes random ones') from None
-        cfg = self.net.pretrained_cfg
-        for key in ('mean', 'std'):
-            self.register_buffer(key, torch.tensor(cfg[key]).view(1, -1, 1, 1), persistent=False)
-
-    def features(self,
-        images:torch.Tensor,      # (B,3,H,W) float 0–1
-    ) -> dict:                    # pooled (B,D)
-        "The pooled features; ValueError for a size that it does not take"
-        if images.ndim != 4: raise ValueError(f'a model of timm takes pictures (B,3,H,W), not {tuple(images.shape)}')
-        try: return dict(pooled=self.net((images - self.mean) / self.std))
-        except (AssertionError, RuntimeError) as e:
-            raise ValueError(f'{type(self.net).__name__} takes no pictures of {images.shape[-1]} pixels: {e}') from None
-
 def timm_backbone(
     name:str,                     # of a model of timm
     pretrained:bool=True,         # fetch weights
 ) -> Backbone:
     "A model of timm as backbone; ValueError where there is none of that name, or its weights cannot be had"
-    return Backbone(TimmFeatures(name, pretrained).eval(), f'timm:{name}')
+    return Backbone(open_timm(name, pretrained), f'timm:{name}')
 
 # %% ../../../nbs/methods/25a_scale_cache.ipynb #91db4d30
 def open_backbone(

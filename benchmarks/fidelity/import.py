@@ -1,0 +1,313 @@
+"""Checkpoints that the authors' public code saves, imported by ours: features, scores, slots and predictions agree.
+
+    git clone https://github.com/facebookresearch/dino PUBLIC/dino            # and mae, moco-v3, dinov2, vicreg
+    git clone https://github.com/bytedance/ibot PUBLIC/ibot
+    git clone https://github.com/CVMI-Lab/SlotMIM PUBLIC/SlotMIM
+    git clone https://github.com/MCG-NJU/VideoMAE PUBLIC/VideoMAE
+    git clone https://github.com/mlfoundations/open_clip PUBLIC/open_clip
+    python -m benchmarks.fidelity.import --public PUBLIC [--only mae]
+
+Each network is built by its authors' code at a small size with random weights, and saved as their training script saves
+it. `catalog.load` reads the file. The figures of both go to benchmarks/results/fidelity-import.json; the exit code is 1
+where a figure differs by more than 1e-5. Each format runs in a process of its own: their modules share names.
+"""
+import argparse
+import importlib
+import json
+import subprocess
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from unittest.mock import patch
+
+import numpy as np
+import timm
+import torch
+import torch.nn as nn
+import torchvision
+from timm.layers import trunc_normal_
+from timm.models import vision_transformer
+
+from benchmarks.fidelity import comparison
+from benchmarks.fidelity.comparison import figure, standard
+from benchmarks.provenance import versions
+from ssl_workbench import catalog, core
+
+SIDE, PATCH, DIM, DEPTH, HEADS = 64, 16, 128, 2, 2               # 64 channels a head, as published
+SIZES = dict(img_size=SIDE, patch_size=PATCH, embed_dim=DIM, depth=DEPTH, num_heads=HEADS, mlp_ratio=4,
+             norm_layer=partial(nn.LayerNorm, eps=1e-6))
+ARGUMENTS = argparse.Namespace(arch='vit', lr=1e-3, output_dir='.')          # beside the weights, as scripts save them
+
+
+def shaken(module):
+    "Random weights in all that is trained, also where the first value is 0; lengths of a weight-normed layer stay 1"
+    with torch.no_grad():
+        for n, p in module.named_parameters():
+            if p.requires_grad and not n.endswith('weight_g'): p.add_(.05 * torch.randn_like(p))
+    return module.eval()
+
+
+def sees(net, images):
+    "Class and patch tokens of our encoder, stacked as theirs: (B,1+N,D)"
+    tokens, cls = net(images)
+    return torch.cat([cls[:, None], tokens], 1)
+
+
+def wrapped(state): return {f'module.{k}': v for k, v in state.items()}
+
+
+# ---- self-distillation: a backbone and a head, twice
+
+def branches(path, file, build):
+    "Student, teacher and their checkpoint; build: → network"
+    student, teacher = (shaken(build()) for _ in range(2))
+    return student, teacher, dict(student=wrapped(student.state_dict()), teacher=teacher.state_dict(), epoch=3,
+                                  args=ARGUMENTS)
+
+
+def dino(path, file, images):
+    nets, tools = importlib.import_module('vision_transformer'), importlib.import_module('utils')
+    build = lambda: tools.MultiCropWrapper(nets.VisionTransformer(**SIZES | dict(img_size=[SIDE]), qkv_bias=True),
+                                           nets.DINOHead(DIM, 40, hidden_dim=48, bottleneck_dim=24))
+    student, teacher, saved = branches(path, file, build)
+    centre = torch.randn(1, 40)
+    torch.save(saved | dict(dino_loss=dict(center=centre)), file)
+    mine, x = catalog.load(file), standard(images)
+    _, cls, scores = mine.teacher(images)
+    torch.save(teacher.backbone.state_dict(), alone := file.with_name('backbone.pth'))
+    return dict(cls=figure(teacher.backbone(x), cls), scores=figure(teacher(x), scores),
+                student_scores=figure(student(x), mine.student(images)[2]), centre=figure(centre, mine.centre),
+                attention=figure(teacher.backbone.get_last_selfattention(x)[:, :, 0, 1:],
+                                 unnormed(mine.teacher.encoder, images)),
+                backbone_alone=figure(teacher.backbone(x), catalog.load(alone).features(images)['pooled']))
+
+
+def unnormed(encoder, images):
+    "The class token's attention over the patches, before it is made to sum to 1 without the class token"
+    from ssl_workbench.nets import attention_matrix
+    x = encoder.embed(images)
+    for block in encoder.net.blocks[:-1]: x = block(x)
+    return attention_matrix(encoder.net.blocks[-1], x)[:, :, 0, 1:]
+
+
+def ibot(path, file, images):
+    nets, head, tools = (importlib.import_module(m) for m in ('models.vision_transformer', 'models.head', 'utils'))
+    found = {}
+    for shared in (True, False):
+        build = lambda shared=shared: tools.MultiCropWrapper(
+            nets.VisionTransformer(**SIZES | dict(img_size=[SIDE]), qkv_bias=True, return_all_tokens=True,
+                                   masked_im_modeling=True),
+            head.iBOTHead(DIM, 40, patch_out_dim=40, hidden_dim=48, bottleneck_dim=24, shared_head=shared))
+        student, teacher, saved = branches(path, file, build)
+        teacher.backbone.masked_im_modeling = False
+        centre = torch.randn(1, 1, 40)
+        torch.save(saved | dict(ibot_loss=dict(center=torch.randn(1, 40), center2=centre)), file)
+        mine, x = catalog.load(file), standard(images)
+        tokens, cls, scores = mine.teacher(images)
+        their_cls, their_patches = teacher(x)
+        mask = torch.rand(len(images), (SIDE // PATCH)**2) < .4
+        theirs = student.backbone(x, mask=mask.unflatten(1, (SIDE // PATCH,) * 2))
+        name = 'shared head' if shared else 'two last layers'
+        found |= {f'{name}: tokens': figure(teacher.backbone(x), torch.cat([cls[:, None], tokens], 1)),
+                  f'{name}: scores': figure(their_cls, scores),
+                  f'{name}: patch scores': figure(their_patches, mine.teacher.patch_scores(tokens)),
+                  f'{name}: masked tokens': figure(theirs[:, 1:], mine.student(images, mask=mask)[0]),
+                  f'{name}: patch centre': figure(centre, mine.patch_centre)}
+    return found
+
+
+# ---- reconstruction
+
+def mae(path, file, images):
+    np.float = float
+    block = vision_transformer.Block
+    with patch.object(vision_transformer, 'Block', lambda *args, qk_scale=None, **rest: block(*args, **rest)):
+        models = importlib.import_module('models_mae')
+    theirs = shaken(models.MaskedAutoencoderViT(decoder_embed_dim=64, decoder_depth=2, decoder_num_heads=2,
+                                                norm_pix_loss=True, **SIZES))
+    torch.save(dict(model=theirs.state_dict(), epoch=3, args=ARGUMENTS), file)
+    mine, x = catalog.load(file), standard(images)
+    torch.manual_seed(0)
+    latent, mask, restore = theirs.forward_encoder(x, .5)
+    keep = restore.argsort(1)[:, :int((mask[0] == 0).sum())]
+    tokens, cls = mine.encoder(images, keep=keep)
+    body = {k: v for k, v in theirs.state_dict().items() if not k.startswith(('decoder', 'mask_token'))}
+    torch.save(dict(model=body), alone := file.with_name('encoder.pth'))
+    whole = theirs.forward_encoder(x, 0.)                        # in an order of its own
+    order = whole[2]
+    patches = whole[0][:, 1:].gather(1, order[..., None].expand(-1, -1, DIM))
+    encoder, _ = catalog.import_checkpoint(alone, 'mae')
+    return dict(tokens=figure(latent, torch.cat([cls[:, None], tokens], 1)),
+                prediction=figure(theirs.forward_decoder(latent, restore),
+                                  mine.decoder(tokens, cls, keep, mine.encoder.grid(images))),
+                encoder_alone=figure(patches, encoder.features(images)['tokens']))
+
+
+def videomae(path, file, images):
+    registry, layers, utils = (ModuleType(n) for n in ('timm.models.registry', 'timm.models.layers', 'utils'))
+    registry.register_model = lambda f: f
+    vars(layers).update({n: getattr(timm.layers, n) for n in ('drop_path', 'to_2tuple', 'trunc_normal_')})
+    sys.modules |= {'timm.models.registry': registry, 'timm.models.layers': layers}
+    nets = importlib.import_module('modeling_pretrain')
+    theirs = shaken(nets.PretrainVisionTransformer(
+        img_size=224, patch_size=PATCH, encoder_embed_dim=DIM, encoder_depth=1, encoder_num_heads=HEADS,
+        decoder_num_classes=3 * 2 * PATCH**2, decoder_embed_dim=64, decoder_depth=1, decoder_num_heads=1, mlp_ratio=4,
+        qkv_bias=True, norm_layer=partial(nn.LayerNorm, eps=1e-6), tubelet_size=2))
+    torch.save(dict(model=wrapped(theirs.state_dict()), epoch=3, args=ARGUMENTS), file)
+    mine, clips = catalog.load(file), torch.rand(1, 16, 3, 224, 224)
+    masked = (torch.rand(1, 14 * 14) < .9).repeat(1, 8)
+    gone, keep = (m.nonzero()[:, 1][None] for m in (masked, ~masked))
+    x = ((clips - mine.encoder.mean) / mine.encoder.std).transpose(1, 2)
+    tokens, _ = mine.encoder(clips, keep=keep)
+    prediction = mine.decoder(tokens, keep, gone, mine.encoder.grid(clips))
+    theirs_rows = theirs(x, masked).unflatten(-1, (-1, 3)).transpose(-1, -2).flatten(-2)   # a colour after the other
+    return dict(tokens=figure(theirs.encoder(x, masked), tokens), prediction=figure(theirs_rows, prediction))
+
+
+# ---- contrast
+
+def mocov3(path, file, images):
+    sys.modules['timm.models.layers.helpers'] = SimpleNamespace(to_2tuple=timm.layers.to_2tuple)
+    vision_transformer.VisionTransformer.num_tokens = 1
+    build = partial(importlib.import_module('vits').VisionTransformerMoCo, qkv_bias=True, stop_grad_conv1=True, **SIZES)
+    theirs = shaken(importlib.import_module('moco.builder').MoCo_ViT(build, 24, 48, .2))
+    torch.save(dict(epoch=3, arch='vit_small', state_dict=wrapped(theirs.state_dict())), file)
+    mine, x = catalog.load(file), standard(images)
+    _, cls, z = mine.student(images)
+    return dict(projection=figure(theirs.base_encoder(x), z),
+                prediction=figure(theirs.predictor(theirs.base_encoder(x)), mine.predictor(z)),
+                key=figure(theirs.momentum_encoder(x), mine.teacher(images)[2]),
+                tokens=figure(theirs.base_encoder.forward_features(x), sees(mine.student.encoder, images)))
+
+
+def slotmim(path, file, images):
+    models = importlib.import_module('models.slotmim')
+    nets = importlib.import_module('models.vision_transformer')
+    args = SimpleNamespace(arch='vit', dim_hidden=48, dim_hidden_slot=48, dim_out=24, teacher_momentum=.99,
+                           group_loss_weight=.5, use_sinkhorn=False, use_cross_patch_loss=True,
+                           use_masked_patch_loss=True, mask_loss_weight=1, cross_loss_weight=1, drop_path_rate=0.,
+                           student_temp=.1, warmup_teacher_temp=.04, teacher_temp=.07, warmup_teacher_temp_epochs=1,
+                           epochs=2, num_prototypes=16, center_momentum=.9, num_instances=4, world_size=1,
+                           batch_size=2, start_epoch=1)
+    theirs = shaken(models.SlotMIM(partial(nets.VisionTransformer, qkv_bias=True, **SIZES), args))
+    theirs.center.copy_(.1 * torch.randn_like(theirs.center))
+    torch.save(dict(model=wrapped(theirs.state_dict()), epoch=3, args=ARGUMENTS), file)
+    mine, x = catalog.load(file), standard(images)
+    tokens, z, scores = mine.teacher(images)
+    their_tokens = theirs.encoder_k(x)
+    their_z = theirs.projector_k(their_tokens)
+    found = dict(tokens=figure(flat(their_tokens), tokens), projection=figure(flat(their_z), z),
+                 centre=figure(theirs.center, mine.centre))
+    their_scores = torch.einsum('bnd,kd->bnk', nn.functional.normalize(flat(their_z), dim=-1),
+                                nn.functional.normalize(theirs.grouping_k.prototypes_patch.weight, dim=-1))
+    return found | dict(scores=figure(their_scores, scores),
+                        slots=figure(their_scores.argmax(-1).flatten().double(),
+                                     mine.slots(images).flatten().double()),
+                        predictor=figure(theirs.predictor_slot(flat(their_z)), mine.predictor(z)))
+
+
+def flat(x):
+    "(B,D,h,w) as (B,h·w,D); rows as they are"
+    return x.flatten(2).transpose(1, 2) if x.ndim == 4 else x
+
+
+def vicreg(path, file, images):
+    resnet = importlib.import_module('resnet')
+    theirs, width = resnet.resnet50(zero_init_residual=True)
+    shaken(theirs)
+    for m in theirs.modules():
+        if isinstance(m, nn.BatchNorm2d): m.running_mean.normal_(0, .1)
+    torch.save(theirs.state_dict(), file)
+    x, mine = standard(images), catalog.load(file)
+    expander = {'projector.0.weight': torch.zeros(8, width)}
+    whole = wrapped({f'backbone.{k}': v for k, v in theirs.state_dict().items()} | expander)
+    torch.save(dict(model=whole, epoch=3), checkpoint := file.with_name('model.pth'))
+    return dict(pooled=figure(theirs(x), mine.features(images)['pooled']),
+                of_a_checkpoint=figure(theirs(x), catalog.load(checkpoint).features(images)['pooled']))
+
+
+# ---- encoders
+
+def dinov2(path, file, images):
+    nets = importlib.import_module('dinov2.models.vision_transformer')
+    found = {}
+    for registers, chunks in ((0, 0), (4, 0), (4, 2)):
+        theirs = shaken(nets.DinoVisionTransformer(
+            img_size=56, patch_size=14, embed_dim=DIM, depth=4, num_heads=HEADS, mlp_ratio=4, init_values=1e-5,
+            num_register_tokens=registers, block_chunks=chunks, interpolate_offset=0., interpolate_antialias=True))
+        state = theirs.state_dict()
+        torch.save(dict(teacher={f'backbone.{k}': v for k, v in state.items()}) if chunks else state, file)
+        pictures = images[..., :56, :56]
+        mine, out = catalog.load(file), theirs.forward_features(standard(pictures))
+        seen, name = mine.features(pictures), f'{registers} registers' + ', a training run' * bool(chunks)
+        found |= {f'{name}: tokens': figure(out['x_norm_patchtokens'], seen['tokens']),
+                  f'{name}: class token': figure(out['x_norm_clstoken'], seen['pooled'])}
+    return found
+
+
+def open_clip(path, file, images):
+    tower = importlib.import_module('open_clip.transformer').VisionTransformer
+    theirs = shaken(tower(image_size=SIDE, patch_size=PATCH, width=DIM, layers=DEPTH, heads=HEADS, mlp_ratio=4,
+                          output_dim=24))
+    state = {f'visual.{k}': v for k, v in theirs.state_dict().items()}
+    torch.save(dict(state_dict=wrapped(state | {'logit_scale': torch.ones(()), 'text_projection': torch.ones(4, 24)})),
+               file)
+    mine = catalog.load(file)
+    x = (images - mine.mean) / mine.std
+    return dict(embedding=figure(theirs(x), mine.features(images)['pooled'] @ theirs.proj))
+
+
+# ---- all of it
+
+FORMATS = dict(dino=('dino', 'facebookresearch/dino'), ibot=('ibot', 'bytedance/ibot'), mae=('mae', 'facebookresearch/mae'),
+               mocov3=('moco-v3', 'facebookresearch/moco-v3'), slotmim=('SlotMIM', 'CVMI-Lab/SlotMIM'),
+               videomae=('VideoMAE', 'MCG-NJU/VideoMAE'), vicreg=('vicreg', 'facebookresearch/vicreg'),
+               dinov2=('dinov2', 'facebookresearch/dinov2'), open_clip=('open_clip', 'mlfoundations/open_clip'))
+DIFFERENCES = [
+    'What is compared are pictures of the size that a network was built for: at others each interpolates its positions '
+    'in its own way.',
+    'DINO and iBOT: the lengths of prototypes are 1 (their norm_last_layer); other lengths are left out at import.',
+    'VideoMAE: pictures of 224 pixels and 16 frames, its sizes, since its file does not hold them.',
+    'OpenCLIP: the image tower alone; its projection is applied to our summary here.']
+
+
+@torch.no_grad()
+def one(name, public):
+    "The figures of one format"
+    folder, _ = FORMATS[name]
+    path = public/folder
+    sys.path.insert(0, str(path/'src' if name == 'open_clip' else path))
+    torch.manual_seed(0)
+    torch.Tensor.cuda = lambda self, *_, **__: self
+    comparison.single_process()
+    images = torch.rand(2, 3, SIDE, SIDE)
+    with tempfile.TemporaryDirectory() as there: return globals()[name](path, Path(there)/'checkpoint.pth', images)
+
+
+def in_its_process(name, public):
+    "The same, in a process of its own"
+    code = ('import importlib, json, sys, pathlib; m = importlib.import_module("benchmarks.fidelity.import"); '
+            'print("\\n" + json.dumps(m.one(sys.argv[1], pathlib.Path(sys.argv[2]))))')
+    done = subprocess.run([sys.executable, '-c', code, name, str(public)], capture_output=True, text=True)
+    if done.returncode: raise SystemExit(f'{name}: {done.stderr[-2000:]}')
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def main():
+    "Compare, print, write; exit code 1 where a figure differs"
+    args = comparison.arguments('import', __doc__, '', only=dict(choices=FORMATS, help='one format; writes nothing'))
+    args.quick = bool(args.only)
+    cases = []
+    for name in [args.only] if args.only else FORMATS:
+        cases.append(dict(format=name, dtype='float32', upstream=comparison.upstream(
+            args.public/FORMATS[name][0], FORMATS[name][1]),
+            figures={f'{name}: {k}': f for k, f in in_its_process(name, args.public).items()}))
+        print(name, f"{max(f['max_difference'] for f in cases[-1]['figures'].values()):.1e}", flush=True)
+    comparison.conclude(args, "Checkpoints saved by the authors' public code, imported: both networks on the same pictures",
+                        dict(repositories=[c['upstream'] for c in cases]), cases, {}, DIFFERENCES,
+                        versions(torchvision, timm, np))
+
+
+if __name__ == '__main__': main()
