@@ -277,8 +277,9 @@ def vit_options(
                qk_norm='blocks.0.attn.q_norm.weight' in state)
     if 'dist_token' in state: return out
     out |= dict(class_token='cls_token' in state, reg_tokens=registers, no_embed_class=inside == 0 and prefix > 0)
-    if 'fc_norm.weight' in state or 'cls_token' not in state: out['global_pool'] = 'avg'
-    if 'attn_pool.latent' in state: out['global_pool'] = 'map'
+    if 'fc_norm.weight' in state or 'cls_token' not in state:
+        out |= dict(global_pool='avg', fc_norm='fc_norm.weight' in state)
+    if 'attn_pool.latent' in state: out |= dict(global_pool='map', fc_norm=False)
     if gated: out['gated'] = True
     return out
 

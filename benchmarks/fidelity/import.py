@@ -14,6 +14,7 @@ where a figure differs by more than 1e-5. Each format runs in a process of its o
 import argparse
 import importlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -27,13 +28,12 @@ import timm
 import torch
 import torch.nn as nn
 import torchvision
-from timm.layers import trunc_normal_
 from timm.models import vision_transformer
 
 from benchmarks.fidelity import comparison
 from benchmarks.fidelity.comparison import figure, standard
 from benchmarks.provenance import versions
-from ssl_workbench import catalog, core
+from ssl_workbench import catalog
 
 SIDE, PATCH, DIM, DEPTH, HEADS = 64, 16, 128, 2, 2               # 64 channels a head, as published
 SIZES = dict(img_size=SIDE, patch_size=PATCH, embed_dim=DIM, depth=DEPTH, num_heads=HEADS, mlp_ratio=4,
@@ -261,7 +261,8 @@ def open_clip(path, file, images):
 
 # ---- all of it
 
-FORMATS = dict(dino=('dino', 'facebookresearch/dino'), ibot=('ibot', 'bytedance/ibot'), mae=('mae', 'facebookresearch/mae'),
+FORMATS = dict(dino=('dino', 'facebookresearch/dino'), ibot=('ibot', 'bytedance/ibot'),
+               mae=('mae', 'facebookresearch/mae'),
                mocov3=('moco-v3', 'facebookresearch/moco-v3'), slotmim=('SlotMIM', 'CVMI-Lab/SlotMIM'),
                videomae=('VideoMAE', 'MCG-NJU/VideoMAE'), vicreg=('vicreg', 'facebookresearch/vicreg'),
                dinov2=('dinov2', 'facebookresearch/dinov2'), open_clip=('open_clip', 'mlfoundations/open_clip'))
@@ -276,6 +277,7 @@ DIFFERENCES = [
 @torch.no_grad()
 def one(name, public):
     "The figures of one format"
+    os.environ['XFORMERS_DISABLED'] = '1'                        # dinov2: plain attention
     folder, _ = FORMATS[name]
     path = public/folder
     sys.path.insert(0, str(path/'src' if name == 'open_clip' else path))
@@ -290,7 +292,7 @@ def in_its_process(name, public):
     "The same, in a process of its own"
     code = ('import importlib, json, sys, pathlib; m = importlib.import_module("benchmarks.fidelity.import"); '
             'print("\\n" + json.dumps(m.one(sys.argv[1], pathlib.Path(sys.argv[2]))))')
-    done = subprocess.run([sys.executable, '-c', code, name, str(public)], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, '-c', code, name, str(public)], capture_output=True, text=True, timeout=600)
     if done.returncode: raise SystemExit(f'{name}: {done.stderr[-2000:]}')
     return json.loads(done.stdout.strip().splitlines()[-1])
 
@@ -305,7 +307,7 @@ def main():
             args.public/FORMATS[name][0], FORMATS[name][1]),
             figures={f'{name}: {k}': f for k, f in in_its_process(name, args.public).items()}))
         print(name, f"{max(f['max_difference'] for f in cases[-1]['figures'].values()):.1e}", flush=True)
-    comparison.conclude(args, "Checkpoints saved by the authors' public code, imported: both networks on the same pictures",
+    comparison.conclude(args, "Checkpoints that public code saved, imported: both networks on the same pictures",
                         dict(repositories=[c['upstream'] for c in cases]), cases, {}, DIFFERENCES,
                         versions(torchvision, timm, np))
 

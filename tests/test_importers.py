@@ -1,0 +1,149 @@
+"""Published checkpoints, made here at a small size with the authors' names and shapes, become ours or are refused."""
+import json
+
+import pytest
+import timm
+import torch
+
+from ssl_workbench import catalog, importers
+from ssl_workbench.cli import main
+from ssl_workbench.encoders import Encoder
+
+SIZE = dict(size=32, patch=8, dim=64, depth=2, heads=1)
+HEAD = dict(hidden=24, out_dim=12, prototypes=10)
+
+
+def shaken(method):
+    "Random weights everywhere"
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for p in method.parameters(): p.add_(.05 * torch.randn_like(p))
+    return method.eval()
+
+
+def turned(state, pairs):
+    "Our tensors under the authors' names"
+    return importers.renamed(state, pairs)
+
+
+def branch(method, side):
+    "Student or teacher of DINO or iBOT as the authors save it"
+    state = {k.removeprefix(f'{side}.'): v for k, v in method.state_dict().items() if k.startswith(f'{side}.')}
+    out = turned(state, (('encoder.mask_token', 'backbone.masked_embed'), ('encoder.net.', 'backbone.'),
+                         ('head.projector.', 'head.mlp.'), ('head.prototypes.weight', 'head.last_layer.weight_v'),
+                         ('patch_prototypes.weight', 'head.last_layer2.weight_v')))
+    out['head.last_layer.weight_g'] = torch.ones(10, 1)
+    return out
+
+
+def dino():
+    method = shaken(catalog.build('dino', 'cpu', SIZE | HEAD | dict(small_size=16)))
+    method.centre.copy_(torch.randn(10))
+    sides = {s: {k: v for k, v in branch(method, s).items() if 'masked' not in k} for s in ('student', 'teacher')}
+    return method, sides | dict(dino_loss=dict(center=method.centre[None]), epoch=3)
+
+
+def ibot():
+    method = shaken(catalog.build('ibot', 'cpu', SIZE | HEAD | dict(small_size=16, shared_head=False)))
+    method.teacher.encoder.mask_token.data.copy_(method.student.encoder.mask_token)
+    losses = dict(center=method.centre[None], center2=method.patch_centre[None, None])
+    return method, dict(student=branch(method, 'student'), teacher=branch(method, 'teacher'), ibot_loss=losses)
+
+
+def mae():
+    method = shaken(catalog.build('mae', 'cpu', SIZE | dict(decoder_dim=32, decoder_depth=1, decoder_heads=1)))
+    pairs = (('decoder.embed.', 'decoder_embed.'), ('decoder.mask_token', 'mask_token'),
+             ('decoder.blocks.', 'decoder_blocks.'), ('decoder.norm.', 'decoder_norm.'),
+             ('decoder.pixels.', 'decoder_pred.'), ('encoder.mask_token', None), ('encoder.net.', ''))
+    return method, dict(model=turned(method.state_dict(), pairs) | dict(decoder_pos_embed=method.decoder.positions))
+
+
+def mocov3():
+    method = shaken(catalog.build('mocov3', 'cpu', SIZE | dict(hidden=24, out_dim=12)))
+    pairs = (('student.projector.', 'module.base_encoder.head.'), ('student.encoder.mask_token', None),
+             ('teacher.projector.', 'module.momentum_encoder.head.'), ('teacher.encoder.mask_token', None),
+             ('student.encoder.net.', 'module.base_encoder.'), ('teacher.encoder.net.', 'module.momentum_encoder.'),
+             ('predictor.', 'module.predictor.'))
+    return method, dict(state_dict=turned(method.state_dict(), pairs), arch='vit_small')
+
+
+def slotmim():
+    method = shaken(catalog.build('slotmim', 'cpu', SIZE | HEAD))
+    pairs = (('student.encoder.mask_token', 'encoder_q.mask_token'), ('student.encoder.net.', 'encoder_q.'),
+             ('teacher.encoder.mask_token', 'encoder_k.mask_token'), ('teacher.encoder.net.', 'encoder_k.'),
+             ('student.projector.', 'projector_q.mlp.'), ('teacher.projector.', 'projector_k.mlp.'),
+             ('student.prototypes.', 'grouping_q.prototypes_patch.'),
+             ('teacher.prototypes.', 'grouping_k.prototypes_patch.'), ('predictor.', 'predictor_slot.mlp.'),
+             ('centre', 'center'))
+    return method, dict(model=turned(method.state_dict(), pairs))
+
+
+METHODS = dict(dino=dino, ibot=ibot, mae=mae, mocov3=mocov3, slotmim=slotmim)
+
+
+@pytest.mark.parametrize('name', METHODS)
+def test_methods_come_back_whole(name, tmp_path):
+    "Every tensor, the settings that shapes tell, equal features; known by name and without"
+    method, tree = METHODS[name]()
+    torch.save(tree, file := tmp_path/'checkpoint.pth')
+    again, x = catalog.load(file), torch.rand(1, 3, 32, 32)
+    assert type(again) is type(method) and not again.training
+    for k, v in method.state_dict().items(): assert torch.equal(v, again.state_dict()[k]), k
+    for k, v in SIZE.items(): assert getattr(again.config, k) == v
+    assert torch.equal(again.features(x)['tokens'], method.features(x)['tokens'])
+    assert type(catalog.import_checkpoint(file, name)[0]) is type(method)
+
+
+@pytest.mark.parametrize('name', METHODS)
+def test_cut_files_are_refused(name, tmp_path):
+    "A tensor of each part missing: one sentence; never half a network"
+    _, tree = METHODS[name]()
+    place = next(k for k in ('teacher', 'model', 'state_dict') if k in tree)
+    for lost in ('patch_embed', 'blocks.1.mlp.fc2.bias', 'norm.bias'):
+        kept = {k: v for k, v in tree[place].items() if lost not in k}
+        torch.save(tree | {place: kept}, file := tmp_path/'checkpoint.pth')
+        with pytest.raises(ValueError) as e: catalog.load(file)
+        assert '\n' not in str(e.value)
+
+
+def test_of_another_format(tmp_path):
+    "A name that the file belies, and one that is no format"
+    torch.save(mae()[1], file := tmp_path/'checkpoint.pth')
+    with pytest.raises(ValueError, match='it is a file of mae, not of dino'): importers.read(file, 'dino')
+    with pytest.raises(ValueError, match="no format 'beit'"): importers.read(file, 'beit')
+
+
+def test_dinov2_and_vicreg_are_encoders(tmp_path):
+    "Registers, chunked blocks and a mask token; a ResNet with its expander"
+    net = timm.create_model('vit_small_patch14_reg4_dinov2', num_classes=0, img_size=56, embed_dim=64, depth=2,
+                            num_heads=1)
+    state = {k.replace('blocks.', 'blocks.0.'): v for k, v in net.state_dict().items()}
+    state['register_tokens'] = state.pop('reg_token')
+    state['pos_embed'] = torch.cat([torch.zeros(1, 1, 64), state['pos_embed']], 1)
+    torch.save(dict(teacher={f'backbone.{k}': v for k, v in (state | dict(mask_token=torch.zeros(1, 64))).items()}),
+               file := tmp_path/'teacher.pth')
+    mine, x = catalog.load(file), torch.rand(1, 3, 56, 56)
+    theirs = net.eval().forward_features((x - mine.mean) / mine.std)
+    assert torch.allclose(mine.features(x)['tokens'], theirs[:, 5:], atol=1e-5)
+    net = timm.create_model('resnet50', num_classes=0, layers=(1, 1, 1, 1), channels=(8, 16, 24, 32))
+    state = {f'module.backbone.{k}': v for k, v in net.state_dict().items()}
+    torch.save(dict(model=state | {'module.projector.0.weight': torch.zeros(8, 128)}), file := tmp_path/'model.pth')
+    mine, x = catalog.load(file), torch.rand(1, 3, 64, 64)
+    assert torch.allclose(mine.features(x)['pooled'], net.eval()((x - mine.mean) / mine.std), atol=1e-5)
+
+
+def test_import_on_the_command_line(tmp_path, capsys):
+    "Weights with a card that says where they came from; nothing is overwritten"
+    method, tree = slotmim()
+    torch.save(tree, file := tmp_path/'slotmim.pth')
+    words = ['import', 'slotmim', str(file), '--out', str(tmp_path/'mine')]
+    assert main(words) == 0 and 'CVMI-Lab/SlotMIM' in capsys.readouterr().out
+    card = json.loads((tmp_path/'mine.json').read_text())
+    assert card['imported']['file'] == 'slotmim.pth' and card['config']['prototypes'] == 10
+    again, x = catalog.load(tmp_path/'mine.safetensors'), torch.rand(1, 3, 32, 32)
+    assert torch.equal(again.slots(x), method.slots(x)) and torch.equal(again.scores(x), method.scores(x))
+    assert main(words) == 2 and 'exists already' in capsys.readouterr().err
+    net = timm.create_model('vit_tiny_patch16_224', num_classes=0, img_size=32, patch_size=8, embed_dim=64, depth=1)
+    torch.save(dict(model=net.state_dict()), file)
+    assert main(['import', 'mae', str(file), '--heads', '1', '--out', str(tmp_path/'encoder')]) == 0
+    assert isinstance(catalog.load(tmp_path/'encoder.safetensors'), Encoder)
