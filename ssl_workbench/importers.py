@@ -346,8 +346,9 @@ def format_of(
     names = network_of(tree)
     has = lambda *keys: all(any(k.startswith(key) for k in names) for key in keys)
     if 'ibot_loss' in tree or has('backbone.', 'head.last_layer2'): return 'ibot'
-    if has('dino_head') or has('register_tokens') or has('mask_token', 'blocks.', 'cls_token') and not has('decoder'):
-        return 'dinov2'
+    body = {k.removeprefix('backbone.') for k in names}
+    if has('dino_head') or 'register_tokens' in body or {'mask_token', 'cls_token', 'pos_embed'} <= body and not any(
+            k.startswith('decoder') for k in body): return 'dinov2'
     if 'dino_loss' in tree or has('backbone.', 'head.last_layer'): return 'dino'
     if has('decoder_embed', 'patch_embed'): return 'mae'
     if has('encoder.patch_embed', 'encoder_to_decoder'): return 'videomae'

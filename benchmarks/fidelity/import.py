@@ -278,6 +278,7 @@ DIFFERENCES = [
 def one(name, public):
     "The figures of one format"
     os.environ['XFORMERS_DISABLED'] = '1'                        # dinov2: plain attention
+    sys.modules['ftfy'] = ModuleType('ftfy')                     # open_clip: of its tokenizer
     folder, _ = FORMATS[name]
     path = public/folder
     sys.path.insert(0, str(path/'src' if name == 'open_clip' else path))
