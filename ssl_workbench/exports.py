@@ -32,7 +32,7 @@ def encoder_of(
     found = method if isinstance(method, encoders.Encoder) else getattr(method, 'inference_encoder', None)
     found = getattr(method, 'encoder', None) if found is None else found
     if isinstance(found, (ViT, encoders.Encoder)): return found
-    raise ValueError(f'{type(method).__name__} reads pictures by {type(found).__name__}, which others do not know: '
+    raise ValueError(f'{type(method).__name__} reads pictures by a network of its own, which others do not know: '
                      'only vision transformers and networks of timm leave; the whole method leaves with --to hf')
 
 def timm_config(
