@@ -198,7 +198,7 @@ def to_onnx(
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError:
-        raise ValueError('ONNX needs two packages more: pip install onnx onnxscript') from None
+        raise ValueError("ONNX needs two packages more: pip install 'ssl_workbench[onnx]'") from None
     out = Path(out).with_suffix('.onnx')
     out.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
