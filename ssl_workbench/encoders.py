@@ -14,6 +14,7 @@ import copy
 import math
 import pickle
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -215,7 +216,8 @@ def read_checkpoint(
     if path.suffix not in PICKLES:
         raise ValueError(f"{path} is none of the files of weights that can be read: .safetensors, {', '.join(PICKLES)}")
     try:
-        with torch.serialization.safe_globals(HARMLESS):
+        with torch.serialization.safe_globals(HARMLESS), warnings.catch_warnings():
+            warnings.simplefilter('ignore')                       # of another protocol: it is read or refused
             found = torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as e:
         raise ValueError(_refused(path, str(e))) from None
