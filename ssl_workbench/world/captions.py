@@ -329,7 +329,9 @@ def _changes(facts:Facts, kind:str) -> list:
     if kind == 'replace attribute':
         hues = [hue for hue in COLOUR_WORDS if hue not in [o[1] for o in things]]
         return [_changed(facts, 0, 1, hue) for hue in hues] if things[0][1] else []
-    if kind == 'add attribute': return [] if things[0][0] else [_changed(facts, 0, 0, size) for size in SIZE_WORDS]
+    if kind == 'add attribute':                                   # no size is a middle one where the colour is known
+        return [] if things[0][0] or not things[0][1] or things[0][2] == 'arm' else [
+            _changed(facts, 0, 0, size) for size in SIZE_WORDS]
     if kind == 'add object':
         new = [('', hue, noun) for hue in COLOUR_WORDS for noun in absent]
         return [replace(facts, objects=(*things, one)) for one in new] if n < 4 else []
