@@ -19,7 +19,7 @@ from .style import html_image, html_table
 from .widgets import QUIET, Page, caption, heading, on_open, picker
 from ..panels import errors_shown
 from ..probes import compose, compose_pairs
-from ..world import NEGATIVES, batch, hard_negative, write_caption
+from ..world import batch, hard_negative, write_caption
 
 # %% ../../nbs/app/48h_captions.ipynb #831e5a72
 FIRST, TESTED = 800_000, 200      # seed of the first scene; scenes of the table
@@ -77,7 +77,7 @@ def bars(
         left, wide = 50 + 50 * min(0., score), 50 * abs(score)
         rows.append(f'<div style="display: flex; align-items: center; gap: 8px; margin: 4px 0"><span style="width: '
                     f'70px">{label}</span><div style="flex: 1; height: 18px; position: relative; border-radius: 4px; '
-                    f'background: var(--background-fill-secondary)"><div style="position: absolute; left: {left:.1f}%; '
+                    f'background: rgba(128, 128, 128, .16)"><div style="position: absolute; left: {left:.1f}%; '
                     f'width: {wide:.1f}%; height: 100%; background: {ink}; border-radius: 4px"></div></div>'
                     f'<span style="width: 56px">{score:+.3f}</span></div>')
     return f'<div id="captions-bars">{"".join(rows)}</div>'

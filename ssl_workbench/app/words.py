@@ -154,12 +154,12 @@ def fill() -> None:
             fine = gr.Checkbox(False, label='Finer grid: the picture at twice the size of training')
     with gr.Tabs():
         with gr.Tab('A heat for each word'):
-            tab(heat_figure, 'star, heart, disc, meadow', 'Words, with commas between them', 'words',
+            tab(heat_figure, 'heart, ring, disc, beach', 'Words, with commas between them', 'words',
                 (opened, pick, photo, read, fine))
             caption('A noun of the world is put into captions of the grammar, another word into seven templates '
                     '("a photo of the small …"), a sentence of three words or more stays as it is.')
         with gr.Tab('Which word looks where') as second:
-            tab(added_figure, 'A red star on the left, in a meadow.', 'Sentence', 'sentence',
+            tab(added_figure, 'A brown heart with a red ring, on a beach.', 'Sentence', 'sentence',
                 (second.select, pick, photo, read, fine))
             caption('Each map: cosine with the sentence minus cosine with the sentence without this word. Red comes '
                     'nearer with the word, blue moves away.')
