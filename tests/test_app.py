@@ -801,7 +801,7 @@ def upload_events(blocks):
         yield event.fn, inputs, is_file
 
 
-@pytest.mark.parametrize('name', ['slots', 'attention', 'positions', 'locations', 'flow', 'features', 'frames', 'words'])
+@pytest.mark.parametrize('name', 'slots attention positions locations flow features frames words'.split())
 def test_every_page_refuses_a_broken_upload(tmp_path, name):
     "Each handler that reads a file which is none raises one sentence for the visitor: nothing on screen changes"
     import inspect

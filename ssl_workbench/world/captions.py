@@ -314,7 +314,7 @@ def _is_false(changed:Facts, facts:Facts) -> bool:
     scene, new = facts.objects + facts.others, [o for o in changed.objects if o not in facts.objects]
     fits = lambda thing, o: all(a in ('', b) for a, b in zip(thing, o))
     if new: return not all(any(fits(thing, o) for o in scene) for thing in new)
-    meant = facts.objects[:2 if changed.relation != facts.relation else 1]      # no second one that it may be true of
+    meant = facts.objects[:1 if changed.actions != facts.actions else 2]      # no second one that it may be true of
     return all(sum(fits(('', *thing[1:]), o) for o in scene) == 1 for thing in meant)
 
 def _changes(facts:Facts, kind:str) -> list:
