@@ -116,6 +116,7 @@ class MoCoV3(ViTInference, nn.Module):
     "MoCo v3 (Chen et al., 2021): queries of a student find the keys of a slow teacher among those of the batch"
     read = 'student.encoder'      # the authors evaluate the student
     kept = ('student.encoder.',)
+    branch = Branch               # what student and teacher are made of
 
     def __init__(self,
         config:Config=cpu,        # settings
@@ -123,7 +124,7 @@ class MoCoV3(ViTInference, nn.Module):
         super().__init__()
         c = self.config = config
         self.patch = c.patch
-        self.student = Branch(c)
+        self.student = self.branch(c)
         self.teacher = frozen_copy(self.student)
         self.predictor = normed_mlp(c.out_dim, c.hidden, c.out_dim) if c.predictor else nn.Identity()
 
