@@ -17,7 +17,7 @@ from ..core import seeds_of
 from ..heads import VideoInference
 from ..panels import attention_panel, similarity_panel
 from ..video_nets import VideoViT
-from ..views import Photometric, byol_photometric
+from ..views import view_colours
 
 # %% ../../nbs/classics/13b_video_moco.ipynb #8cfa72ff
 @dataclass(frozen=True)
@@ -86,10 +86,7 @@ class Views:
     "Two clips of each video, and which of their tokens the student sees"
     config:Config                 # settings
 
-    def photometric(self, view:int) -> Photometric:
-        "Colour changes of clip 0 or 1 (BYOL's)"
-        c = self.config
-        return byol_photometric(c.colour, c.grey, c.blur[view], c.solarise[view])
+    photometric = view_colours    # colour changes of clip 0 or 1 (BYOL's)
 
     def __call__(self,
         batch:dict,               # frames (B,T,3,H,W) uint8, seed (B,), aspect (B,)
