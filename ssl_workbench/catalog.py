@@ -77,6 +77,8 @@ classics = (
           'Chen et al.', 'ICML 2020', 'SimCLR', ('image',), 'ready', 'classics', least=2),
     Entry('mocov3', 'MoCo v3', 'An Empirical Study of Training Self-Supervised Vision Transformers',
           'Chen et al.', 'ICCV 2021', 'MoCoV3', ('image',), 'ready', 'classics', least=2),
+    Entry('video_moco', 'MoCo v3 on video', 'An Empirical Study of Training Self-Supervised Vision Transformers',
+          'Chen et al.', 'ICCV 2021', 'VideoMoCo', ('clip',), 'ready', 'classics', least=2),
     Entry('dino', 'DINO', 'Emerging Properties in Self-Supervised Vision Transformers',
           'Caron et al.', 'ICCV 2021', 'DINO', ('image',), 'ready', 'classics'),
     Entry('ibot', 'iBOT', 'iBOT: Image BERT Pre-Training with Online Tokenizer',
