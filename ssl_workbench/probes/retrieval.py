@@ -69,7 +69,8 @@ def retrieval(
                 captions=len(different))
 
 # %% ../../nbs/probes/09p_retrieval.ipynb #a67ad8a2
-RETRIEVAL = "pictures and their captions (of the world: unseen ones), cosine; equal captions are one candidate, equal scores a random order"
+RETRIEVAL = ("pictures and their captions (of the world: unseen ones), cosine; equal captions are one candidate, "
+             "equal scores a random order")
 
 
 def captions_of(
