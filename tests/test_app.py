@@ -868,7 +868,7 @@ def test_words_have_heats(visit):
     page.get_by_role('button', name='Draw').first.click()
     assert 'at most 6' in toast(page)
     page.get_by_role('tab', name='Which word looks where').click()
-    page.wait_for_function('document.querySelectorAll("#words-sentence-figure figure").length == 10')
+    page.wait_for_function('document.querySelectorAll("#words-sentence-figure figure").length == 11')
 
 
 def test_captions_with_one_thing_changed(visit):
