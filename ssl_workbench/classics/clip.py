@@ -38,7 +38,7 @@ class Config:
     text_dim:int = 96             # channels of a text token
     text_depth:int = 2            # blocks of the text encoder
     text_heads:int = 3            # attention heads of the text encoder
-    context:int = 64              # most tokens of a caption
+    context:int = field(default=64, metadata=dict(range='[1, 65536]'))  # most tokens of a caption
     causal:bool = True            # a text token sees those before it alone
     image_summary:str = 'cls'     # 'cls': the class token, 'mean': the mean patch token
     text_summary:str = 'last'     # 'last': the end token, 'mean': the mean token

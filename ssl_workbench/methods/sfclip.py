@@ -8,7 +8,7 @@ __all__ = ['cpu', 'gpu', 'paper', 'presets', 'panels', 'Config', 'subset', 'one_
 
 # %% ../../nbs/methods/28_sfclip.ipynb #e47bdbe4
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn as nn
@@ -40,7 +40,7 @@ class Config:
     text_dim:int = 96             # channels of a text token
     text_depth:int = 2            # blocks of the text encoder
     text_heads:int = 3            # attention heads of the text encoder
-    context:int = 64              # most tokens of a caption
+    context:int = field(default=64, metadata=dict(range='[1, 65536]'))  # most tokens of a caption
     causal:bool = False           # a text token sees those before it alone
     image_summary:str = 'mean'    # of the image tokens
     text_summary:str = 'mean'     # of the text tokens: 'mean', or 'last', the end token
