@@ -82,7 +82,8 @@ def spoken(out):
         'verb': ['tarin']}
     spoken = {name: command(*words) for name, words in commands.items()}
     bundled = ', '.join(sorted(catalog.cards()))
-    return {name: [code, words.replace(out, 'OUT').replace(bundled, 'BUNDLED')] for name, (code, words) in spoken.items()}
+    return {name: [code, words.replace(out, 'OUT').replace(bundled, 'BUNDLED')]
+            for name, (code, words) in spoken.items()}
 
 
 def write():
