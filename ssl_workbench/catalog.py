@@ -387,7 +387,8 @@ def load(
 ):                                # the method, in eval mode unless `train`
     "A trained method; ValueError explains in one sentence why it cannot be had"
     path = Path(name_or_path)
-    method = _load_run(path, largest) if path.is_dir() else _load_file(_weights_file(name_or_path), largest)
+    run = path.is_dir() and (newest_checkpoint(path) or str(name_or_path) not in cards())   # it may only have the name
+    method = _load_run(path, largest) if run else _load_file(_weights_file(name_or_path), largest)
     return _with_backbone(method.to(device)).train(train)
 
 def _load_file(path:Path, largest:int=LARGEST):
