@@ -84,7 +84,7 @@ def pointed(
 # %% ../../nbs/app/48i_comparison.ipynb #3f1d28ed
 def sheet(
     names:list,                   # of networks
-    path, other, clip,            # as for `pictures_of`
+    pictures:torch.Tensor,        # uint8 (N,3,H,W), of `pictures_of`
     view:str,                     # 'all' or one of VIEWS
     clusters:int,                 # groups of k-means
     detail:int,                   # patches along the longer side
@@ -93,7 +93,6 @@ def sheet(
     "A row a network: its name, then its pictures; ValueError for no network or too many"
     if not names: raise ValueError('Choose one network at least.')
     if len(names) > MOST: raise ValueError(f'{len(names)} networks are chosen; {MOST} can be shown at once.')
-    pictures = pictures_of(path, other, clip)
     maps = compare_panel.compute({n: network(n) for n in names}, pictures, detail)
     if len(pictures) > 1 and view == 'all': view = 'PCA'
     titles, rows = compare_rows(maps, view, place, clusters)
@@ -134,8 +133,9 @@ def fill() -> None:
     place = gr.State((.5, .5))
     inputs = [names, photo, other, clip, view, clusters, detail, place]
     def run(names, path, other, clip, view, clusters, detail, place):
-        marked = pointed(pictures_of(path, other, clip), place, detail)
-        return to_image(marked), sheet(names, path, other, clip, view, int(clusters), int(detail), place)
+        pictures = pictures_of(path, other, clip)
+        marked = pointed(pictures, place, detail)
+        return to_image(marked), sheet(names, pictures, view, int(clusters), int(detail), place)
     def move(picture, event:gr.SelectData): return click_place(event, picture)
     shown.select(errors_shown(move), shown, place, **QUIET)
     gr.on([on_open(), *change_events(inputs)], errors_shown(run), inputs, [shown, out], trigger_mode='always_last',

@@ -73,7 +73,7 @@ def sentence_row(
     tokens = len(method.tokenizer.encode(sentence[:4000]))
     most = method.tokenizer.context
     note = f' Only the first {most} of its tokens are read.' if tokens > most or len(sentence) > 4000 else ''
-    return embed_all(method.embed_texts, [' '.join(sentence[:400].split())])[0], note
+    return embed_all(method.embed_texts, [sentence[:4000]])[0], note
 
 def find_pictures(
     name:str,                     # of weights

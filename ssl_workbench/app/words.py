@@ -21,7 +21,7 @@ from ..data import resize_image
 from ..panels import errors_shown, fit_display
 from ..probes import TEMPLATES, embed_all, word_classifier, word_maps, world_prompts
 from ..show import colours, heat, overlay
-from ..world import NOUNS, PLACE_PHRASES, Facts, write_caption
+from ..world import NOUNS, PLACE_PHRASES, Facts, batch, write_caption
 
 # %% ../../nbs/app/48g_words.ipynb #0a56de8d
 MOST_WORDS, LONGEST_WORD = 6, 300
@@ -184,7 +184,6 @@ def tab(
 
 def thumbnail() -> torch.Tensor:  # uint8 (3,H,W)
     "A scene with its true objects in colours"
-    from ssl_workbench.world import batch
     scene = batch([90_004], kind='scene', level=1, size=(144, 192), frames=1)
     return overlay(scene['frames'][0, 0], scene['classes'][0, 0] - 1, .7)
 
