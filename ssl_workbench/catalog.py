@@ -80,6 +80,8 @@ classics = (
           'Chen et al.', 'ICML 2020', 'SimCLR', ('image',), 'ready', 'classics', least=2),
     Entry('mocov3', 'MoCo v3', 'An Empirical Study of Training Self-Supervised Vision Transformers',
           'Chen et al.', 'ICCV 2021', 'MoCoV3', ('image',), 'ready', 'classics', least=2),
+    Entry('video_moco', 'MoCo v3 on video', 'An Empirical Study of Training Self-Supervised Vision Transformers',
+          'Chen et al.', 'ICCV 2021', 'VideoMoCo', ('clip',), 'ready', 'classics', least=2),
     Entry('dino', 'DINO', 'Emerging Properties in Self-Supervised Vision Transformers',
           'Caron et al.', 'ICCV 2021', 'DINO', ('image',), 'ready', 'classics'),
     Entry('ibot', 'iBOT', 'iBOT: Image BERT Pre-Training with Online Tokenizer',
@@ -466,9 +468,10 @@ def load(
 ):                                # the method, in eval mode unless `train`
     "A trained method; ValueError explains in one sentence why it cannot be had"
     path = Path(name_or_path)
+    run = path.is_dir() and (newest_checkpoint(path) or str(name_or_path) not in cards())   # it may only have the name
     if str(name_or_path).startswith('timm:'): method = open_timm(str(name_or_path))
-    elif _of_others(path): method = import_checkpoint(path, largest=largest)[0]
-    else: method = _load_run(path, largest) if path.is_dir() else _load_file(_weights_file(name_or_path), largest)
+    elif not run and _of_others(path): method = import_checkpoint(path, largest=largest)[0]
+    else: method = _load_run(path, largest) if run else _load_file(_weights_file(name_or_path), largest)
     return _with_backbone(method.to(device)).train(train)
 
 def _load_file(path:Path, largest:int=LARGEST):

@@ -184,8 +184,8 @@ def probe(
     if not hasattr(method, 'features'): raise ValueError(f'{args.method} reads no pictures: there is nothing to probe')
     args.data = args.data or ('world:iconic:3' if args.kind in ('features', 'zeroshot') else 'world:scene:3')
     if args.kind != 'features':
-        print(f'{args.method} on {args.data}, {method.config.size} pixels a side, by words\n')
-        print(score_grid(language_scores(args.kind, method, args.data, args.test, args.train, args.method)))
+        found = language_scores(args.kind, method, args.data, args.test, args.train, args.method)
+        print(f'{args.method} on {args.data}, {method.config.size} pixels a side, by words\n\n{score_grid(found)}')
         return 0
     train, test = labelled_splits(args.data, method.config.size, args.train, args.test)
     print(f'{args.method} on {args.data}, {method.config.size} pixels a side, pooled features\n')

@@ -294,7 +294,7 @@ _ranges = {
     '[1, 256]': 'heads decoder_heads text_heads',
     '[1, 1024]': 'patch frames many queries subcrops contexts middle predicted growth',
     '[1, 8192]': 'size canvas sub_size small_size pair_size',
-    '[1, 65536]': 'dim dims channels widths decoder_widths decoder_dim filters stem inputs latent disc_width context '
+    '[1, 65536]': 'dim dims channels widths decoder_widths decoder_dim filters stem inputs latent disc_width '
                   'text_dim word_dim vision_dims',
     '[1, 100000]': 'accumulate stride keep',
     '[1, 1000000]': 'hidden out_dim expand codes levels batch',

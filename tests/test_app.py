@@ -609,7 +609,7 @@ def test_every_app_builds(app):
     blocks = shell.build(page).blocks.values()
     assert (port, page, online) == (7999, None if app == 'hub' else app, True) and len(blocks) > 12
     assert any(type(b).__name__ == 'Tab' for b in blocks) == (
-        app in ('hub', 'slots', 'features', 'frames', 'dropping', 'timeline'))
+        app in ('hub', 'slots', 'features', 'frames', 'dropping', 'timeline', 'words'))
 
 
 def test_a_script_for_every_page():
@@ -801,7 +801,7 @@ def upload_events(blocks):
         yield event.fn, inputs, is_file
 
 
-@pytest.mark.parametrize('name', ['slots', 'attention', 'positions', 'locations', 'flow', 'features', 'frames'])
+@pytest.mark.parametrize('name', 'slots attention positions locations flow features frames words'.split())
 def test_every_page_refuses_a_broken_upload(tmp_path, name):
     "Each handler that reads a file which is none raises one sentence for the visitor: nothing on screen changes"
     import inspect
@@ -836,3 +836,48 @@ def test_timeline_of_clips(visit):
     verdict.get_by_text('4 of 8 clips').wait_for()
     for k in range(4): page.locator('#timeline-kept label').nth(k).click()
     assert 'No clip is in' in toast(page)
+
+
+def test_search_in_two_languages(visit):
+    "A caption is translated with the language, and finds something; an empty sentence is refused in one"
+    page = visit('Search')
+    place, sentence = page.locator('#search-verdict'), page.locator('#search-sentence textarea')
+    place.get_by_text('The scene that this sentence was written of').wait_for()
+    assert page.locator('#search-found figure').count() == 12
+    before = sentence.input_value()
+    page.locator('#search-language').get_by_text('Deutsch').click()
+    page.wait_for_function('old => document.querySelector("#search-sentence textarea").value != old', arg=before)
+    place.get_by_text('The scene that this sentence was written of').wait_for()
+    sentence.fill('🙂 something of my own')
+    page.get_by_role('button', name='Search', exact=True).click()
+    place.get_by_text('A sentence of your own.').wait_for()
+    sentence.fill(' ')
+    page.get_by_role('button', name='Search', exact=True).click()
+    assert 'Write a sentence first' in toast(page)
+
+
+def test_words_have_heats(visit):
+    "A heat a word, on both tabs; what is too much is a sentence"
+    page = visit('Words')
+    figures = page.locator('#words-words-figure figure')
+    assert figures.count() == 5
+    page.locator('#words-words textarea, #words-words input').first.fill('Stern, zebra')
+    page.get_by_role('button', name='Draw').first.click()
+    page.wait_for_function('document.querySelectorAll("#words-words-figure figure").length == 3')
+    page.locator('#words-words textarea, #words-words input').first.fill('a, b, c, d, e, f, g')
+    page.get_by_role('button', name='Draw').first.click()
+    assert 'at most 6' in toast(page)
+    page.get_by_role('tab', name='Which word looks where').click()
+    page.wait_for_function('document.querySelectorAll("#words-sentence-figure figure").length == 11')
+
+
+def test_captions_with_one_thing_changed(visit):
+    "The changed caption follows the choice, and the table comes with its controls"
+    page = visit('Captions')
+    false, verdict = page.locator('#captions-false textarea'), page.locator('#captions-verdict')
+    verdict.get_by_text('Cosine').wait_for()
+    before = false.input_value()
+    page.locator('#captions-change').get_by_text('add an object').click()
+    page.wait_for_function('old => document.querySelector("#captions-false textarea").value != old', arg=before)
+    page.locator('#captions-table tbody tr').nth(6).wait_for()
+    assert 'add an object' in page.locator('#captions-table').inner_text()

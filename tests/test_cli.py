@@ -527,3 +527,12 @@ def test_readme_example(monkeypatch, tmp_path):
     assert short != code
     monkeypatch.chdir(tmp_path)
     exec(compile(short, 'README.md', 'exec'), {})
+
+
+def test_a_folder_that_only_has_the_name_of_weights(tmp_path, monkeypatch):
+    "Bundled weights are found beside a folder of their name; a run in that folder comes first, as before"
+    (tmp_path/'dilemma').mkdir()
+    (tmp_path/'dilemma'/'holiday.jpg').write_bytes(b'')
+    monkeypatch.chdir(tmp_path)
+    assert type(catalog.load('dilemma')).__name__ == 'DILEMMA'
+    with pytest.raises(ValueError, match='holds no checkpoint'): catalog.load(tmp_path/'dilemma')

@@ -576,7 +576,7 @@ def test_mixtures_batch_and_travel(mixture):
 
 def test_every_name_of_a_room_is_at_the_door():
     "The package gives what its rooms give, and nothing else"
-    rooms = [getattr(data, room) for room in ('files', 'videos', 'datasets', 'codec', 'layouts', 'flow',
+    rooms = [getattr(data, room) for room in ('files', 'videos', 'datasets', 'codec', 'layouts', 'tables', 'flow',
                                            'mixtures', 'sources')]
     assert sorted(data.__all__) == sorted(name for room in rooms for name in room.__all__)
     assert all(getattr(data, name) is getattr(room, name) for room in rooms for name in room.__all__)

@@ -1,10 +1,10 @@
 """One contract, held by every method that the catalog calls ready; and the bundled weights."""
-import importlib
 import math
 
 import pytest
 import torch
 
+from benchmarks.weights.recipes import recipe_of
 from ssl_workbench import catalog, world
 from ssl_workbench.learner import draw_seeds
 
@@ -228,8 +228,8 @@ def test_bundled_weights_load(name):
 def test_bundled_score_comes_back(name):
     "One figure of the card, made again from the shipped file"
     card = catalog.card(name)
-    recipe = importlib.import_module(f"benchmarks.weights.{card['method']}")
-    what, then, now = recipe.recheck(catalog.load(name), card)
+    _, home = recipe_of(name)
+    what, then, now = home.recheck(catalog.load(name), card)
     assert now == pytest.approx(then, abs=5e-3), what
 
 

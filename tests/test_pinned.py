@@ -37,6 +37,7 @@ def drawn(kind, level):
 def computed(name):
     "Numbers that a bundled method gives for two fixed pictures"
     method = catalog.load(name)
+    if not hasattr(method, 'features'): return {'embedding': method.embedding.flatten()[::997][:12].tolist()}
     size = method.config.size
     video = world.batch([3, 4], kind='scene', level=1, size=(size, size), frames=2, truth=False)['frames'].float() / 255
     a, b = video[:, 0], video[:, 1]
@@ -49,6 +50,7 @@ def computed(name):
         if hasattr(method, 'mismatch'):
             n = (size // method.config.patch)**2
             out['mismatch'] = method.mismatch(a, torch.arange(n).roll(1).repeat(2, 1)).flatten()[:8].tolist()
+        if hasattr(method, 'embed_texts'): out['texts'] = method.embed_texts(['A red star.']).flatten()[:8].tolist()
         if hasattr(method, 'flow'): out['flow'] = method.flow(a, b).flatten()[::501][:12].tolist()
         if hasattr(method, 'predict'):
             out['predicted'] = method.predict(video, 2, seed=1).flatten()[::997][:12].tolist()
@@ -70,18 +72,18 @@ def spoken(out):
     train = [*simclr, '--out', out, '--set', 'batch=4', '--steps', '4']
     other = ['--out', out + '-b']
     commands = {
-        'list': ['list'],
         'train': train,
         'again': train,
         'resumed': [*train, '--resume'],
         'probe': ['probe', 'slotmim', '--data', 'world:iconic:0', '--train', '40', '--test', '20'],
-        'unknown': ['train', 'simclar'],
         'setting': ['train', 'simclr', '--set', 'dept=3', *other],
         'value': ['train', 'simclr', '--set', 'depth=deep', *other],
         'nothing': ['probe', 'no-such-weights'],
         'verb': ['tarin']}
     spoken = {name: command(*words) for name, words in commands.items()}
-    return {name: [code, words.replace(out, 'OUT')] for name, (code, words) in spoken.items()}
+    bundled = ', '.join(sorted(catalog.cards()))
+    return {name: [code, words.replace(out, 'OUT').replace(bundled, 'BUNDLED')]
+            for name, (code, words) in spoken.items()}
 
 
 def write():

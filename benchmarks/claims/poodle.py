@@ -69,6 +69,7 @@ def segmentation(maps, config, protocol, device):
 def measure(config, protocol, seed, device):
     "Scores of one arm with one seed: train from scratch, then probe; or count"
     if protocol.count: return prevalence(protocol.count, seed)
+    if protocol.flow == 'joint': config = replace(config, flow='joint')
     method = train('poodle', config, training_pairs(config, protocol), seed, device)
     return segmentation(probes.feature_maps(method), config, protocol, device)
 

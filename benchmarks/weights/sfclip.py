@@ -31,12 +31,12 @@ def runs(name, method):
 
 def teacher_scores(method):
     "Is the nearest word of another language a translation?"
+    found = [word_translation(m.embedding) for m in runs('xlm', method)]
     drawn = [word_translation(probes.random_init(method, seed=s).embedding) for s in SEEDS]
-    found = word_translation(method.embedding)
     return [row(f'{lang}: nearest word is a translation', 'precision at 1 of the English words of the grammar with one '
-                'token in both languages, cosine of word embeddings; one training seed',
-                {'ours': [found[lang][0]], 'random init': [d[lang][0] for d in drawn], 'chance': [found[lang][1]]})
-            for lang in found]
+                'token in both languages, cosine of word embeddings; three training seeds',
+                {'ours': [f[lang][0] for f in found], 'random init': [d[lang][0] for d in drawn],
+                 'chance': [found[0][lang][1]]}) for lang in found[0]]
 
 
 # ---- CLIP and SF-CLIP

@@ -1,4 +1,9 @@
-"""ViDROP's bundled weights: their recipe, and the scores on their card."""
+"""A recipe for ViDROP's weights, and the scores on their card.
+
+Run as it stands (seed 0, a CPU) it does not learn: a linear classifier of motions of level 1 reaches .206, beside
+.186 at random weights and .309 of DILEMMA on single frames; levels 2 and 3 stay at chance. Sixteen videos a step are
+few for 128 prototypes that must be used equally. So no weights are bundled.
+"""
 import torch
 
 from benchmarks.protocols.clips import clip_features, clip_set, frame_mean, knn_and_linear, pixel_rows

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['FIRST', 'ROAD', 'LABELLED', 'TWIN', 'PAGE', 'draw_pairs', 'page_panels', 'road_clip', 'example_drive',
-           'labelled_roads', 'clip_of', 'dense_model', 'dense_features', 'principal_colours', 'road_classes', 'readout',
-           'predict_classes', 'class_legend', 'iou_note', 'frame_at', 'feature_picture', 'class_picture',
-           'three_features', 'three_classes', 'clip_tab', 'fill', 'thumbnail']
+           'labelled_roads', 'clip_of', 'dense_model', 'dense_features', 'road_classes', 'readout', 'predict_classes',
+           'class_legend', 'iou_note', 'frame_at', 'feature_picture', 'class_picture', 'three_features',
+           'three_classes', 'clip_tab', 'fill', 'thumbnail']
 
 # %% ../../nbs/app/47_features.ipynb #c7c63124
 from dataclasses import replace
@@ -33,6 +33,7 @@ from ssl_workbench.app.widgets import (
 from ..data import write_video
 from ..methods.poodle import numbered_boxes
 from ..panels import cached_by_content, errors_shown, fit_display, patch_input
+from ..panels.compare import principal_colours
 from ..probes import class_fractions, confusion, feature_maps, iou_scores, random_init, softmax_regression
 from ..show import colours, draw_boxes, grid, overlay, to_image
 from ..world import batch as world_batch
@@ -115,18 +116,6 @@ def dense_features(
     method = dense_model(name)
     maps = feature_maps(method)
     return torch.cat([maps(patch_input(method, f, longer // method.patch)) for f in frames]).movedim(1, -1)
-
-def principal_colours(
-    features:torch.Tensor,        # (T,h,w,D)
-) -> torch.Tensor:                # (T,3,h,w) 0-1
-    "The first three principal components of all frames together, each from its 2nd to its 98th percentile"
-    x = features.flatten(0, 2).double()
-    x = x - x.mean(0)
-    axes = torch.linalg.eigh(x.T @ x).eigenvectors[:, -3:].flip(1)
-    axes = axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
-    y = (x @ axes).float()
-    low, high = y.quantile(.02, 0), y.quantile(.98, 0)
-    return ((y - low) / (high - low).clamp(min=1e-6)).clamp(0, 1).view(*features.shape[:3], -1).movedim(-1, 1)
 
 # %% ../../nbs/app/47_features.ipynb #80d23bd9
 def road_classes() -> list:       # of str

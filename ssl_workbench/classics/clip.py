@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['cpu', 'gpu', 'paper', 'presets', 'panels', 'Config', 'batch_texts', 'Views', 'own_rows', 'found_own',
-           'contrast_both_ways', 'masked_feature_loss', 'ZeroShot', 'CLIP']
+           'contrast_both_ways', 'distillation', 'ZeroShot', 'CLIP']
 
 # %% ../../nbs/classics/12b_clip.ipynb #6416ae64
 import math
@@ -38,7 +38,7 @@ class Config:
     text_dim:int = 96             # channels of a text token
     text_depth:int = 2            # blocks of the text encoder
     text_heads:int = 3            # attention heads of the text encoder
-    context:int = 64              # most tokens of a caption
+    context:int = field(default=64, metadata=dict(range='[1, 65536]'))  # most tokens of a caption
     causal:bool = True            # a text token sees those before it alone
     image_summary:str = 'cls'     # 'cls': the class token, 'mean': the mean patch token
     text_summary:str = 'last'     # 'last': the end token, 'mean': the mean token
@@ -153,14 +153,16 @@ def contrast_both_ways(
     return cross_entropy(scale * image @ texts.T, target), cross_entropy(scale * text @ images.T, target)
 
 # %% ../../nbs/classics/12b_clip.ipynb #14fe74b9
-def masked_feature_loss(
+def distillation(
     prediction:torch.Tensor,      # (B,N,D)
     target:torch.Tensor,          # (B,N,D), layer-normalised inside
-    mask:torch.Tensor,            # (B,N) bool, tokens that count
+    valid=None,                   # (B,N) bool, tokens that count; None: all
 ) -> torch.Tensor:                # scalar
-    "Mean squared distance to the layer-normalised target over the masked tokens; every sample masks as many"
-    each = (prediction - layer_norm(target, target.shape[-1:])).square().mean(-1)
-    return (each * mask).sum() / mask.sum()
+    "Mean squared distance to the layer-normalised target over the tokens that count in the global batch"
+    each = (prediction - layer_norm(target.to(prediction.dtype), target.shape[-1:])).square().mean(-1)
+    count = each.new_tensor(each.numel()) if valid is None else valid.sum()
+    total = each.sum() if valid is None else (each * valid).sum()
+    return total * core.world_size() / core.all_sum(count.to(each.dtype))
 
 # %% ../../nbs/classics/12b_clip.ipynb #1ca890ee
 class ZeroShot(ViTInference):
@@ -169,6 +171,28 @@ class ZeroShot(ViTInference):
 
     @property
     def tokenizer(self): return world_tokenizer(self.config.context)
+
+    def add_joint_space(self) -> None:
+        "A linear map of each side into the joint space, and the learned temperature"
+        c = self.config
+        self.image_head, self.text_head = (nn.Linear(d, c.out_dim, bias=False) for d in (c.dim, c.text_dim))
+        for head, d in ((self.image_head, c.dim), (self.text_head, c.text_dim)):
+            nn.init.normal_(head.weight, std=d**-.5)
+        self.log_scale = nn.Parameter(torch.full((1,), -math.log(c.temperature)))
+
+    @torch.no_grad()
+    def after_step(self, t:float) -> None:
+        "1/τ stays at most 100 (§2.5)"
+        self.log_scale.clamp_(max=math.log(100))
+
+    def paired(self, tokens, cls, words, ids) -> dict:
+        "Pictures and captions in the joint space, those of all processes, and how many pictures find their own caption"
+        summary = self.image_summary(tokens, cls)
+        image = normalize(self.image_head(summary), dim=-1)
+        text = normalize(self.text_head(self.text_summary(words, ids)), dim=-1)
+        images, texts = core.gather(image, grad=True), core.gather(text, grad=True)
+        return dict(embedding=summary, tokens=tokens, image=image, text=text, images=images, texts=texts,
+                    scale=self.log_scale.exp(), accuracy=found_own(image, texts))
 
     def image_summary(self, tokens, cls) -> torch.Tensor:
         "(B,N,D) and (B,D) → (B,D)"
@@ -226,13 +250,10 @@ class CLIP(ZeroShot, nn.Module):
     ):
         super().__init__()
         c = self.config = config
-        self.patch, words = c.patch, len(world_tokenizer(c.context))
+        self.patch, words = c.patch, len(self.tokenizer)
         self.encoder = vit(c.size, c.patch, c.dim, c.depth, c.heads, pos_base=c.pos_base, masked=c.extra == 'distill')
         self.text = TextTransformer(words, c.text_dim, c.text_depth, c.text_heads, c.context, c.causal)
-        self.image_head, self.text_head = (nn.Linear(d, c.out_dim, bias=False) for d in (c.dim, c.text_dim))
-        for head, d in ((self.image_head, c.dim), (self.text_head, c.text_dim)):
-            nn.init.normal_(head.weight, std=d**-.5)
-        self.log_scale = nn.Parameter(torch.full((1,), -math.log(c.temperature)))
+        self.add_joint_space()
         if c.extra == 'simclr': self.projector = mlp(c.dim, c.hidden, c.out_dim, act=nn.ReLU, norm=BatchNorm, std=None)
         if c.extra == 'distill':
             self.teacher, self.predictor = frozen_copy(self.encoder), mlp(c.dim, c.hidden, c.dim)
@@ -242,7 +263,7 @@ class CLIP(ZeroShot, nn.Module):
     @torch.no_grad()
     def after_step(self, t:float) -> None:
         "1/τ stays at most 100 (§2.5); MaskCLIP's teacher follows"
-        self.log_scale.clamp_(max=math.log(100))
+        super().after_step(t)
         if self.config.extra == 'distill':
             ema_update(self.teacher, self.encoder, core.cosine(t, self.config.momentum, 1.))
 
@@ -250,15 +271,8 @@ class CLIP(ZeroShot, nn.Module):
         views:dict,               # x (B,1,3,S,S), ids (B,L); pair (B,2,3,S,S) or mask (B,N) for the second task
     ) -> dict:                    # see the wire table
         "Everything that has parameters"
-        tokens, cls = self.encoder(views['x'][:, 0])
-        summary = self.image_summary(tokens, cls)
-        image = normalize(self.image_head(summary), dim=-1)
-        words = self.text(views['ids'])
-        text = normalize(self.text_head(self.text_summary(words, views['ids'])), dim=-1)
-        images, texts = core.gather(image, grad=True), core.gather(text, grad=True)
-        out = dict(embedding=summary, tokens=tokens, image=image, text=text, images=images, texts=texts,
-                   scale=self.log_scale.exp(), accuracy=found_own(image, texts))
-        return out | self._second_task(views)
+        ids = views['ids']
+        return self.paired(*self.encoder(views['x'][:, 0]), self.text(ids), ids) | self._second_task(views)
 
     def _second_task(self, views:dict) -> dict:
         "SLIP's two views projected, or MaskCLIP's prediction and its target"
@@ -283,7 +297,7 @@ class CLIP(ZeroShot, nn.Module):
         if c.extra == 'simclr':
             terms['simclr'] = c.extra_weight * nt_xent(out['queries'], out['keys'], c.extra_temperature, start)
         if c.extra == 'distill':
-            terms['distill'] = c.extra_weight * masked_feature_loss(out['prediction'], out['target'], out['mask'])
+            terms['distill'] = c.extra_weight * distillation(out['prediction'], out['target'], out['mask'])
         return terms
 
     def param_groups(self) -> list:

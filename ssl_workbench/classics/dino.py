@@ -18,7 +18,7 @@ from ..learner import param_groups_weight_decay
 from ..losses import at_least_float32, centred_softmax
 from ..nets import vit
 from ..panels import attention_panel, similarity_panel
-from ..views import CropGroup, Photometric, byol_photometric, crops_of
+from ..views import CropGroup, crops_of, view_colours
 
 # %% ../../nbs/classics/14_dino.ipynb #f995997d
 @dataclass(frozen=True)
@@ -81,10 +81,7 @@ class Views:
     "Two large crops of each image and some small ones, drawn independently"
     config:Config                 # settings
 
-    def photometric(self, group:int) -> Photometric:
-        "Colour changes of large crop 0, large crop 1, small crops (2)"
-        c = self.config
-        return byol_photometric(c.colour, c.grey, c.blur[group], c.solarise[group], c.blur_at or None)
+    photometric = view_colours    # colour changes of large crop 0, large crop 1, small crops (2)
 
     def groups(self) -> tuple:
         "Which crops are cut from a picture"

@@ -21,7 +21,7 @@ from ..heads import BatchNorm2d, Inference, ema_update, frozen_copy
 from ..learner import param_groups_weight_decay
 from ..nets import ResNet, as_images, round_to_stride
 from ..panels import similarity_panel
-from ..views import Photometric, affines, byol_photometric, inside_affine, pair_crops, undo_affine
+from ..views import affines, inside_affine, pair_crops, undo_affine, view_colours
 
 # %% ../../nbs/classics/19_flowe.ipynb #bfd0a295
 @dataclass(frozen=True)
@@ -101,10 +101,7 @@ class Views:
     "The same crop of two frames, each with its own colours and affine; the flow between them, and where it is valid"
     config:Config                 # settings
 
-    def photometric(self, view:int) -> Photometric:
-        "Colour changes of frame 0 or 1 (BYOL's)"
-        c = self.config
-        return byol_photometric(c.colour, c.grey, c.blur[view], c.solarise[view], c.blur_at or None)
+    photometric = view_colours    # colour changes of frame 0 or 1 (BYOL's)
 
     def flows(self, batch:dict) -> tuple:
         "Forward and backward flow; zeros where `still`; ValueError where there is none"

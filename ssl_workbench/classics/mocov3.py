@@ -17,7 +17,7 @@ from ..heads import BatchNorm, ViTInference, ema_update, frozen_copy, mlp
 from ..losses import info_nce, retrieval_accuracy
 from ..nets import vit
 from ..panels import attention_panel, similarity_panel
-from ..views import CropGroup, Photometric, byol_photometric, crops_of
+from ..views import CropGroup, crops_of, view_colours
 
 # %% ../../nbs/classics/13_mocov3.ipynb #1b867e22
 @dataclass(frozen=True)
@@ -69,10 +69,7 @@ class Views:
     "Two crops of each image, each recoloured by its own recipe"
     config:Config                 # settings
 
-    def photometric(self, view:int) -> Photometric:
-        "Colour changes of view 0 or 1 (BYOL's)"
-        c = self.config
-        return byol_photometric(c.colour, c.grey, c.blur[view], c.solarise[view])
+    photometric = view_colours    # colour changes of view 0 or 1 (BYOL's)
 
     def groups(self) -> tuple:
         "Which crops are cut from a picture"
@@ -116,6 +113,7 @@ class MoCoV3(ViTInference, nn.Module):
     "MoCo v3 (Chen et al., 2021): queries of a student find the keys of a slow teacher among those of the batch"
     read = 'student.encoder'      # the authors evaluate the student
     kept = ('student.encoder.',)
+    branch = Branch               # what student and teacher are made of
 
     def __init__(self,
         config:Config=cpu,        # settings
@@ -123,7 +121,7 @@ class MoCoV3(ViTInference, nn.Module):
         super().__init__()
         c = self.config = config
         self.patch = c.patch
-        self.student = Branch(c)
+        self.student = self.branch(c)
         self.teacher = frozen_copy(self.student)
         self.predictor = normed_mlp(c.out_dim, c.hidden, c.out_dim) if c.predictor else nn.Identity()
 

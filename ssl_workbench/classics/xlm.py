@@ -7,7 +7,7 @@ __all__ = ['cpu', 'gpu', 'paper', 'presets', 'GERMAN_ENDINGS', 'panels', 'Config
            'Views', 'XLM', 'word_translation']
 
 # %% ../../nbs/classics/12c_xlm.ipynb #35f1ec46
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import torch
@@ -39,7 +39,7 @@ class Config:
     dim:int = 96                  # channels of a token, and of a word embedding
     depth:int = 2                 # blocks
     heads:int = 3                 # attention heads
-    context:int = 64              # most tokens of one sentence
+    context:int = field(default=64, metadata=dict(range='[1, 65536]'))  # most tokens of one sentence
     masked:float = .3             # part of the tokens that are masked
     dictionary:float = .8         # part of the masked words with a translation that are shown as one
     invented:float = 1.           # part of the samples whose facts are drawn from the grammar, not from the data

@@ -4,18 +4,17 @@
 
 # %% auto #0
 __all__ = ['cpu', 'gpu', 'paper', 'presets', 'panels', 'Config', 'subset', 'one_of', 'mask_share', 'seen_before', 'Views',
-           'match_grid', 'distillation', 'even_words', 'SFCLIP', 'Precomputed']
+           'match_grid', 'even_words', 'SFCLIP', 'Precomputed']
 
 # %% ../../nbs/methods/28_sfclip.ipynb #e47bdbe4
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn as nn
-from torch.nn.functional import interpolate, layer_norm, normalize, pad
+from torch.nn.functional import interpolate, pad
 
 from .. import core
-from ..classics.clip import ZeroShot, batch_texts, contrast_both_ways, found_own
+from ..classics.clip import ZeroShot, batch_texts, contrast_both_ways, distillation
 from ..geometry import match_views
 from ..learner import collate, param_groups_weight_decay
 from ..nets import trusted, vit
@@ -40,7 +39,7 @@ class Config:
     text_dim:int = 96             # channels of a text token
     text_depth:int = 2            # blocks of the text encoder
     text_heads:int = 3            # attention heads of the text encoder
-    context:int = 64              # most tokens of a caption
+    context:int = field(default=64, metadata=dict(range='[1, 65536]'))  # most tokens of a caption
     causal:bool = False           # a text token sees those before it alone
     image_summary:str = 'mean'    # of the image tokens
     text_summary:str = 'mean'     # of the text tokens: 'mean', or 'last', the end token
@@ -184,18 +183,6 @@ def match_grid(
     else: maps = interpolate(maps, wanted, mode='bilinear', align_corners=False)
     return maps.flatten(2).transpose(1, 2)
 
-# %% ../../nbs/methods/28_sfclip.ipynb #4cbef1ad
-def distillation(
-    prediction:torch.Tensor,      # (k,N,E)
-    target:torch.Tensor,          # (k,N,E), layer-normalised inside
-    valid=None,                   # (k,N) bool, true tokens; None: all
-) -> torch.Tensor:                # scalar
-    "Mean squared distance of the true tokens of the global batch to the layer-normalised target (eq. 7.2, 7.3)"
-    each = (prediction - layer_norm(target.to(prediction.dtype), target.shape[-1:])).square().mean(-1)
-    count = each.new_tensor(each.numel()) if valid is None else valid.sum()
-    total = each.sum() if valid is None else (each * valid).sum()
-    return total * core.world_size() / core.all_sum(count.to(each.dtype))
-
 # %% ../../nbs/methods/28_sfclip.ipynb #e5a1c002
 @torch.no_grad()
 def even_words(
@@ -222,10 +209,7 @@ class SFCLIP(ZeroShot, nn.Module):
         self.encoder = vit(c.size, c.patch, c.dim, c.depth, c.heads, pos_base=c.pos_base, cls=False, masked=False)
         table = torch.zeros(words, c.word_dim) if c.inherit_words else None
         self.text = TextTransformer(words, c.text_dim, c.text_depth, c.text_heads, c.context, c.causal, table)
-        self.image_head, self.text_head = (nn.Linear(d, c.out_dim, bias=False) for d in (c.dim, c.text_dim))
-        for head, d in ((self.image_head, c.dim), (self.text_head, c.text_dim)):
-            nn.init.normal_(head.weight, std=d**-.5)
-        self.log_scale = nn.Parameter(torch.full((1,), -math.log(c.temperature)))
+        self.add_joint_space()
         self.to_vision = nn.ModuleList(nn.Linear(c.dim, d) for d in c.vision_dims)
         self.to_language = nn.Linear(c.text_dim, c.word_dim) if c.text_teacher else None
         self.frozen = {}          # the teachers: not part of the state
@@ -255,23 +239,14 @@ class SFCLIP(ZeroShot, nn.Module):
 
     def before_step(self, t:float) -> None: "Nothing changes over a run"
 
-    @torch.no_grad()
-    def after_step(self, t:float) -> None:
-        "1/τ stays at most 100, as in CLIP"
-        self.log_scale.clamp_(max=math.log(100))
-
     def forward(self,
         views:dict,               # see the wire table
     ) -> dict:                    # likewise
         "Everything that has parameters; the teachers without gradient"
         tokens, _ = self.encoder(views['x'][:, 0], mask=views.get('hidden_patches'), keep=views.get('keep'))
         words = self.text(views['ids'], views.get('hidden_words'))
-        image = normalize(self.image_head(tokens.mean(1)), dim=-1)
-        text = normalize(self.text_head(self.text_summary(words, views['ids'])), dim=-1)
-        images, texts = core.gather(image, grad=True), core.gather(text, grad=True)
-        out = dict(embedding=tokens.mean(1), tokens=tokens, image=image, text=text, images=images, texts=texts,
-                   scale=self.log_scale.exp(), accuracy=found_own(image, texts))
-        return out | self._vision_distillation(views, tokens) | self._text_distillation(views, words)
+        return (self.paired(tokens, None, words, views['ids']) | self._vision_distillation(views, tokens)
+                | self._text_distillation(views, words))
 
     def _vision_distillation(self, views:dict, tokens:torch.Tensor) -> dict:
         "What each vision teacher sees in the subset, and what the student's tokens make of it"

@@ -29,7 +29,7 @@ from ..learner import param_groups_weight_decay
 from ..losses import at_least_float32, centred_softmax, distill, sinkhorn_knopp, slot_contrast
 from ..nets import as_images, vit
 from ..panels import attention_panel, clip_panel, gallery_panel, similarity_panel, slot_panel
-from ..views import CropGroup, Photometric, block_mask, byol_photometric, crops_of
+from ..views import CropGroup, block_mask, crops_of, view_colours
 
 # %% ../../nbs/methods/22_slotmim.ipynb #2e01a408
 @dataclass(frozen=True)
@@ -97,10 +97,7 @@ class Views:
     "Two overlapping crops of each image, with a block mask each"
     config:Config                 # settings
 
-    def photometric(self, view:int) -> Photometric:
-        "Colour changes of view 0 or 1"
-        c = self.config
-        return byol_photometric(c.colour, c.grey, c.blur[view], c.solarise[view])
+    photometric = view_colours    # colour changes of view 0 or 1
 
     def groups(self) -> tuple:
         "Which crops are cut from a picture"

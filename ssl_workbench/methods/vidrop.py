@@ -26,7 +26,7 @@ from ..losses import at_least_float32, koleo, sinkhorn_knopp
 from ..panels import ALPHA, Choice, Click, Knob, Panel, attention_panel, similarity_panel
 from ..show import draw_boxes, grid, heat, pixels
 from ..video_nets import VideoViT, as_clips, layer_scales
-from ..views import byol_photometric
+from ..views import view_colours
 
 # %% ../../nbs/methods/26_vidrop.ipynb #7c87c4b0
 OBJECTIVES = ('drop and mask', 'stare', 'dino')
@@ -141,7 +141,7 @@ class Views:
         "Colour changes of global clip 0, global clip 1, local clips (2); None: colours stay"
         c = self.config
         if not (c.colour or c.grey or c.blur[group] or c.solarise[group]): return None
-        return byol_photometric(c.colour, c.grey, c.blur[group], c.solarise[group])
+        return view_colours(self, group)
 
     def __call__(self,
         batch:dict,               # frames (B,T,3,H,W) uint8, seed (B,), aspect (B,)

@@ -28,7 +28,7 @@ def _share_with_one(correct, wrong, places):
 def recall_at(
     scores,  # (Q,N): higher is nearer
     correct,  # (Q,N) bool: at least one a row
-    ks=KS,
+    ks=KS,  # places
 ) -> dict:
     "k -> share of the queries with a correct candidate among the first k; ties as a random order on average."
     scores, correct = torch.as_tensor(scores), torch.as_tensor(correct)
@@ -44,7 +44,7 @@ def recall_at(
 
 def recall_chance(
     correct,  # (Q,N) bool
-    ks=KS,
+    ks=KS,  # places
 ) -> dict:
     "k -> recall of a random order."
     return recall_at(torch.zeros(correct.shape), correct, ks)
@@ -54,7 +54,7 @@ def retrieval(
     images,  # (N,P) unit rows
     captions,  # N str, that of each picture
     embed_texts,  # list of str -> (n,P)
-    ks=KS,
+    ks=KS,  # places
 ) -> dict:
     "dict(i2t, t2i, i2t_chance, t2i_chance: each k -> recall; n, captions: how many pictures and different captions)."
     if not len(captions) or len(captions) != len(images):
@@ -69,7 +69,8 @@ def retrieval(
                 captions=len(different))
 
 # %% ../../nbs/probes/09p_retrieval.ipynb #a67ad8a2
-RETRIEVAL = "unseen pictures and their captions, cosine; equal captions are one candidate, equal scores a random order"
+RETRIEVAL = ("pictures and their captions (of the world: unseen ones), cosine; equal captions are one candidate, "
+             "equal scores a random order")
 
 
 def captions_of(
@@ -104,7 +105,7 @@ def retrieval_scores(
     name: str = "trained",
     languages=None,  # None: all that the dataset has
     seeds: tuple = (0, 1, 2),  # of the random networks it is compared with
-    ks=KS,
+    ks=KS,  # places
 ) -> list:
     "Scores both ways and per language, of a method, of random networks of its kind, and of chance."
     rows, said = [], {code: captions_of(dataset, code) for code in languages or languages_of(dataset)}

@@ -314,7 +314,7 @@ def _is_false(changed:Facts, facts:Facts) -> bool:
     scene, new = facts.objects + facts.others, [o for o in changed.objects if o not in facts.objects]
     fits = lambda thing, o: all(a in ('', b) for a, b in zip(thing, o))
     if new: return not all(any(fits(thing, o) for o in scene) for thing in new)
-    meant = facts.objects[:2 if changed.relation != facts.relation else 1]      # no second one that it may be true of
+    meant = facts.objects[:1 if changed.actions != facts.actions else 2]      # no second one that it may be true of
     return all(sum(fits(('', *thing[1:]), o) for o in scene) == 1 for thing in meant)
 
 def _changes(facts:Facts, kind:str) -> list:
@@ -329,7 +329,9 @@ def _changes(facts:Facts, kind:str) -> list:
     if kind == 'replace attribute':
         hues = [hue for hue in COLOUR_WORDS if hue not in [o[1] for o in things]]
         return [_changed(facts, 0, 1, hue) for hue in hues] if things[0][1] else []
-    if kind == 'add attribute': return [] if things[0][0] else [_changed(facts, 0, 0, size) for size in SIZE_WORDS]
+    if kind == 'add attribute':                                   # no size is a middle one where the colour is known
+        return [] if things[0][0] or not things[0][1] or things[0][2] == 'arm' else [
+            _changed(facts, 0, 0, size) for size in SIZE_WORDS]
     if kind == 'add object':
         new = [('', hue, noun) for hue in COLOUR_WORDS for noun in absent]
         return [replace(facts, objects=(*things, one)) for one in new] if n < 4 else []

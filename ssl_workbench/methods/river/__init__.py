@@ -330,7 +330,7 @@ class RIVER(nn.Module):
         autoencoder=None,         # trained; has encode, decode, channels and factor; None: untrained, to be filled
     ):
         super().__init__()
-        self.config, self.calls = config, 0
+        self.config, self.calls, self.patch = config, 0, config.latents.factor
         self.autoencoder = vqgan.VQGAN(config.latents)
         self.regressor = Regressor(config)
         if config.path == 'ddpm': self.register_buffer('alphas', alphas(config.levels), persistent=False)
