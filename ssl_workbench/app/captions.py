@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FIRST', 'TESTED', 'CHANGES', 'PAGE', 'scene', 'changed_caption', 'compare', 'bars', 'accuracy_rows', 'accuracy_table',
-           'fill', 'thumbnail']
+           'baselines', 'caption_files', 'python', 'fill', 'thumbnail']
 
 # %% ../../nbs/app/48h_captions.ipynb #446a4f6a
 import html
@@ -13,10 +13,11 @@ from functools import lru_cache
 import gradio as gr
 import torch
 
-from .models import loaded_once, model
+from .beside import along, load_line
+from .models import TWIN, loaded_once, model
 from .search import NEEDS, TONGUES, embed_pictures, sentence_row, warn_unread
 from .style import html_image, html_table
-from .widgets import QUIET, Page, caption, heading, on_open, picker
+from .widgets import QUIET, Page, caption, on_open, picker
 from ..panels import errors_shown
 from ..probes import compose, compose_pairs
 from ..world import batch, hard_negative, write_caption
@@ -103,10 +104,34 @@ def accuracy_table(
     return html_table(['change', 'true caption wins', 'pairs', 'with another picture', 'shorter wins'], rows)
 
 # %% ../../nbs/app/48h_captions.ipynb #c8a999b3
+def baselines(
+    name:str, number:int, true:str, false:str,  # as for `compare`
+) -> str:                         # HTML
+    "Both captions' scores by these weights and by their random twin"
+    plain = name.removesuffix(TWIN)
+    return ''.join(f'<h3>{html.escape(n)}</h3>{compare(n, number, true, false)[1]}' for n in (plain, plain + TWIN))
+
+def caption_files(
+    name:str, number:int, true:str, false:str,  # as for `compare`
+) -> dict:                        # tensors
+    "Picture and captions in the joint space"
+    method, picture = model(name), scene(int(number))[0]
+    return dict(picture=picture, image=embed_pictures(method, [picture])[0],
+                captions=torch.stack([sentence_row(method, text)[0] for text in (true, false)]))
+
+def python(
+    name:str, number:int, true:str, false:str,  # as for `compare`
+) -> str:
+    "The lines that compare two captions"
+    lines, made = load_line(name)
+    imports = sorted({*lines, 'from ssl_workbench.data import read_image, resize_image'})
+    return '\n'.join([*imports, '', f'method = {made}',
+                      "image = resize_image(read_image('scene.png'), method.config.size)[0][None]",
+                      f'captions = method.embed_texts([{true!r},\n                               {false!r}])',
+                      'print(method.embed_images(image) @ captions.T)'])
+
 def fill() -> None:
     "The scene on the left, two captions and their scores on the right, the table below"
-    heading('Does the order of words count?', 'Both captions may use the same words. **Swap the colours**: does the '
-            'score fall? You may also type captions of your own.')
     pick, opened = picker(NEEDS), on_open()
     warn_unread()
     true, false = changed_caption(2, 'swap the colours')
@@ -126,6 +151,7 @@ def fill() -> None:
     caption('Chance is 0.50. *With another picture*: the same captions and the wrong scene; what comes out right there '
             'was in the words alone. *Shorter wins*: always choosing the shorter caption, without looking.')
     values, shown = [pick, number, *texts], [picture, score, verdict]
+    along(values, baselines, caption_files, python, 'Beside its random twin')
     again = dict(trigger_mode='always_last', concurrency_limit=2, concurrency_id='captions', **QUIET)
     gr.on([opened, pick.change], errors_shown(compare), values, shown, **again)
     gr.on([opened, pick.change], errors_shown(accuracy_table), pick, table, **again)
@@ -142,4 +168,9 @@ def thumbnail() -> torch.Tensor:  # uint8 (3,H,W)
 PAGE = Page(
     'captions', 'clip', 'Captions', 'Does the order of words count?',
     'Swap the colours of a caption, or its objects: does the score fall? A bag of words cannot tell.',
-    NEEDS, thumbnail, fill, order=82)
+    NEEDS, thumbnail, fill, order=82,
+    lead='Both captions may use the same words. **Swap the colours**: does the score fall? You may also type captions '
+    'of your own.',
+    seeing='A score is the cosine between picture and caption. If only the words counted and not their order, swapping '
+    'two colours would change nothing. The table does the same over many scenes, beside controls that need no '
+    'look at the picture.', terms=('cosine', 'joint space', 'random twin'))

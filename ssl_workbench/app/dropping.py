@@ -11,8 +11,9 @@ from functools import lru_cache, partial
 import gradio as gr
 import torch
 
-from .models import example_clip, example_folder, model, panels_taking, read_or_example
-from .widgets import Page, draw_on_open, heading, on_open, picker, warn_untrained
+from .beside import panel_along
+from .models import example_clips, example_folder, model, panels_taking, read_or_example
+from .widgets import Page, draw_on_open, on_open, picker, video_input, warn_beyond, warn_untrained
 from ..clip_views import keep_tubelets
 from ..data import write_video
 from ..world import batch
@@ -54,21 +55,21 @@ TABS = dict(dropping='Drop and mask', colours='Tokens through time', clip_attent
 
 def fill() -> None:
     "ViDROP's panels for one clip"
-    heading('How little of a clip is enough?', 'ViDROP learns from 15 % of a clip: most tokens are **dropped**, they '
-            'are not there; some of the rest are **masked**, only their place is known. Slide the drop rate: at which '
-            'one can **you** no longer see what moves? And when does the network no longer know?')
     pick, opened = picker('sparse_features'), on_open()
     warn_untrained('sparse_features')
     read = partial(read_or_example, 'clip', motion_clips()[0])
     with gr.Row(elem_classes='game-play'):
         with gr.Column(min_width=280):
-            video = gr.Video(label='Drop your clip here', height=290, elem_id='dropping-clip')
+            video = video_input('dropping-clip', [])
         with gr.Column(min_width=280):
-            gr.Examples([*motion_clips(), example_clip()], video)
+            gr.Examples([*motion_clips(), *example_clips()], video)
+    warn_beyond(pick, video)
     with gr.Tabs():
         for key, panel in panels_taking('vidrop', 'method', 'clip').items():
             with gr.Tab(TABS.get(key, panel.title)):
                 part = panel.app(sources=dict(method=(pick, model), clip=(video, read)))
+                place = f"catalog.module('vidrop').panels['{key}']"
+                panel_along(panel, part, lambda name, place=place: ('from ssl_workbench import catalog', place), False)
                 if key == 'dropping': draw_on_open(part, opened)
                 draw_on_open(part)
 
@@ -80,4 +81,11 @@ def thumbnail() -> torch.Tensor:  # uint8 (3,H,W)
 PAGE = Page(
     'dropping', 'vidrop', 'Dropping', 'How little of a clip is enough?',
     'A network that learnt from 15 % of every clip. Slide the drop rate and see what is left, and what it makes of it.',
-    'sparse_features', thumbnail, fill, order=65)
+    'sparse_features', thumbnail, fill, order=65,
+    lead='ViDROP learns from 15 % of a clip: most tokens are **dropped**, they are not there; some of the rest are '
+    '**masked**, only their place is known. Slide the drop rate: at which one can **you** no longer see what '
+    'moves? And when does the network no longer know?',
+    seeing='A clip is cut into small blocks of space and time, a token each. White ones were not given to the network. '
+    'What it makes of the rest is compared with what it makes of the whole clip. Press *Beside its random twin*: '
+    'a random network is also disturbed little by few dropped tokens.',
+    terms=('token', 'drop rate', 'similarity', 'attention', 'random twin'))

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['ORIGINS', 'HINTS', 'PAGE', 'colour_key', 'score_table', 'source_column', 'detail_pictures', 'warped_frame',
-           'frames_from', 'origin_inputs', 'layout', 'flow_view', 'fill', 'thumbnail']
+           'frames_from', 'whole', 'origin_inputs', 'layout', 'one_picture', 'flow_view', 'pair_and_flows', 'baselines',
+           'flow_files', 'python', 'fill', 'thumbnail']
 
 # %% ../../nbs/app/46b_flow.ipynb #82430f69
 from types import SimpleNamespace
@@ -12,7 +13,15 @@ from types import SimpleNamespace
 import gradio as gr
 import torch
 
-from .models import example_clip, example_pair, read_input, trained_choices
+from .beside import along, load_line, side_by_side_html
+from ssl_workbench.app.models import (
+    TWIN,
+    example_clips,
+    example_pairs,
+    read_input,
+    trained_choices,
+    video_frames,
+)
 from ssl_workbench.app.motion import (
     OCCLUSION_COLOURS,
     SOURCES,
@@ -33,12 +42,13 @@ from ssl_workbench.app.widgets import (
     Page,
     caption,
     change_events,
-    heading,
     on_open,
     picker,
+    run_quietly,
     show_selected,
     subheading,
     video_input,
+    warn_beyond,
 )
 from ..panels import errors_shown, picture_input, picture_output
 from ssl_workbench.show import (
@@ -122,33 +132,42 @@ def frames_from(
     kind:str, number:int, apart:int,  # as for `motion.world_pair`
     first, second,                # paths of two pictures; both None: the example
     clip,                         # path; None: the example
-    moment:float, distance:int,   # as for `motion.clip_pair`
-) -> dict|None:                   # a pair; None while one picture is missing still
+    start:int, distance:int,      # as for `motion.clip_pair`
+) -> dict:                        # a pair; of a single picture `frames` alone, None where the other is missing
     "The two frames that a visitor picked"
     if where == ORIGINS[0]: return world_pair(kind, int(number), int(apart))
-    if where == ORIGINS[2]: return clip_pair(clip or example_clip(), moment, int(distance))
-    if (first is None) != (second is None): return None
-    return picture_pair(*(read_input('image', p) for p in ((first, second) if first else example_pair())))
+    if where == ORIGINS[2]: return clip_pair(clip or example_clips()[0], start, int(distance))
+    if (first is None) != (second is None): return dict(frames=[p and read_input('image', p) for p in (first, second)])
+    return picture_pair(*(read_input('image', p) for p in ((first, second) if first else example_pairs()[0])))
+
+def whole(
+    pair:dict,                    # of `frames_from`
+) -> bool:
+    "Whether both pictures are there"
+    return all(frame is not None for frame in pair['frames'])
 
 def origin_inputs() -> list:      # components, as `frames_from` takes their values
     "Where the two frames come from"
     where, parts = gr.Radio(list(ORIGINS), value=ORIGINS[0], label='Frames from'), {}
     with gr.Column(min_width=200) as parts[ORIGINS[0]]:
         kinds = [('scene', 'scene'), ('driving', 'drive'), ('bouncing balls', 'bounce')]
-        kind = gr.Radio(kinds, value='scene', label='World')
+        kind = gr.Radio(kinds, value='drive', label='World')
         number = gr.Slider(1, 99, 3, step=1, label='Number', info='Another number, another video.')
         apart = gr.Slider(1, 8, 3, step=1, label='Time apart', info='Frames of the video from A to B.')
     with gr.Column(min_width=200, visible=False) as parts[ORIGINS[1]]:
         with gr.Row():
             first = picture_input('A', height=190, elem_id='flow-a')
             second = picture_input('B, a moment later', height=190, elem_id='flow-b')
-        gr.Examples([example_pair()], [first, second])
+        gr.Examples(example_pairs(), [first, second])
     with gr.Column(min_width=200, visible=False) as parts[ORIGINS[2]]:
-        clip = video_input('flow-clip', example_clip())
-        moment = gr.Slider(0, 1, .3, step=.02, label='Moment', info='Of frame A: 0 is the first of the clip.')
+        clip = video_input('flow-clip', example_clips())
+        last = len(video_frames(example_clips()[0])[0])
+        start = gr.Slider(1, last, 1, step=1, label='Frame', info='Number of frame A in the clip.')
         distance = gr.Slider(1, 12, 2, step=1, label='Frames apart')
+        def count(path): return gr.update(maximum=len(video_frames(path or example_clips()[0])[0]), value=1)
+        run_quietly(clip.change, count, clip, start)
     show_selected(where, parts)
-    return [where, kind, number, apart, first, second, clip, moment, distance]
+    return [where, kind, number, apart, first, second, clip, start, distance]
 
 def layout() -> SimpleNamespace:  # of components
     "Frames, the sources side by side, and one of them in detail"
@@ -184,15 +203,28 @@ def layout() -> SimpleNamespace:  # of components
             ui.occluded, ui.occluded_note = picture_output('Occluded in B', elem_id='flow-occluded'), caption()
     return ui
 
+def one_picture(
+    ui,                           # of `layout`
+    pair:dict,                    # of `frames_from`, one frame missing
+) -> dict:                        # component → what it shows
+    "A single picture of a visitor's and nothing of the pair before"
+    shown = {c: None if frame is None else to_image(frame) for c, frame in zip((ui.a, ui.b), pair['frames'])}
+    missing = 'A' if pair['frames'][0] is None else 'B'
+    shown[ui.status] = f'One picture more: **{missing}** is still wanted.'
+    for parts in ui.columns.values():
+        shown |= dict(zip(parts, [gr.update(visible=False), None, None, '']))
+    return shown | {c: None for c in (ui.warped, ui.arrows, ui.occluded)} | {
+        c: '' for c in (ui.table, ui.key, ui.hint, ui.occluded_note)}
+
 def flow_view(
     ui,                           # of `layout`
-    pair:dict|None,               # of `frames_from`
+    pair:dict,                    # of `frames_from`
     source:str,                   # that is shown in detail
     s:float,                      # 0-1, from A to B
     weights:str,                  # as for `motion.flows_of`
 ) -> dict:                        # component → what it shows
     "All that the page draws of a pair; ValueError where there is no flow at all"
-    if pair is None: return {ui.status: 'One picture more: A and B are wanted.'}
+    if not whole(pair): return one_picture(ui, pair)
     flows, missing = flows_of(pair, weights)
     if not flows: raise ValueError(missing[0])
     source, rows = source if source in flows else next(iter(flows)), flow_scores(pair, flows)
@@ -207,20 +239,52 @@ def flow_view(
     detail = detail_pictures(pair, source, flows[source], weights)
     return shown | dict(zip((ui.arrows, ui.occluded, ui.occluded_note), detail))
 
+def pair_and_flows(
+    weights:str, *origin,         # as for `flows_of` and `frames_from`
+) -> tuple:                       # pair, name → flow
+    "What the buttons below the page work on; ValueError while a picture is missing"
+    pair = frames_from(*origin)
+    if not whole(pair): raise ValueError('One picture more: A and B are wanted.')
+    return pair, flows_of(pair, weights)[0]
+
+def baselines(
+    weights:str, *origin,         # as for `pair_and_flows`
+) -> str:                         # HTML
+    "The flow of every source beside that of the random twin, and their errors"
+    pair, flows = pair_and_flows(weights.removesuffix(TWIN), *origin)
+    if weights: flows['random twin'] = flows_of(pair, weights.removesuffix(TWIN) + TWIN)[0]['MC-JEPA']
+    return score_table(flow_scores(pair, flows)) + side_by_side_html(
+        [(flow_colours(f, colour_scale(flows)), name) for name, f in flows.items()])
+
+def flow_files(
+    weights:str, *origin,         # as for `pair_and_flows`
+) -> dict:                        # tensors
+    "Frames and flows"
+    pair, flows = pair_and_flows(weights, *origin)
+    return dict(frames=pair['frames']) | {f'flow-{name.lower()}': f for name, f in flows.items()}
+
+def python(
+    weights:str, where:str, *origin,  # as for `pair_and_flows`
+) -> str:
+    "The lines that compute the same flow"
+    lines, made = load_line(weights)
+    return '\n'.join([*sorted({*lines, 'from ssl_workbench.data import read_image'}), '', f'method = {made}',
+                      "a, b = (read_image(file)[None] for file in ('a.png', 'b.png'))",
+                      'flow = method.flow(a, b)[0]        # (2,H,W) in pixels, x right, y down'])
+
 def fill() -> None:
     "Draws all when the frames change, and the warped frame alone when its slider moves"
-    heading('Where does everything go?', 'Two frames, a moment apart. For each pixel of A: where is it in B? '
-            'MC-JEPA learnt to answer from films alone; DIS is a recipe without learning. '
-            '**Move the slider under “Follow it”** to move A towards B.')
     opened, pick = on_open(), picker('flow') if trained_choices('flow') else gr.State('')
     if not trained_choices('flow'):
         gr.Markdown('No trained MC-JEPA is bundled with this copy: DIS and the truth are shown.',
                     elem_classes='untrained')
     ui = layout()
+    if trained_choices('flow'): warn_beyond(pick, *ui.origin[4:7])
+    along([pick, *ui.origin], baselines, flow_files, python, 'Beside its random twin, DIS and nothing moving')
     def draw(source, s, weights, *origin): return flow_view(ui, frames_from(*origin), source, s, weights)
     def slide(source, s, weights, *origin):
         pair = frames_from(*origin)
-        flows = flows_of(pair, weights)[0] if pair else {}
+        flows = flows_of(pair, weights)[0] if whole(pair) else {}
         return warped_frame(pair, flows[source], s) if source in flows else gr.skip()
     inputs, last = [ui.source, ui.s, pick, *ui.origin], dict(trigger_mode='always_last', concurrency_limit=2, **QUIET)
     outputs = [ui.a, ui.b, ui.status, ui.table, ui.key, ui.hint, ui.source, ui.warped, ui.arrows, ui.occluded,
@@ -238,4 +302,10 @@ PAGE = Page(
     'flow', 'mcjepa', 'Flow', 'Where does everything go?',
     'Two frames of your clip or webcam: where is each pixel a moment later? '
     'Compare the sources, and move one frame towards the other.',
-    'flow', thumbnail, fill, order=50)
+    'flow', thumbnail, fill, order=50,
+    lead='Two frames, a moment apart. For each pixel of A: where is it in B? MC-JEPA learnt to answer from films '
+    'alone; DIS is a recipe without learning. **Move the slider under “Follow it”** to move A towards B.',
+    seeing='Each source draws one arrow a pixel; the colour of a pixel says where its arrow points and how long it is. '
+    'Where the truth is known (the drawn world) the arrows are judged by it. On drawn drives the bundled weights '
+    'are better than DIS, on drawn scenes DIS is better: change the world and see.',
+    terms=('flow', 'end-point error', 'occluded', 'warp', 'DIS', 'random twin'))

@@ -60,13 +60,13 @@ def world_pair(
 
 def clip_pair(
     path:str,                     # of an uploaded clip
-    moment:float,                 # of the first frame, 0-1
+    number:int,                   # of the first frame, from 1; beyond the last, as late as can be
     apart:int,                    # frames between the two
 ) -> dict:                        # as `picture_pair`
     "Two frames of a clip"
     frames, size = video_frames(path)
     apart = min(int(apart), len(frames) - 1)
-    first = round(moment * (len(frames) - 1 - apart))
+    first = min(int(number), len(frames) - apart) - 1
     note = f'frames {first + 1} and {first + apart + 1} of {len(frames)}, {_size_note(frames, size)}'
     return dict(frames=frames[[first, first + apart]], truth=None, back=None, note=note)
 

@@ -38,9 +38,13 @@ def tile(
 def reel(
     title:str,                    # what it is
     parts:list,                   # as for `rimmed_strip`
+    frames:int=0,                 # of the longest beside it: all go round together, grey where this one has ended
 ) -> str:                         # HTML
     "A video that plays over and over"
-    n = sum(len(frames) for frames, _ in parts)
+    n = sum(len(f) for f, _ in parts)
+    if n and frames > n:
+        nothing = torch.full_like(parts[0][0][:1], 225).expand(frames - n, -1, -1, -1)
+        parts, n = [*parts, (nothing, (225, 225, 225))], frames
     moves = f'animation: reel {n / FPS:.3f}s steps({n}) infinite' if n > 1 else ''
     return tile(title, html_image(rimmed_strip(parts, 2), title, f'width: {100 * n}%; {moves}'))
 
@@ -95,7 +99,10 @@ def stage(
     seeds,                        # (B,)
 ) -> str:                         # HTML
     "Stills while a frame is on its way, reels at the end"
-    if state['now'] is None: parts = [reel(*video) for video in all_videos(past, state['done'], seeds)]
+    if state['now'] is None:
+        videos = all_videos(past, state['done'], seeds)
+        longest = max((sum(len(f) for f, _ in shown) for _, shown in videos), default=0)
+        parts = [reel(*video, longest) for video in videos]
     else:
         bar = f'<span class="way"><i style="width: {100 * state["t"]:.0f}%"></i></span>'
         stills = [tile(t + bar, html_image(upscale(x, 2), t)) for t, x in zip(future_names(seeds), state['now'])]

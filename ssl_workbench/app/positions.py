@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['BLUE', 'GREEN', 'RED', 'WHITE', 'DARK', 'SIGNS', 'LEGEND', 'PAGE', 'most_suspected', 'score_marks', 'verdict',
-           'toggle', 'clicked_cell', 'draw_marks', 'puzzle', 'Game', 'game_of', 'status', 'suspicion_picture',
-           'game_view', 'layout', 'fill', 'thumbnail']
+           'toggle', 'clicked_cell', 'draw_marks', 'puzzle', 'colour_jumps', 'baselines', 'python', 'Game', 'game_of',
+           'status', 'suspicion_picture', 'game_view', 'layout', 'fill', 'thumbnail']
 
 # %% ../../nbs/app/45a_positions.ipynb #a3e19fa4
 from dataclasses import dataclass, replace
@@ -16,11 +16,12 @@ import torch
 from PIL import ImageDraw
 
 from .. import catalog as shelf
-from .models import choices, example_files, model, world_pictures
-from .style import html_image
-from .widgets import QUIET, Page, caption, heading, on_open, picker, warn_untrained
+from .beside import along, load_line
+from .models import TWIN, choices, model, pictures_known_to
+from .style import html_image, html_table
+from .widgets import QUIET, Page, caption, on_open, photo_input, picker, warn_beyond, warn_untrained
 from ..methods.dilemma import auroc, centre_crop, draw_mismatch
-from ..panels import digest, errors_shown, patch_at, picture_input, picture_output, read_input
+from ..panels import digest, errors_shown, patch_at, picture_output, read_input
 from ..show import pixels, to_image
 
 # %% ../../nbs/app/45a_positions.ipynb #3ace05dd
@@ -128,15 +129,50 @@ def draw_marks(
 
 def puzzle(
     name:str,                     # of weights with `mismatch`
-    path,                         # of the visitor's picture; None: a scene of the world
-    number:int,                   # which scene and which patches
+    path,                         # of the visitor's picture; None: one of the kind that the weights know
+    number:int,                   # which picture and which patches
     share:float,                  # part of the patches that changes places
 ) -> dict:                        # image, probability, truth of `dilemma.suspected`; original uint8 (3,H,W)
     "A picture with some patches moved"
-    scenes, panel = world_pictures(), shelf.module('dilemma').panels['mismatch']
-    image = read_input('image', path) if path else scenes[number % len(scenes)]
+    known, panel = pictures_known_to(name.removesuffix(TWIN)), shelf.module('dilemma').panels['mismatch']
+    image = read_input('image', path) if path else known[number % len(known)]
     maps = panel.tensors(model(name), image, share=share, seed=number)
     return maps | dict(original=pixels(centre_crop(image, maps['image'].shape[1])))
+
+# %% ../../nbs/app/45a_positions.ipynb #7307a32e
+def colour_jumps(
+    image:torch.Tensor,           # uint8 (3,H,W)
+    grid:tuple,                   # (h,w) patches
+) -> torch.Tensor:                # (h,w)
+    "How far each patch's mean colour is from the mean around it: what needs no network"
+    x = torch.nn.functional.adaptive_avg_pool2d(image[None].float() / 255, grid)
+    around = torch.nn.functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+    return (x - around).norm(dim=1)[0]
+
+def baselines(
+    name:str, path, number:int, share:float,  # as for `puzzle`
+) -> str:                         # HTML
+    "On this picture: the network, its random twin, and colours, by one rule"
+    plain = name.removesuffix(TWIN)
+    rows = {plain: puzzle(plain, path, number, share), f'{plain}{TWIN}': puzzle(plain + TWIN, path, number, share)}
+    found = {title: maps['probability'] for title, maps in rows.items()}
+    maps = rows[plain]
+    found |= {"unlike its neighbours' colour": colour_jumps(maps['image'], tuple(maps['truth'].shape))}
+    score = lambda p: score_marks([], p, maps['truth'])
+    cells = lambda s: [f"{s['auroc']:.2f}", f"{s['its_found']} of {s['moved']}"]
+    return html_table(['On this picture', 'AUROC', 'moved patches found'],
+                      {title: cells(score(p)) for title, p in found.items()})
+
+def python(
+    name:str, path, number:int, share:float,  # as for `puzzle`
+) -> str:
+    "The lines that make the same puzzle"
+    lines, made = load_line(name)
+    imports = {*lines, 'from ssl_workbench import catalog', 'from ssl_workbench.data import read_image'}
+    return '\n'.join([*sorted(imports), '', f'method = {made}', "panel = catalog.module('dilemma').panels['mismatch']",
+                      f"image = read_image({(path or 'my picture.jpg').split('/')[-1]!r})",
+                      f'maps = panel.tensors(method, image, share={share:.6g}, seed={int(number)})',
+                      "print(maps['probability'], maps['truth'])"])
 
 # %% ../../nbs/app/45a_positions.ipynb #7b07be21
 @dataclass(frozen=True)
@@ -213,8 +249,7 @@ def layout() -> SimpleNamespace:  # of components
                 with gr.Column(min_width=200, visible=False, elem_classes='game-its') as ui.network:
                     ui.suspicion = picture_output("The network's suspicion", elem_id='suspicion')
                     caption(f'The brighter a patch, the more the network suspects it. {LEGEND}')
-                ui.photo = picture_input('Drop your picture here', height=220, elem_id='positions-photo')
-                gr.Examples(example_files(), ui.photo)
+                ui.photo = photo_input('positions-photo')
                 ui.share = gr.Slider(.05, .5, .2, step=.05, label='Moved',
                                      info='Part of the patches that changed places.')
                 ui.number = gr.Slider(1, 99, 10, step=1, label='Picture', info='Another number, another scene and '
@@ -223,13 +258,12 @@ def layout() -> SimpleNamespace:  # of components
 
 def fill() -> None:
     "Which patches are in a wrong place? The visitor marks them, then the network does"
-    heading('Find the misplaced patch',
-            'DILEMMA learns by telling which patches of a picture were put in a wrong place. '
-            '**Can you?** Mark the patches that look wrong, then see what the network suspects. '
-            'Only the middle square of a picture is used.')
     opened, pick = on_open(), picker('mismatch')
     warn_untrained('mismatch')
     ui = layout()
+    warn_beyond(pick, ui.photo)
+    shown = [pick, ui.photo, ui.number, ui.share]
+    along(shown, baselines, puzzle, python, 'Beside its random twin and colours')
     inputs = [ui.game, pick, ui.photo, ui.number, ui.share]
     outputs = [ui.game, ui.marked, ui.status, ui.network, ui.suspicion, ui.original, ui.row, ui.col]
     waiting = dict(trigger_mode='multiple', concurrency_limit=1, concurrency_id='game', **QUIET)
@@ -265,4 +299,12 @@ def thumbnail() -> torch.Tensor:  # uint8 (3,H,W)
 PAGE = Page(
     'positions', 'dilemma', 'Positions', 'Find the misplaced patch',
     'Some patches have changed places. Mark the ones that look wrong, and see whether the network finds more than you.',
-    'mismatch', thumbnail, fill, order=30)
+    'mismatch', thumbnail, fill, order=30,
+    lead='DILEMMA learns by telling which patches of a picture were put in a wrong place. **Can you?** Mark the '
+    'patches that look wrong, then see what the network suspects. Only the middle square of a picture is '
+    'used.',
+    seeing='The picture is cut into patches, and some have changed places. The network gets the patches as they lie '
+    'and gives each a probability of being in a wrong place; you and the network are judged by the same rule. '
+    'Press *Beside its random twin and colours*: some moved patches simply have another colour than their '
+    'neighbours.',
+    terms=('patch', 'AUROC', 'false alarm', 'random twin'))

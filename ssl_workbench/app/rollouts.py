@@ -16,7 +16,7 @@ from functools import lru_cache
 import torch
 from PIL import ImageDraw
 
-from .models import example_clip, example_pair, model, read_input, video_frames
+from .models import example_clips, example_pairs, model, read_input, video_frames
 from .widgets import paced
 from ..data import to_uint8
 from ..methods.river import Blank, Plan, Rollout, centre_crop_clip
@@ -55,17 +55,18 @@ def middle_square(
 
 def clip_video(
     path:str,                     # of an uploaded clip
-    moment:float,                 # where it starts, 0-1
+    number:int,                   # of the first frame, from 1; beyond the last, as late as can be
     every:int,                    # take every frame, every second one …
     seen:int, ahead:int,          # as for `split_video`
     size:int,                     # S
 ) -> torch.Tensor:                # uint8 (T,3,S,S)
     "The middle square of some frames of a clip; ValueError where it is too short"
-    frames = video_frames(path)[0][::int(every)]
-    if len(frames) < seen:
-        raise ValueError(f'The clip has {len(frames)} frames to show, not {seen}: show fewer, or take more of them.')
-    first = round(moment * (len(frames) - seen))
-    return middle_square(frames[first:first + seen + ahead], size)
+    whole, every = video_frames(path)[0], int(every)
+    latest = len(whole) - 1 - (seen - 1) * every
+    if latest < 0:
+        there = len(whole[::every])
+        raise ValueError(f'The clip has {there} frames to show, not {seen}: show fewer, or take more of them.')
+    return middle_square(whole[min(int(number) - 1, latest)::every][:seen + ahead], size)
 
 # %% ../../nbs/app/48a_rollouts.ipynb #b1885289
 AIM = 8                           # frames from a ball's first click to its second
@@ -149,14 +150,14 @@ def past_frames(
     where:str,                    # one of ORIGINS
     kind:str, number:int,         # as for `world_video`
     balls:list,                   # as for `ball_video`
-    clip, moment:float, every:int,  # as for `clip_video`; no clip: the example
+    clip, start:int, every:int,   # as for `clip_video`; no clip: the example
     seen:int, ahead:int,          # as for `split_video`
 ) -> dict:                        # seen, truth of `split_video`
     "The frames that a visitor gives, at the size that the network predicts"
     c, seen, ahead = model(name).config, int(seen), int(ahead)
     if where == ORIGINS[0]: video = world_video(kind, int(number), seen + ahead, c.size, c.level)
     elif where == ORIGINS[1]: video = ball_video(balls, seen + ahead, c.size)
-    else: video = clip_video(clip or example_clip(), moment, every, seen, ahead, c.size)
+    else: video = clip_video(clip or example_clips()[0], start, every, seen, ahead, c.size)
     return split_video(video, seen, ahead)
 
 def end_frames(
@@ -172,7 +173,8 @@ def end_frames(
         video = world_video(kind, int(number), n + 2, c.size, c.level)
         return dict(seen=video[:1], last=video[-1:], truth=video[1:-1])
     if (first is None) != (last is None): return None
-    two = [middle_square(read_input('image', p)[None], c.size) for p in ((first, last) if first else example_pair())]
+    paths = (first, last) if first else example_pairs()[0]
+    two = [middle_square(read_input('image', p)[None], c.size) for p in paths]
     return dict(seen=two[0], last=two[1], truth=None)
 
 # %% ../../nbs/app/48a_rollouts.ipynb #b9bc959d

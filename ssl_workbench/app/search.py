@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['NEEDS', 'TONGUES', 'GALLERY', 'OWN', 'FIRST', 'PAGE', 'teaching_note', 'warn_unread', 'gallery_scenes',
-           'embed_pictures', 'gallery_rows', 'sentence_row', 'find_pictures', 'tile', 'verdict', 'another',
-           'translated', 'fill', 'thumbnail']
+           'embed_pictures', 'gallery_rows', 'sentence_row', 'find_pictures', 'tile', 'verdict', 'baselines',
+           'search_files', 'python', 'another', 'translated', 'fill', 'thumbnail']
 
 # %% ../../nbs/app/48f_search.ipynb #add00391
 import html
@@ -15,9 +15,10 @@ from functools import lru_cache
 import gradio as gr
 import torch
 
-from .models import loaded_once, model, trained_choices
+from .beside import along, load_line
+from .models import TWIN, loaded_once, model, trained_choices
 from .style import html_image
-from .widgets import QUIET, Page, caption, heading, on_load, on_open, picker, run_quietly
+from .widgets import QUIET, Page, caption, on_load, on_open, picker, run_quietly
 from ..data import resize_image
 from ..panels import errors_shown, read_input
 from ..probes import embed_all
@@ -120,6 +121,36 @@ def verdict(
             f'{(len(order) + 1) / (len(meant) + 1):.0f} on average.{note}')
 
 # %% ../../nbs/app/48f_search.ipynb #ae267960
+def baselines(
+    name:str, tongue:str, sentence:str, paths,  # as for `find_pictures`
+) -> str:                         # HTML
+    "Where the scene that was meant comes by these weights and by their random twin"
+    plain, out = name.removesuffix(TWIN), []
+    for one in (plain, plain + TWIN):
+        shown, line = find_pictures(one, tongue, sentence, paths, 4)
+        out.append(f'<h3>{html.escape(one)}</h3><p>{line.replace("**", "")}</p>{shown}')
+    return ''.join(out)
+
+def search_files(
+    name:str, tongue:str, sentence:str, paths,  # as for `find_pictures`
+) -> dict:                        # tensors
+    "The gallery and the sentence in the joint space, and their cosines"
+    rows, row = gallery_rows(name), sentence_row(model(name), sentence)[0]
+    return dict(pictures=rows, sentence=row, cosines=rows @ row)
+
+def python(
+    name:str, tongue:str, sentence:str, paths,  # as for `find_pictures`
+) -> str:
+    "The lines that compare pictures with the sentence"
+    lines, made = load_line(name)
+    imports = sorted({*lines, 'from ssl_workbench.data import read_image, resize_image'})
+    return '\n'.join([*imports, '', f'method = {made}',
+                      "files = ['one.jpg', 'two.jpg']",
+                      'pictures = [resize_image(read_image(f), method.config.size)[0][None] for f in files]',
+                      'rows = [method.embed_images(p)[0] for p in pictures]',
+                      f'words = method.embed_texts([{sentence!r}])[0]',
+                      'print([float(row @ words) for row in rows])'])
+
 def another(
     tongue:str,                   # of TONGUES
 ) -> str:
@@ -138,9 +169,6 @@ def translated(
 
 def fill() -> None:
     "Language and sentence above, the pictures that were found below"
-    heading('Which picture is meant?', 'The gallery is searched by a sentence. Take the caption of one of its scenes, '
-            '**change the language**, change a word, or write your own. Most weights have read English only: does the '
-            'same sentence still find its scene in Spanish?')
     pick, opened = picker(NEEDS), on_open()
     warn_unread()
     first = write_caption(gallery_scenes()['facts'][5])
@@ -160,6 +188,7 @@ def fill() -> None:
             'written of this one.')
     again = dict(trigger_mode='always_last', concurrency_limit=2, concurrency_id='search', **QUIET)
     values = [pick, tongue, sentence, own]
+    along(values, baselines, search_files, python, 'Beside its random twin and chance')
     gr.on([opened, pick.change, own.change], errors_shown(find_pictures), values, [found, line], **again)
     gr.on([go.click, sentence.submit], errors_shown(find_pictures), values, [found, line], trigger_mode='always_last',
           api_name='search')
@@ -175,4 +204,11 @@ def thumbnail() -> torch.Tensor:  # uint8 (3,H,W)
 PAGE = Page(
     'search', 'sfclip', 'Search', 'Which picture is meant?',
     'A gallery that is searched by a sentence, in five languages. Change a word, or the language, and see what comes.',
-    NEEDS, thumbnail, fill, order=80)
+    NEEDS, thumbnail, fill, order=80,
+    lead='The gallery is searched by a sentence. Take the caption of one of its scenes, **change the language**, '
+    'change a word, or write your own. Most weights have read English only: does the same sentence still find its '
+    'scene in Spanish?',
+    seeing='Pictures and sentences are directions in one space; the pictures are sorted by their cosine with the '
+    'sentence. A green frame marks the scene that the sentence was written of. The bundled weights have read '
+    'captions of drawn scenes only: they do not know photographs, nor words that no caption holds.',
+    terms=('joint space', 'cosine', 'random twin'))

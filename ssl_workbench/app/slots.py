@@ -12,16 +12,23 @@ import gradio as gr
 import torch
 
 from .. import catalog as shelf
-from .models import choices, example_clip, example_files, model, read_or_example, world_pictures
+from .beside import panel_along
+from ssl_workbench.app.models import (
+    choices,
+    example_clips,
+    example_files,
+    model,
+    pictures_known_to,
+    read_or_example,
+)
 from .style import html_figures
-from .widgets import Page, draw_on_open, on_open, picker
+from .widgets import Page, draw_on_open, on_open, photo_input, picker, video_input, warn_beyond
 from ssl_workbench.panels import (
     cached_by_content,
     errors_shown,
     fit_display,
     patch_at,
     patch_input,
-    picture_input,
     read_input,
     retrieve,
     slot_panel,
@@ -68,7 +75,7 @@ def retrieve_on_draw(
     dropped = gr.State([])
     def search(paths, name, path, *values):
         knobs, earlier = part['values'](values), [p for p in paths if p != path][-11:]
-        pictures = [*world_pictures(), *map(_gallery_size, earlier)]
+        pictures = [*pictures_known_to(name), *map(_gallery_size, earlier)]
         image = read_or_example('image', example, path)
         found = retrieve_pictures(model(name), image, knobs['place'], pictures, knobs['detail'])
         page = f'<div class="page retrieved"><h2>What else this prototype wins</h2>{html_figures(found)}</div>'
@@ -78,29 +85,37 @@ def retrieve_on_draw(
 
 def fill() -> None:
     "Photo and clip fall apart into slots; a click looks up what else the prototype wins"
-    gr.Markdown('A network that never saw a label shares the patches of a picture out among a few prototypes. '
-                '**Drop in a photo**, click a slot, and see what else its prototype wins.', elem_classes='lead')
     panels, first, opened = shelf.module('slotmim').panels, example_files()[0], on_open()
     pick = picker('slots')
+    home = lambda key: lambda name: ('from ssl_workbench import catalog', f"catalog.module('slotmim').panels['{key}']")
     with gr.Tabs():
         with gr.Tab('Photo'):
-            photo = partial(picture_input, label='Drop your picture here', height=240, elem_id='photo')
-            image = photo, partial(read_or_example, 'image', first)
-            still = panels['slots'].app(examples=example_files(), sources=dict(method=(pick, model), image=image))
+            image = partial(photo_input, 'photo', 240), partial(read_or_example, 'image', first)
+            still = panels['slots'].app(sources=dict(method=(pick, model), image=image))
+            panel_along(panels['slots'], still, home('slots'))
             retrieve_on_draw(still, gr.HTML(elem_id='retrieved', padding=False), first)
             draw_on_open(still, opened)
         with gr.Tab('Clip'):
-            video = partial(gr.Video, label='Drop your clip here', height=290, elem_id='clip')
-            clip = video, partial(read_or_example, 'clip', example_clip())
-            moving = panels['clip'].app(examples=[example_clip()], sources=dict(method=(pick, model), clip=clip))
+            clip = partial(video_input, 'clip', example_clips()), partial(read_or_example, 'clip', example_clips()[0])
+            moving = panels['clip'].app(sources=dict(method=(pick, model), clip=clip))
+            panel_along(panels['clip'], moving, home('clip'))
             draw_on_open(moving)
+    warn_beyond(pick, still['inputs'][1], moving['inputs'][1], example=first)
 
 def thumbnail() -> torch.Tensor:  # uint8 (3,H,W)
-    "A scene and its slots"
-    maps = slot_panel.tensors(model(choices('slots')[0]), world_pictures()[12])
+    "A picture and its slots"
+    first = choices('slots')[0]
+    maps = slot_panel.tensors(model(first), pictures_known_to(first)[-6])
     return overlay(maps['image'], maps['scores'].argmax(0), .6)
 
 PAGE = Page(
     'slots', 'slotmim', 'Slots', 'Things without a label',
     'Patches of a picture share themselves out among prototypes. Click one: what else is it, elsewhere?',
-    'slots', thumbnail, fill, order=10, door='Drop in a photo')
+    'slots', thumbnail, fill, order=10, door='Drop in a photo',
+    lead='A network that never saw a label shares the patches of a picture out among a few prototypes. **Drop in a '
+    'photo**, click a slot, and see what else its prototype wins.',
+    seeing='The picture is cut into patches. SlotMIM compares each with its prototypes; a patch gets the colour of the '
+    'one that wins it. The network was never told what a thing is: where a colour ends at the edge of a thing, it '
+    'has found that edge by itself; where it runs through, it has not. Press *Beside its random twin and raw '
+    'colours*: what shows there too was not learnt.',
+    terms=('patch', 'prototype', 'slot', 'random twin', 'k-means'))

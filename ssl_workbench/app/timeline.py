@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['LONG', 'SIDE', 'MOST', 'SHELF', 'COLOURS', 'ORIGINS', 'PAGE', 'chain_video', 'happens', 'action_band', 'video_clips',
            'shelf_clips', 'summary_of', 'nearest_videos', 'timeline_html', 'nearest_html', 'legend', 'example_chain',
-           'chosen_video', 'draw', 'ticks', 'inputs', 'fill', 'clips_tab', 'thumbnail']
+           'chosen_video', 'draw', 'baselines', 'summary_files', 'python', 'ticks', 'inputs', 'fill', 'clips_tab',
+           'thumbnail']
 
 # %% ../../nbs/app/48e_timeline.ipynb #7add4ea6
 from functools import partial
@@ -14,19 +15,28 @@ import gradio as gr
 import torch
 import torch.nn.functional as F
 
-from .models import example_folder, loaded_once, model, panels_taking, read_or_example
+from .beside import along, load_line, panel_along
+from ssl_workbench.app.models import (
+    TWIN,
+    example_clips,
+    example_folder,
+    loaded_once,
+    model,
+    panels_taking,
+    read_or_example,
+)
 from .playback import reel
-from .style import html_image
+from .style import html_image, html_table
 from ssl_workbench.app.widgets import (
     QUIET,
     Page,
     caption,
     draw_on_open,
-    heading,
     on_open,
     picker,
     show_selected,
     video_input,
+    warn_beyond,
     warn_untrained,
 )
 from ..core import seeds_of
@@ -189,6 +199,38 @@ def draw(
     near = nearest_html(nearest_videos(method, found['summary'], shelf_clips(name)))
     return band, timeline_html(clips, found, kept), verdict, near
 
+def baselines(
+    name:str, where:str, number:int, path, times:int, kept:list,  # as for `draw`
+) -> str:                         # HTML
+    "How near the summary of these clips is to that of all: the network, its random twin, the mean of the features"
+    plain, rows = name.removesuffix(TWIN), {}
+    at = [k - 1 for k in kept if k <= times]
+    for one in (plain, plain + TWIN):
+        clips = video_clips(model(one), chosen_video(where, number, path), int(times))
+        rows[one] = [f"{summary_of(model(one), clips, at)['same']:.3f}"]
+    features = clips['features']
+    mean = F.cosine_similarity(features[at].mean(0), features.mean(0), dim=0).item()
+    rows['the mean of the clips’ features'] = [f'{mean:.3f}']
+    return html_table(['', 'cosine with the summary of all clips'], rows)
+
+def summary_files(
+    name:str, where:str, number:int, path, times:int, kept:list,  # as for `draw`
+) -> dict:                        # tensors
+    "The clips' features and boxes, the summary, and how much is read of each clip"
+    method = model(name)
+    clips = video_clips(method, chosen_video(where, number, path), int(times))
+    found = summary_of(method, clips, [k - 1 for k in kept if k <= times])
+    return dict(features=clips['features'], boxes=clips['boxes'], summary=found['summary'], share=found['share'])
+
+def python(
+    name:str, where:str, number:int, path, times:int, kept:list,  # as for `draw`
+) -> str:
+    "The lines that make the same summary"
+    lines, made = load_line(name)
+    return '\n'.join([*sorted({*lines, 'from ssl_workbench.data import read_video'}), '', f'method = {made}',
+                      f"video = read_video({(path or 'my video.mp4').split('/')[-1]!r})",
+                      'summary = method.embed(video[None] / 255)[0]'])
+
 def ticks(
     times:int,                    # clips
     every:int=1,                  # which of them: every so many
@@ -202,23 +244,23 @@ def inputs() -> tuple:            # components
     with gr.Column(min_width=200) as parts[ORIGINS[0]]:
         number = gr.Slider(1, 99, 3, step=1, label='Number', info='Another number, another video.')
     with gr.Column(min_width=200, visible=False) as parts[ORIGINS[1]]:
-        path = video_input('timeline-clip', example_chain())
+        path = video_input('timeline-clip', [example_chain(), *example_clips()[:-1]])
     show_selected(where, parts)
     return where, number, path, gr.Slider(2, MOST, 8, step=1, label='Clips', info='Evenly spaced over the video.')
 
 def fill() -> None:
     "A video as a timeline of clips, and SCALE's panels"
-    heading('What does a summary read?', 'SCALE reads a long video as a set of clips. **Take clips out** and watch: '
-            'which of the others does it read now, and which videos is this one like?')
     pick, opened = picker('embed'), on_open()
     warn_untrained('embed')
     with gr.Tabs():
         with gr.Tab('Clips in and out'): clips_tab(pick, opened)
         for key, panel in panels_taking('scale', 'method', 'clip').items():
             with gr.Tab(panel.title):
-                clip = partial(gr.Video, label='Drop your clip here', height=290, elem_id=f'timeline-{key}-clip')
+                clip = partial(video_input, f'timeline-{key}-clip', example_chain())
                 sources = dict(method=(pick, model), clip=(clip, partial(read_or_example, 'clip', example_chain())))
-                draw_on_open(panel.app(examples=[example_chain()], sources=sources))
+                part, place = panel.app(sources=sources), f"catalog.module('scale').panels['{key}']"
+                panel_along(panel, part, lambda name, place=place: ('from ssl_workbench import catalog', place), False)
+                draw_on_open(part)
 
 def clips_tab(
     pick,                         # the weights' component
@@ -237,6 +279,8 @@ def clips_tab(
     gr.Markdown('### The nearest of twelve other videos')
     near = gr.HTML(padding=False, elem_id='timeline-near')
     values, shown = [pick, where, number, path, times, kept], [band, line, verdict, near]
+    warn_beyond(pick, path)
+    along(values, baselines, summary_files, python, 'Beside its random twin and the mean of the clips')
     again = dict(trigger_mode='always_last', concurrency_limit=2, concurrency_id='timeline', **QUIET)
     events = [opened, pick.change, where.input, number.input, path.change, kept.change]
     gr.on(events, errors_shown(draw), values, shown, **again)
@@ -259,4 +303,10 @@ PAGE = Page(
     'timeline', 'scale', 'Timeline', 'What happens in a long video?',
     'A long video as a row of clips. Take clips out, see which of the others its summary reads, and which videos it is '
     'like.',
-    'embed', thumbnail, fill, order=75)
+    'embed', thumbnail, fill, order=75,
+    lead='SCALE reads a long video as a set of clips. **Take clips out** and watch: which of the others does it read '
+    'now, and which videos is this one like?',
+    seeing='Each tile is a clip of the video; the bar below it says how much of the summary comes from it. With clips '
+    'taken out, the summary should change little where they told nothing new. The videos at the foot are those '
+    'whose summaries are nearest; the bands below them say what truly happens.',
+    terms=('summary', 'cosine', 'attention', 'random twin'))

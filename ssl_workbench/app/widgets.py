@@ -4,18 +4,30 @@
 
 # %% auto #0
 __all__ = ['QUIET', 'Page', 'on_load', 'on_open', 'run_quietly', 'draw_on_open', 'show_selected', 'change_events', 'paced',
-           'picker', 'warn_untrained', 'subheading', 'heading', 'caption', 'columns', 'photo_input', 'video_input']
+           'card_of', 'picker', 'warn_beyond', 'warn_untrained', 'subheading', 'heading', 'keep', 'follow', 'page_tab',
+           'caption', 'columns', 'photo_input', 'video_input']
 
 # %% ../../nbs/app/41_widgets.ipynb #0f2e9196
 import html
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from weakref import WeakKeyDictionary
 
 import gradio as gr
 from gradio.context import Context
 
-from .models import choices, describe_weights, example_files, untrained_note
+from ssl_workbench.app.models import (
+    RANDOM,
+    TWIN,
+    beyond_note,
+    bundled_cards,
+    choices,
+    describe_weights,
+    example_files,
+    untrained_note,
+)
 from ..panels import errors_shown, picture_input, picture_output
 
 # %% ../../nbs/app/41_widgets.ipynb #4cdc2f67
@@ -32,16 +44,23 @@ class Page:
     fill:Callable                 # () → None: draws the page into the open Blocks or Tab
     order:int = 100               # of the tabs, from left to right
     door:str = ''                 # words of a button on the first screen; '': none
+    lead:str = ''                 # Markdown below its heading; '': the page draws both itself
+    seeing:str = ''               # Markdown of the fold "What am I seeing?"
+    terms:tuple = ()              # words that the fold explains, of `about.GLOSSARY`
 
 def on_load():                    # event
     "The page of the browser being loaded"
     return Context.root_block.load
 
 def on_open():                    # event
-    "The page coming into sight: its tab being opened, or, where it stands alone, being loaded"
+    "The page coming into sight: its tab being opened and its inputs filled, or, where it stands alone, being loaded"
     block = Context.block
     while block is not None and not isinstance(block, gr.Tab): block = block.parent
-    return on_load() if block is None else block.select
+    if block is None: return on_load()
+    opened = _opened.get(block)
+    return block.select if opened is None else opened.change
+
+_opened = WeakKeyDictionary()     # gr.Tab → the state that changes once what was dropped elsewhere lies in its inputs
 
 # %% ../../nbs/app/41_widgets.ipynb #6f9f804f
 QUIET = dict(show_progress='hidden', api_visibility='private')
@@ -59,7 +78,7 @@ def draw_on_open(
     opened=None,                  # event; default: the enclosing tab being opened
 ) -> None:
     "Draws the panel when it comes into sight"
-    run_quietly(opened or on_open(), part['run'], [*part['inputs'], *part['parts']], part['figure'])
+    run_quietly(opened or on_open(), part['run'], [*part['inputs'], *part['parts']], part['outputs'])
 
 def show_selected(
     radio,                        # gr.Radio
@@ -88,20 +107,56 @@ def paced(
     if step is not None: yield step
 
 # %% ../../nbs/app/41_widgets.ipynb #1a110ff5
+def card_of(
+    name:str,                     # as the picker offers it
+) -> dict:                        # as JSON can hold it
+    "The card of weights without its curve, or why there is none"
+    card = bundled_cards().get(name.removesuffix(TWIN))
+    if card is None: return dict(card='There is none: cards travel with bundled weights.')
+    return {k: v for k, v in card.items() if k != 'curve'}
+
 def picker(
     needs:str='features',         # as `models.choices` takes it
     more:tuple=(),                # further names
     label:str='Weights',          # what a visitor reads
     **options,                    # as gr.Dropdown takes them
 ):                                # the dropdown
-    "The picker of weights with a line beside it that describes the choice"
+    "The picker of weights; beside it what they have seen, their random twin and their card on a press"
     names = [*choices(needs), *more]
     with gr.Row(elem_classes='picker'):
-        pick = gr.Dropdown(names, value=names[0], label=label, scale=2, min_width=260, **options)
+        with gr.Column(scale=2, min_width=260):
+            pick = gr.Dropdown(names, value=names[0], label=label, **options)
+            with gr.Row(elem_classes='picker-more'):
+                twin = gr.Button('Show its random twin', size='sm', min_width=90)
+                show = gr.Button('Card', size='sm', min_width=60)
         note = gr.Markdown(describe_weights(names[0]), elem_classes='note')
-    run_quietly(pick.change, describe_weights, pick, note)
-    run_quietly(on_load(), lambda: gr.update(choices=[*choices(needs), *more]), None, pick)
+    card = gr.JSON(visible=False, label='Card', elem_classes='weights-card')
+    def flip(name):
+        if name.endswith(RANDOM): raise ValueError('These weights are random already: they are their own twin.')
+        other = name.removesuffix(TWIN) if name.endswith(TWIN) else name + TWIN
+        offered = [*choices(needs), *more, *([other] if other.endswith(TWIN) else [])]
+        return gr.update(choices=offered, value=other)
+    def described(name):
+        words = 'Back to the trained weights' if name.endswith(TWIN) else 'Show its random twin'
+        return describe_weights(name), words, gr.update(visible=False)
+    run_quietly(pick.change, described, pick, [note, twin, card])
+    run_quietly(twin.click, flip, pick, pick)
+    run_quietly(show.click, lambda name: gr.update(value=card_of(name), visible=True), pick, card)
+    def offer(name): return gr.update(choices=[*choices(needs), *more, *([name] if name.endswith(TWIN) else [])])
+    run_quietly(on_open(), offer, pick, pick)
     return pick
+
+def warn_beyond(
+    pick,                         # the picker
+    *uploads,                     # components whose value is a path, or None
+    example:str|None=None,        # what is shown while nothing is dropped
+) -> None:
+    "A line that appears where a real picture or clip meets weights that have seen drawn ones only"
+    note = gr.Markdown(visible=False, elem_classes='untrained')
+    def warning(name, *paths):
+        said = next((said for p in paths if (said := beyond_note(name, p or example))), '')
+        return gr.update(value=said, visible=bool(said))
+    run_quietly(partial(gr.on, [pick.change, *(u.change for u in uploads)]), warning, [pick, *uploads], note)
 
 def warn_untrained(
     needs:str,                    # as `models.choices` takes it
@@ -127,6 +182,45 @@ def heading(
     subheading(title)
     gr.Markdown(text, elem_classes='lead')
 
+_kept = WeakKeyDictionary()       # gr.Blocks → (component, kind, gr.Tab) of the inputs that pages share
+
+def keep(
+    component,                    # whose value is a path
+    kind:str,                     # 'image' or 'clip'
+):                                # the component
+    "Shares what is dropped here with the other pages"
+    tab, block = None, Context.block
+    while block is not None:      # the outermost tab: the page
+        if isinstance(block, gr.Tab): tab = block
+        block = block.parent
+    _kept.setdefault(Context.root_block, []).append((component, kind, tab))
+    return component
+
+def follow(
+    tabs:list,                    # gr.Tab of every page
+) -> None:
+    "What was dropped on one page lies on the next: noted when it changes, laid down when a tab is opened"
+    shared, parts = gr.State({}), _kept.get(Context.root_block, [])
+    for component, kind, _ in parts:
+        def note(held, path, kind=kind): return {**held, kind: path}
+        component.change(note, [shared, component], shared, queue=False, **QUIET)
+    for tab in tabs:
+        own = [(c, kind) for c, kind, at in parts if at is tab]
+        def lay(held, turn, *paths, own=own):
+            found = [held.get(kind) if kind in held and held[kind] != path else None
+                     for (_, kind), path in zip(own, paths)]
+            return [turn + 1, *(gr.skip() if path is None else path for path in found)]
+        opened = _opened[tab]
+        tab.select(lay, [shared, opened, *(c for c, _ in own)], [opened, *(c for c, _ in own)], queue=False, **QUIET)
+
+def page_tab(
+    page:Page,                    # whose tab it is
+):                                # gr.Tab, open
+    "The tab of a page, which knows when what was dropped elsewhere lies in its inputs"
+    tab = gr.Tab(page.title, id=page.name)
+    with tab: _opened[tab] = gr.State(0)
+    return tab
+
 def caption(
     text:str='',                  # Markdown
     **options,                    # as gr.Markdown takes them
@@ -148,17 +242,18 @@ def columns(
 def photo_input(
     elem_id:str,                  # of the component
     height:int=220,               # pixels
+    examples:bool=True,           # whether they stand below
 ):                                # component whose value is a path
-    "A place for a visitor's picture, with examples below"
-    photo = picture_input('Drop your picture here', height=height, elem_id=elem_id)
-    gr.Examples(example_files(), photo)
+    "A place for a visitor's picture, with examples below; what lies in it lies in that of the next page, too"
+    photo = keep(picture_input('Drop your picture here', height=height, elem_id=elem_id), 'image')
+    if examples: gr.Examples(example_files(), photo, examples_per_page=16)
     return photo
 
 def video_input(
     elem_id:str,                  # of the component
-    example:str,                  # path
+    examples,                     # paths, or one
 ):                                # component whose value is a path
-    "A place for a visitor's video, with an example below"
-    video = gr.Video(label='Drop your clip here', height=290, elem_id=elem_id)
-    gr.Examples([example], video)
+    "A place for a visitor's video, with examples below; what lies in it lies in that of the next page, too"
+    video = keep(gr.Video(label='Drop your clip here', height=290, elem_id=elem_id), 'clip')
+    if examples: gr.Examples([examples] if isinstance(examples, str) else list(examples), video)
     return video

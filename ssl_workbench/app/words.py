@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['MOST_WORDS', 'LONGEST_WORD', 'READS', 'PAGE', 'split_words', 'sentences_of', 'picture_patches', 'heat_figure',
-           'figure', 'added_maps', 'added_figure', 'signed', 'fill', 'tab', 'thumbnail']
+           'figure', 'added_maps', 'added_figure', 'signed', 'fill', 'tab', 'beside_twin', 'word_files', 'python',
+           'thumbnail']
 
 # %% ../../nbs/app/48g_words.ipynb #38f11774
 import html
@@ -13,10 +14,11 @@ import gradio as gr
 import torch
 import torch.nn.functional as F
 
-from .models import example_files, model, read_or_example
+from .beside import along, load_line
+from .models import TWIN, example_for, model, read_or_example
 from .search import NEEDS, warn_unread
 from .style import html_image
-from .widgets import QUIET, Page, caption, heading, on_open, photo_input, picker
+from .widgets import QUIET, Page, caption, on_open, photo_input, picker, warn_beyond
 from ..data import resize_image
 from ..panels import errors_shown, fit_display
 from ..probes import TEMPLATES, embed_all, word_classifier, word_maps, world_prompts
@@ -70,7 +72,7 @@ def heat_figure(
 ) -> str:                         # HTML
     "The picture shared out among the words, and a heat for each of them"
     words, method = split_words(text), model(name)
-    image = read_or_example('image', example_files()[0], path)
+    image = read_or_example('image', example_for(name), path)
     classifier = word_classifier(method.embed_texts, {k: sentences_of(w) for k, w in enumerate(words)})
     maps = word_maps(picture_patches(method, image, read, fine), classifier)[0]
     shown = fit_display(image, 320)
@@ -116,7 +118,7 @@ def added_figure(
     fine:bool=False,              # as of `picture_patches`
 ) -> str:                         # HTML
     "The map of the sentence, and what each word adds to it"
-    method, image = model(name), read_or_example('image', example_files()[0], path)
+    method, image = model(name), read_or_example('image', example_for(name), path)
     words, added, whole = added_maps(method, picture_patches(method, image, read, fine), sentence[:4000])
     shown, most = fit_display(image, 240), added.abs().max().clamp(min=1e-6).item()
     line = f'<b>the sentence</b>: cosine {whole.min():.2f} to {whole.max():.2f}'
@@ -142,8 +144,6 @@ def signed(
 # %% ../../nbs/app/48g_words.ipynb #506b1ffe
 def fill() -> None:
     "Two tabs: a heat a word, and what each word of a sentence adds"
-    heading('Which pixels does a word mean?', 'CLIP learns from whole pictures and whole sentences. Still each patch '
-            'can be compared with a word. **Type words of your own**, in English or another language.')
     pick, opened = picker(NEEDS), on_open()
     warn_unread()
     with gr.Row(elem_classes='game-play'):
@@ -152,6 +152,7 @@ def fill() -> None:
             read = gr.Radio(list(READS), value='Values', label='Read from the last block', elem_id='words-read',
                             info='Values as in DenseCLIP, keys as in SF-CLIP.')
             fine = gr.Checkbox(False, label='Finer grid: the picture at twice the size of training')
+    warn_beyond(pick, photo)
     with gr.Tabs():
         with gr.Tab('A heat for each word'):
             tab(heat_figure, 'heart, ring, disc, beach', 'Words, with commas between them', 'words',
@@ -181,6 +182,34 @@ def tab(
     events = [opened, pick.change, photo.change, read.input, fine.input]
     gr.on(events, errors_shown(draw), values, shown, concurrency_id='words', **again, **QUIET)
     gr.on([go.click, text.submit], errors_shown(draw), values, shown, trigger_mode='always_last', api_name=name)
+    along(values, beside_twin(draw), word_files, python, 'Beside its random twin')
+
+def beside_twin(draw):
+    "The same figure by the weights and by their random twin"
+    def drawn(name, *values):
+        plain = name.removesuffix(TWIN)
+        return ''.join(f'<h3>{n}</h3>{draw(n, *values)}' for n in (plain, plain + TWIN))
+    return drawn
+
+def word_files(
+    name:str, path, text:str, read:str, fine:bool,  # as for `heat_figure`
+) -> dict:                        # tensors
+    "Patches in the joint space, and a row for each word or sentence"
+    method, words = model(name), split_words(text) if ',' in text and not text.rstrip().endswith('.') else [text]
+    image = read_or_example('image', example_for(name), path)
+    patches = picture_patches(method, image, read, fine)
+    return dict(image=image, patches=patches, words=embed_all(method.embed_texts, words))
+
+def python(
+    name:str, path, text:str, read:str, fine:bool,  # as for `heat_figure`
+) -> str:
+    "The lines that compare patches with words"
+    lines, made = load_line(name)
+    imports = sorted({*lines, 'from ssl_workbench.data import read_image, resize_image'})
+    return '\n'.join([*imports, '', f'method = {made}',
+                      f"image = read_image({(path or 'my picture.jpg').split('/')[-1]!r})",
+                      'patches = method.embed_patches(resize_image(image, method.config.size)[0][None])',
+                      f'words = method.embed_texts([{text!r}])'])
 
 def thumbnail() -> torch.Tensor:  # uint8 (3,H,W)
     "A scene with its true objects in colours"
@@ -190,4 +219,10 @@ def thumbnail() -> torch.Tensor:  # uint8 (3,H,W)
 PAGE = Page(
     'words', 'sfclip', 'Words', 'Which pixels does a word mean?',
     'A heat map for every word you type, and what each word of a sentence adds to it.',
-    NEEDS, thumbnail, fill, order=81)
+    NEEDS, thumbnail, fill, order=81,
+    lead='CLIP learns from whole pictures and whole sentences. Still each patch can be compared with a word. **Type '
+    'words of your own**, in English or another language.',
+    seeing='Each patch of the picture and each word is a direction in one space; a heat shows the cosine between them. '
+    'The network was never told where a thing is. The bundled weights know the words of drawn scenes; a word that '
+    'they have never read gives a heat, too, and it means nothing.',
+    terms=('patch', 'cosine', 'joint space', 'random twin'))

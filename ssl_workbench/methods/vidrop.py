@@ -469,7 +469,8 @@ def draw_place(
     return grid([draw_boxes(drawn[0], box, palette=white), *drawn[1:]], cols=t)
 
 # %% ../../nbs/methods/26_vidrop.ipynb #5f966e91
-MOMENT = Knob('moment', 0, 1, .02, 0, 'Moment', 'Where in the video the clip begins.')
+MOMENT = Knob('moment', 0, 1, .02, 0, 'First frame', 'Where in the video the clip begins.',
+              lambda inputs, tensors: max(len(inputs['clip']) - inputs['method'].config.length, 0) + 1)
 TOKENS = Knob('detail', 4, 14, 1, 6, 'Detail', 'Tokens along the longer side.')
 dropped_panel = Panel('What is left when most is dropped', dropped_maps, draw_dropped, (
     Knob('dropped', 0, .98, .01, .85, 'Drop rate', 'Part of the tokens that does not enter the network.'),

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['CLIP_FRAMES', 'CLIP_SIDE', 'UPLOAD_PIXELS', 'Knob', 'Choice', 'Toggle', 'Click', 'Box', 'sliders', 'digest',
            'cached_by_content', 'accepted', 'is_plotly', 'Panel', 'settings_across', 'format_value', 'knob_strip',
-           'Screen', 'Live', 'stream', 'component', 'read_input', 'picture_input', 'saved_png', 'picture_output',
-           'errors_shown', 'click_place', 'after_click', 'knob_values', 'app', 'run_on_change', 'click_to_knob']
+           'Screen', 'Live', 'stream', 'counted', 'component', 'read_input', 'picture_input', 'saved_png',
+           'picture_output', 'errors_shown', 'click_place', 'after_click', 'knob_values', 'read_values', 'app',
+           'run_on_change', 'click_to_knob']
 
 # %% ../../nbs/panels/11a_panel.ipynb #82c288b7
 import base64
@@ -37,6 +38,7 @@ class Knob:
     value:float                   # at first
     label:str = ''                # what a reader reads; default the name
     help:str = ''                 # one sentence
+    count:Callable|None = None    # (inputs, () → tensors) → how many positions there are, where that depends
 
     def check(self, value):
         "The value; ValueError when it is off the scale"
@@ -387,6 +389,12 @@ def _gradio():
     except ImportError as e: raise ImportError('Apps need gradio: pip install "ssl_workbench[apps]".') from e
     return gradio
 
+def counted(
+    knob,                         # any knob
+) -> bool:
+    "Whether a part of the way is shown as a number: a frame of a clip"
+    return getattr(knob, 'count', None) is not None and knob.step != int(knob.step)
+
 def component(
     knob,                         # Knob, Choice or Toggle
 ):                                # a Gradio component
@@ -395,6 +403,7 @@ def component(
     look = dict(label=knob.label or knob.name, info=knob.help or None)
     if isinstance(knob, Choice): return gr.Radio(list(knob.options), value=knob.value, **look)
     if isinstance(knob, Toggle): return gr.Checkbox(knob.value, **look)
+    if counted(knob): return gr.Slider(1, CLIP_FRAMES, value=1, step=1, **look)
     return gr.Slider(knob.low, knob.high, value=knob.value, step=knob.step, **look)
 
 CLIP_FRAMES = 96                   # of an uploaded clip that an app looks at
@@ -520,12 +529,41 @@ def knob_values(
     read = [(k, tuple(next(rest) for _ in parts)) for k, parts in knobs]
     return {k.name: value if hasattr(k, 'parts') else value[0] for k, value in read}
 
+def _positions(panel:Panel, given:list, settings:dict) -> dict:
+    "Of every knob with a `count`: how many positions it has for these inputs"
+    plain = {k.name: settings[k.name] for k in panel.knobs if not counted(k)}
+    inputs, tensors = {**panel.bound, **dict(zip(panel.open_inputs, given))}, lambda: panel.tensors(*given, **plain)
+    return {k.name: int(k.count(inputs, tensors)) for k in panel.knobs if getattr(k, 'count', None)}
+
+def read_values(
+    panel:Panel,                  # what is shown
+    reads:list,                   # functions from a component's value to an input
+    knobs:list,                   # (knob, its components)
+    values:list,                  # of the inputs' components, then of the knobs'
+) -> tuple:                       # inputs or None where one is missing; knob's name → value; knob's name → positions
+    "What a host's components say: frame 3 of 9 is a quarter of the way"
+    given = [read(v) for read, v in zip(reads, values)]
+    settings = knob_values(knobs, values[len(reads):])
+    if any(g is None for g in given): return None, settings, {}
+    known, there = {k.name: k for k, _ in knobs}, _positions(panel, given, settings)
+    for name, n in there.items():
+        if not counted(known[name]): continue
+        part = (min(settings[name], n) - 1) / max(1, n - 1)
+        settings[name] = known[name].low + part * (known[name].high - known[name].low)
+    return given, settings, there
+
+def _knob_updates(knobs:list, there:dict) -> list:
+    "Of each slider whose end depends on the input: its new end"
+    gr = _gradio()
+    return [gr.update(maximum=max(there[k.name], 2 if counted(k) else k.low + k.step)) if k.name in there
+            else gr.skip() for k, _ in knobs if getattr(k, 'count', None)]
+
 def app(
     panel:Panel,                  # what to show
     examples:list|None=None,      # paths for its picture or clip
     sources:dict|None=None,       # input's name -> (component or function that makes it, function from value to input)
-) -> dict:                        # components: inputs, knobs, parts (all knobs'), figure, help; functions: run, values
-    "The panel as Gradio components; call it inside `gr.Blocks`"
+) -> dict:                        # components: inputs, knobs, parts, figure, help, outputs; functions run, values, read
+    "The panel as Gradio components; call it inside `gr.Blocks`; `outputs` are those of `run`"
     gr = _gradio()
     with gr.Row(elem_classes='panel'):
         with gr.Column(scale=2, min_width=280, elem_classes='panel-left'):
@@ -538,15 +576,17 @@ def app(
             figure = gr.Plot(label=panel.title, show_label=False) if panel.static else picture_output(panel.title)
             help = gr.Markdown(panel.help)
     inputs, parts = [c for c, _ in wanted], [c for _, cs in knobs for c in cs]
+    outputs = [figure, *(cs[0] for k, cs in knobs if getattr(k, 'count', None))]
+    read = partial(read_values, panel, [r for _, r in wanted], knobs)
     def run(*values):
-        given = [read(v) for (_, read), v in zip(wanted, values)]
-        if any(g is None for g in given): return None
-        drawn = panel.figure(*given, **knob_values(knobs, values[len(wanted):]))
-        return drawn if is_plotly(drawn) else to_image(drawn)
-    run_on_change(run, inputs, parts, figure)
-    if not panel.static: click_to_knob(run, inputs, knobs, figure)
+        given, settings, there = read(values)
+        drawn = None if given is None else panel.figure(*given, **settings)
+        figure = drawn if drawn is None or is_plotly(drawn) else to_image(drawn)
+        return [figure, *_knob_updates(knobs, there)] if len(outputs) > 1 else figure
+    run_on_change(run, inputs, parts, outputs)
+    if not panel.static: click_to_knob(run, inputs, knobs, outputs)
     return dict(inputs=inputs, knobs={k.name: cs for k, cs in knobs}, parts=parts, figure=figure, help=help,
-                run=errors_shown(run), values=partial(knob_values, knobs))
+                outputs=outputs, run=errors_shown(run), values=partial(knob_values, knobs), read=read)
 
 def run_on_change(
     run:Callable,                 # values -> figure
@@ -560,10 +600,10 @@ def run_on_change(
                  show_progress='minimal', api_visibility='private')
 
 def click_to_knob(
-    run:Callable,                 # values -> figure
+    run:Callable,                 # values -> what `outputs` show
     inputs:list,                  # components of the inputs
     knobs:list,                   # (knob, its components)
-    figure,                       # what is clicked
+    outputs:list,                 # of `run`; the first is the figure that is clicked
 ) -> None:
     "A click in the figure moves the first place knob's sliders and draws"
     gr = _gradio()
@@ -574,5 +614,7 @@ def click_to_knob(
     def click(event:gr.SelectData, shown, *values):
         moved = after_click(knob, knob_values(knobs, values[len(inputs):])[knob.name], *click_place(event, shown))
         full = dict(zip([id(c) for c in parts], values[len(inputs):])) | dict(zip([id(c) for c in own], moved))
-        return [errors_shown(run)(*values[:len(inputs)], *[full[id(c)] for c in parts]), *moved]
-    figure.select(click, [figure, *inputs, *parts], [figure, *own], show_progress='minimal', api_visibility='private')
+        drawn = errors_shown(run)(*values[:len(inputs)], *[full[id(c)] for c in parts])
+        return [*(drawn if len(outputs) > 1 else [drawn]), *moved]
+    outputs[0].select(click, [outputs[0], *inputs, *parts], [*outputs, *own], show_progress='minimal',
+                      api_visibility='private')

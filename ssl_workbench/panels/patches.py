@@ -133,7 +133,8 @@ def draw_clip(
     return draw_slots(frames[round(moment * (len(frames) - 1))], shown, assignment, alpha, place)
 
 clip_panel = Panel('Slots of a clip', clip_maps, draw_clip, (
-    Knob('moment', 0, 1, .02, 0, 'Moment', '0 is the first frame, 1 the last.'), *slot_panel.knobs), ('method', 'clip'),
+    Knob('moment', 0, 1, .02, 0, 'Frame', 'Of those kept, evenly spread: 24 at most.', lambda inputs, tensors:
+         len(tensors()['frames'])), *slot_panel.knobs), ('method', 'clip'),
     'Move through the clip: does a thing keep its colour?')
 
 def gallery_maps(
@@ -183,7 +184,7 @@ def draw_attention(
 
 HEAT = Knob('alpha', 0, 1, .05, .65, 'Opacity')
 attention_panel = Panel('Attention', attention_maps, draw_attention, (
-    Knob('head', 0, 16, 1, 0, 'Head', '0 is the mean of all; beyond the last, the last.'),
+    Knob('head', 0, 16, 1, 0, 'Head', '0 is the mean of all.', lambda inputs, tensors: len(tensors()['attention'])),
     Knob('mass', .05, 1, .05, 1, 'Mass kept', 'Below 1 only the patches that hold this share stay lit.'),
     HEAT, DETAIL), ('method', 'image'), 'Bright patches are what the class token reads.')
 
