@@ -63,7 +63,8 @@ def _clip(frames, times, matrix, size:int, interpolation:str) -> torch.Tensor:
     "(B,F,3,S,S) float 0–1: the frames at `times` (B,F), cut out by one matrix a clip"
     x = frames[torch.arange(len(frames), device=frames.device)[:, None], times]
     x = x.float() / 255 if x.dtype == torch.uint8 else x
-    return resample(x.flatten(1, 2), matrix, size, interpolation).clamp_(0, 1).unflatten(1, (-1, 3))
+    x = resample(x.flatten(1, 2), matrix, size, interpolation, turned=False)
+    return x.clamp_(0, 1).unflatten(1, (-1, 3))
 
 def _recolour(x, seeds, stream:str, recipe) -> torch.Tensor:
     "Every frame of (B,F,3,S,S) changed by its clip's one draw"

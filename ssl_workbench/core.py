@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['GOLDEN', 'MIX1', 'MIX2', 'RANGES', 'seeds_of', 'fold_in', 'uniform', 'normal', 'permutation', 'seed_everything',
            'seeded', 'device', 'pick', 'budget', 'full_budget', 'cosine', 'linear', 'warmup_cosine', 'rank',
-           'world_size', 'all_sum', 'gather', 'global_share', 'weights_dir', 'data_root', 'sha256', 'write_whole',
-           'has_bf16', 'precision', 'check_ranges', 'shorten']
+           'world_size', 'all_sum', 'gather', 'global_share', 'constant', 'on_host', 'true_rows', 'host_seeds',
+           'weights_dir', 'data_root', 'sha256', 'write_whole', 'has_bf16', 'precision', 'check_ranges', 'shorten']
 
 # %% ../nbs/00_core.ipynb #a048dd07
 import contextlib
+import functools
 import hashlib
 import math
 import os
@@ -200,7 +201,47 @@ def global_share(
     "Factor that turns this process's mean into its share of the global mean, once gradients are averaged"
     count = torch.as_tensor(count, dtype=torch.float64)
     total = all_sum(count.to(device()) if _distributed() and dist.get_backend() == 'nccl' else count).to(count.device)
-    return (count * world_size() / total.clamp(min=1)).float() if total > 0 else torch.zeros(())
+    return torch.where(total > 0, count * world_size() / total.clamp(min=1), 0).float()
+
+# %% ../nbs/00_core.ipynb #a0c1e002
+_PLAIN = {torch.Tensor, torch.nn.Parameter}
+
+@functools.lru_cache(maxsize=1024)
+def _constant(values:tuple, device, dtype) -> torch.Tensor:
+    "The numbers as a tensor, made once"
+    with torch.inference_mode(False): return torch.tensor(values, device=device, dtype=dtype)
+
+def constant(
+    values,                       # a list or tuple of numbers
+    like:torch.Tensor,            # whose device and dtype it gets
+) -> torch.Tensor:                # (n,), not to be changed in place
+    "Numbers as a tensor that is copied to its device once, not at every step"
+    if type(like) not in _PLAIN: return like.new_tensor(values)      # a stand-in, while a graph is traced
+    return _constant(tuple(values), like.device, like.dtype)
+
+def on_host(
+    tensors:list,                 # of any shapes
+) -> list:                        # the same on the CPU, without gradient
+    "Copies to the CPU for which a GPU waits once"
+    if all(x.device.type == 'cpu' for x in tensors): return [x.detach() for x in tensors]
+    whole = torch.cat([x.detach().flatten().double() for x in tensors]).cpu()
+    parts = whole.split([x.numel() for x in tensors])
+    return [part.view(x.shape).to(x.dtype) for part, x in zip(parts, tensors)]
+
+def true_rows(
+    *masks,                       # bool, any shapes
+) -> list:                        # of int64 (n,): indices into each flattened mask
+    "Where masks are true, as `nonzero` says it, but a GPU waits once for all of them"
+    flat = [m.flatten() for m in masks]
+    if all(m.device.type == 'cpu' for m in flat): return [m.nonzero()[:, 0] for m in flat]
+    counts = torch.stack([m.sum() for m in flat]).tolist()
+    return [(~m).to(torch.uint8).argsort(stable=True)[:n] for m, n in zip(flat, counts)]
+
+def host_seeds(
+    batch:dict,                   # seed (B,); host_seed (B,) on the CPU where the learner made the batch
+) -> torch.Tensor:                # (B,) int64 on the CPU
+    "The samples' seeds where what is drawn from them makes no GPU wait"
+    return seeds_of(batch.get('host_seed', batch['seed'])).cpu()
 
 # %% ../nbs/00_core.ipynb #bf735c35
 def weights_dir() -> Path:

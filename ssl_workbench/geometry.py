@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torchvision.ops import roi_align
 
+from .core import constant
+
 # %% ../nbs/03_geometry.ipynb #6ddd4049
 def crop_matrix(
     box:torch.Tensor,             # (…,4) x1 y1 x2 y2 in source coordinates 0–1
@@ -62,7 +64,7 @@ def matrix_box(
     matrix:torch.Tensor,          # (…,2,3)
 ) -> torch.Tensor:                # (…,4) in source coordinates
     "Where a view lies in the source"
-    return map_box(matrix, matrix.new_tensor([0, 0, 1, 1]).expand(*matrix.shape[:-2], 4))
+    return map_box(matrix, constant([0, 0, 1, 1], matrix).expand(*matrix.shape[:-2], 4))
 
 # %% ../nbs/03_geometry.ipynb #4ddbb559
 def _linear_kernel(
@@ -135,7 +137,7 @@ def _supersampling(
     size:tuple,                   # (h,w) of the view
 ) -> torch.Tensor:                # (N,) int64
     "How many source pixels lie between two view pixels, along the longer step, rounded up, 1 to 8"
-    source, view = matrix.new_tensor(shape).flip(0), matrix.new_tensor(size).flip(0)
+    source, view = constant(shape[::-1], matrix), constant(size[::-1], matrix)
     pixels = matrix[:, :, :2] * source[:, None] / view
     return (pixels.norm(dim=1).amax(-1) - 1e-4).ceil().clamp(1, 8).long()
 
@@ -145,22 +147,26 @@ def resample(
     size,                         # S, or (h,w)
     mode:str='bicubic',           # 'bilinear' or 'bicubic'
     antialias:bool=True,          # average over the source pixels of each view pixel
+    turned:bool=True,             # False: crops and mirrors only; otherwise that is asked, and a GPU waits once
 ) -> torch.Tensor:                # (B,C,h,w), or (B,V,C,h,w)
     "The pixels of views given by their matrices; beyond the source its edge pixels go on"
     if mode not in KERNELS: raise ValueError(f"mode is one of {', '.join(KERNELS)}, not '{mode}'")
     size = (size, size) if isinstance(size, int) else tuple(size)
     if matrix.dim() == 4:
         many = images.repeat_interleave(matrix.shape[1], 0)
-        views = resample(many, matrix.flatten(0, 1), size, mode, antialias)
+        views = resample(many, matrix.flatten(0, 1), size, mode, antialias, turned)
         return views.unflatten(0, matrix.shape[:2])
+    if not turned: return _resample_axis_aligned(images, matrix, size, mode, antialias)
     rotated = (matrix[:, 0, 1] != 0) | (matrix[:, 1, 0] != 0)
-    if not rotated.any(): return _resample_axis_aligned(images, matrix, size, mode, antialias)
     group = torch.where(rotated, _supersampling(matrix, images.shape[-2:], size) if antialias else 1, 0)
+    known = group.tolist()
+    one = lambda k, r: (_resample_rotated(images[r], matrix[r], size, mode, k) if k
+                        else _resample_axis_aligned(images[r], matrix[r], size, mode, antialias))
+    if len(set(known)) == 1: return one(known[0], slice(None))
     out = images.new_empty(*images.shape[:2], *size)
-    for k in group.unique().tolist():
-        r = group == k
-        out[r] = (_resample_rotated(images[r], matrix[r], size, mode, k) if k
-                  else _resample_axis_aligned(images[r], matrix[r], size, mode, antialias))
+    for k in sorted(set(known)):
+        rows = torch.tensor([i for i, g in enumerate(known) if g == k]).to(images.device, non_blocking=True)
+        out[rows] = one(k, rows)
     return out
 
 # %% ../nbs/03_geometry.ipynb #7a9e92f1
@@ -205,7 +211,7 @@ def match_views(
     maps = maps.to(torch.promote_types(maps.dtype, torch.float32))   # half would move the boxes
     h, w = maps.shape[-2:]
     index = torch.arange(len(maps), device=maps.device, dtype=maps.dtype)[:, None]
-    rois = torch.cat([index, boxes.to(maps) * boxes.new_tensor([w, h, w, h]).to(maps)], 1)
+    rois = torch.cat([index, boxes.to(maps) * constant([w, h, w, h], boxes).to(maps)], 1)
     aligned = roi_align(maps, rois, (h, w), sampling_ratio=-1, aligned=True)
     return torch.where(flips[:, None, None, None], aligned.flip(-1), aligned)
 
@@ -235,7 +241,7 @@ def warp(
                          f'{tuple(flow.shape)}')
     h, w = x.shape[-2:]
     H, W = (1 << (n - 1).bit_length() for n in (h, w))       # powers of two keep whole pixels whole in float32
-    grid = (_end_points(flow) * 2 + 1) / flow.new_tensor([W, H]) - 1
+    grid = (_end_points(flow) * 2 + 1) / constant([W, H], flow) - 1
     return F.grid_sample(F.pad(x, (0, W - w, 0, H - h)), grid.to(x.dtype), 'bilinear', 'zeros', align_corners=False)
 
 def _end_points(
@@ -261,7 +267,7 @@ def resize_flow(
     h, w = flow.shape[-2:]
     shrunk = size[0] < h or size[1] < w
     out = F.interpolate(flow, tuple(size), mode='bilinear', align_corners=False, antialias=shrunk)
-    return out * flow.new_tensor([size[1] / w, size[0] / h]).view(1, 2, 1, 1)
+    return out * constant([size[1] / w, size[0] / h], flow).view(1, 2, 1, 1)
 
 # %% ../nbs/03_geometry.ipynb #5310d3da
 @torch.no_grad()

@@ -123,23 +123,31 @@ class Meter:
         out:dict,                 # embedding (B,D); optional prototype_use, prototype_wins (K,), agreement, accuracy ()
     ) -> dict:                    # rank, std; entropy, active, agreement where they exist
         "The readings, new every few steps; what a method does not have is not shown"
-        x = out['embedding'].detach().float().cpu()
-        self.ring = x[-self.size:] if self.ring is None else torch.cat([self.ring, x])[-self.size:]
-        if i % self.every == 0: self.last = self._reading(out)
+        return self.read(core.on_host(list(seen.values())) if (seen := self.collect(i, out)) else [], seen)
+
+    def collect(self, i:int, out:dict) -> dict:
+        "Keep the step's embeddings where they are; what a reading needs, where it is time for one"
+        x = out['embedding'].detach().float()
+        self.ring = x[-self.size:] if self.ring is None else torch.cat([self.ring.to(x.device), x])[-self.size:]
+        if i % self.every: return {}
+        used = {k: out[k] for k in ('prototype_use', 'prototype_wins') if 'prototype_use' in out}
+        return dict(ring=self.ring) | used | {k: out[k] for k in ('agreement', 'accuracy') if k in out}
+
+    def read(self, values:list, seen:dict) -> dict:
+        "The last reading, new where there are values: what `collect` gave, on the CPU"
+        if not seen: return self.last
+        out = dict(zip(seen, values))
+        x = nn.functional.normalize(out['ring'], dim=-1)
+        self.last = dict(rank=effective_rank(x - x.mean(0)) / min(x.shape),
+                         std=float(x.std(0, correction=0).mean() * x.shape[1]**.5))
+        if 'prototype_use' in out:
+            p = out['prototype_use'].float()
+            self.last |= dict(entropy=float(mean_entropy(p / p.sum())) / math.log(len(p)),
+                              active=float((out['prototype_wins'] > 0).float().mean()))
+        self.last |= {k: float(out[k]) for k in ('agreement', 'accuracy') if k in out}
         return self.last
 
-    def _reading(self, out:dict) -> dict:
-        "One reading"
-        x = nn.functional.normalize(self.ring, dim=-1)
-        reading = dict(rank=effective_rank(x - x.mean(0)) / min(x.shape),
-                       std=float(x.std(0, correction=0).mean() * x.shape[1]**.5))
-        if 'prototype_use' in out:
-            p = out['prototype_use'].detach().float()
-            reading |= dict(entropy=float(mean_entropy(p / p.sum())) / math.log(len(p)),
-                            active=float((out['prototype_wins'] > 0).float().mean()))
-        return reading | {k: float(out[k]) for k in ('agreement', 'accuracy') if k in out}
-
-    def state(self) -> dict: return dict(ring=self.ring, last=self.last)
+    def state(self) -> dict: return dict(ring=None if self.ring is None else self.ring.cpu(), last=self.last)
     def load(self, state:dict) -> None: self.ring, self.last = state['ring'], state['last']
 
 # %% ../nbs/08_learner.ipynb #428bee13
@@ -307,7 +315,8 @@ class Learner:
                                      generator=torch.Generator()))  # not the run's generator
         for draws in plan:
             batch = _move(next(loaded), self.device)
-            batch['seed'] = draw_seeds(self.seed, draws).to(self.device)
+            batch['host_seed'] = draw_seeds(self.seed, draws)
+            batch['seed'] = batch['host_seed'].to(self.device, non_blocking=True)
             yield batch
 
     def _batches_ahead(self, n:int, chunk:int=10_000):
@@ -331,7 +340,7 @@ class Learner:
                 self.accelerator.backward(sum(terms.values()) / self.accumulate)
             for name, v in terms.items():
                 sums[name] = sums.get(name, 0) + core.all_sum(v.detach()) / core.world_size() / self.accumulate
-        return views, _detach(out), {k: float(v) for k, v in sums.items()}, waited
+        return views, _detach(out), sums, waited
 
     def _stop_if_diverged(self, terms:dict) -> None:
         "Raise `Diverged` for a loss that is not finite or a thousand times its recent median"
@@ -371,12 +380,15 @@ class Learner:
         start, i, t = time.perf_counter(), self.i, self.i / self.total
         lr = self._schedule(t)
         self.method.before_step(t)
-        views, out, terms, waited = self._backward(batches)
+        views, out, sums, waited = self._backward(batches)
+        seen = self.meter.collect(i, out)
+        values = core.on_host([*sums.values(), *seen.values()])          # all that a step reads: a GPU waits once
+        terms = {k: float(v) for k, v in zip(sums, values)}
         self._stop_if_diverged(terms)
         clip_gradients(self.optimiser.param_groups)
         self.optimiser.step(); self.optimiser.zero_grad(set_to_none=True)
         self.method.after_step(t)
-        meter = self.meter(i, out)
+        meter = self.meter.read(values[len(sums):], seen)
         self.i, self.drawn = i + 1, self.drawn + self._batch_size(i) * self.accumulate
         step = Step(i, t, terms, sum(terms.values()), lr, meter, views, out, self.drawn, time.perf_counter() - start,
                     waited)

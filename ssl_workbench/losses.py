@@ -12,6 +12,8 @@ __all__ = ['centred_softmax', 'at_least_float32', 'sinkhorn_knopp', 'distill', '
 import torch
 import torch.nn.functional as F
 
+from .core import true_rows
+
 # %% ../nbs/07_losses.ipynb #2657f8b5
 def centred_softmax(
     scores:torch.Tensor,          # (…,K) teacher's
@@ -117,13 +119,14 @@ def slot_contrast(
     teacher_active:torch.Tensor,  # (B',K) bool
     temperature:float=.2,         # SlotMIM's τ
     start:int=0,                  # row of `teacher` that belongs to the student's first image
+    rows=None,                    # `core.true_rows` of those active in both and of the teacher's; None: asked here
 ) -> torch.Tensor:                # scalar
     "InfoNCE over slots, mean over those active in both views (SlotMIM eq. 2 over the batch); 0 where there is none"
     b, k = student_active.shape
-    both = (student_active & teacher_active[start:start + b]).flatten()
-    if not both.any(): return student.sum() * 0
+    both, active = rows or true_rows(student_active & teacher_active[start:start + b], teacher_active)
+    if not len(both): return student.sum() * 0
     queries = F.normalize(student.flatten(0, 1)[both], dim=-1)
-    keys = F.normalize(teacher.detach().flatten(0, 1)[teacher_active.flatten()], dim=-1)
+    keys = F.normalize(teacher.detach().flatten(0, 1)[active], dim=-1)
     column = teacher_active.flatten().cumsum(0) - 1                     # index of a slot among the active
     positives = column[start * k:(start + b) * k][both]
     return F.cross_entropy(queries @ keys.T / temperature, positives)

@@ -168,6 +168,8 @@ def _register_statistics(module:nn.Module, mean:tuple=IMAGENET_DEFAULT_MEAN, std
 
 class ViT(nn.Module):
     "A timm vision transformer that takes images in 0–1, masks or drops patches, and returns its attention"
+    ragged = True                 # in training, rows of `keep` may end in −1: that is asked, and a GPU waits
+
     def __init__(self,
         net:VisionTransformer,    # built with dynamic_img_size=True, num_classes=0
         mean:tuple=IMAGENET_DEFAULT_MEAN,  # of the pixels it was made for
@@ -229,7 +231,8 @@ class ViT(nn.Module):
     ) -> torch.Tensor:            # (B,prefix+n,D), before the last norm
         "Through all blocks"
         x = self.embed(images, mask, keep, position_ids)
-        if keep is not None and (keep < 0).any(): return self._packed_blocks(x, keep)
+        asked = keep is not None and (self.ragged or not self.training)
+        if asked and (keep < 0).any(): return self._packed_blocks(x, keep)
         for block in self.net.blocks: x = block(x)
         return x
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.nn.functional import grid_sample
 
-from .core import seeds_of, uniform
+from .core import constant, seeds_of, uniform
 from .geometry import apply, box_area, crop_matrix, invert, resample, shared_box
 
 # %% ../nbs/04_views.ipynb #a1caa320
@@ -28,7 +28,9 @@ def _column(
 ) -> torch.Tensor:                # (B,1) float64
     "One number a sample"
     value = default if value is None else value
-    value = torch.as_tensor(value, dtype=torch.float64, device=seeds.device)
+    how = dict(dtype=torch.float64, device=seeds.device)
+    if isinstance(value, (int, float)): return torch.full((len(seeds), 1), value, **how)
+    value = torch.as_tensor(value, **how)
     return value.expand(len(seeds))[:, None]
 
 def _random_boxes(
@@ -109,7 +111,7 @@ def _grey(
     x:torch.Tensor,               # (B,3,H,W) float 0–1
 ) -> torch.Tensor:                # (B,1,H,W)
     "Luma of ITU-R 601, as torchvision weighs it"
-    return (x * x.new_tensor([.2989, .587, .114])[:, None, None]).sum(1, keepdim=True)
+    return (x * constant([.2989, .587, .114], x)[:, None, None]).sum(1, keepdim=True)
 
 def brighten(
     x:torch.Tensor,               # (B,3,H,W) float 0–1
@@ -150,7 +152,7 @@ def shift_hue(
 ) -> torch.Tensor:
     "Colours turned by `f` around HSV's circle; lightest and darkest channel values stay"
     low, high = x.amin(1, keepdim=True), x.amax(1, keepdim=True)
-    opposite = x.new_tensor([3., 5, 1])[:, None, None] / 6
+    opposite = constant([3., 5, 1], x)[:, None, None] / 6
     turns = _hue(x, low, high) / 6 + f - opposite
     return turns.sub_(turns.round()).abs_().mul_(6).sub_(1).clamp_(0, 1).mul_(high - low).add_(low)
 
@@ -170,35 +172,39 @@ def jitter(
     "Colour jitter in a random order a sample (torchvision's ColorJitter within RandomApply)"
     if not p: return x
     u = uniform(seeds, stream, 9).to(x.device)
-    spread = u.new_tensor([brightness, contrast, saturation, hue])
-    middle = u.new_tensor([1., 1, 1, 0])
+    spread = constant([brightness, contrast, saturation, hue], u)
+    middle = constant([1., 1, 1, 0], u)
     least = torch.cat([(1 - spread[:3]).clamp(min=0), -spread[3:]])
     factors = least + (middle + spread - least) * u[:, 1:5]
     order = torch.where(u[:, :1] < p, u[:, 5:].argsort(1), -1)
     return _apply_in_order(x.clone(), factors.to(x.dtype), order)
 
+def _change_rows(
+    x:torch.Tensor,               # (B,…), on a CPU changed in place
+    chosen:torch.Tensor,          # (B,) bool
+    change,                       # (some of x, their rows) → those, changed
+) -> torch.Tensor:                # (B,…)
+    "The chosen samples changed: a CPU computes only those; a GPU computes all and selects, as asking would stop it"
+    chosen = chosen.to(x.device)
+    if x.device.type != 'cpu':
+        return torch.where(chosen.view(-1, *[1] * (x.dim() - 1)), change(x, slice(None)), x)
+    rows = chosen.nonzero()[:, 0]
+    if len(rows): x[rows] = change(x[rows], rows)
+    return x
+
 def _apply_in_order(
-    x:torch.Tensor,               # (B,3,H,W), changed in place
+    x:torch.Tensor,               # (B,3,H,W)
     factors:torch.Tensor,         # (B,4)
     order:torch.Tensor,           # (B,4) which operation comes first, second, …; -1: none
 ) -> torch.Tensor:                # (B,3,H,W)
     "The four operations in each sample's order"
     for position in order.unbind(1):
         for k, adjust in enumerate(ADJUST):
-            rows = (position == k).nonzero()[:, 0]
-            if len(rows): x[rows] = adjust(x[rows], factors[rows, k].view(-1, 1, 1, 1))
+            some = lambda part, rows, adjust=adjust, k=k: adjust(part, factors[rows, k].view(-1, 1, 1, 1))
+            x = _change_rows(x, position == k, some)
     return x
 
 # %% ../nbs/04_views.ipynb #c5a61c2f
-def _selected_rows(
-    x:torch.Tensor,               # (B,…), for its device
-    seeds,                        # (B,) int64
-    stream:str,                   # name of the purpose
-    p:float,                      # probability
-) -> torch.Tensor:                # (n,) int64
-    "The rows to which an operation of probability p applies"
-    return (uniform(seeds, stream, 1)[:, 0] < p).nonzero()[:, 0].to(x.device)
-
 def greyscale(
     x:torch.Tensor,               # (B,3,H,W) float 0–1
     seeds,                        # (B,) int64
@@ -206,11 +212,8 @@ def greyscale(
     p:float=.2,                   # probability
 ) -> torch.Tensor:                # (B,3,H,W)
     "Some pictures without colour"
-    rows = _selected_rows(x, seeds, stream, p)
-    if not len(rows): return x
-    x = x.clone()
-    x[rows] = _grey(x[rows]).expand(-1, 3, -1, -1)
-    return x
+    chosen = uniform(seeds, stream, 1)[:, 0] < p
+    return _change_rows(x.clone(), chosen, lambda some, _: _grey(some).expand(-1, 3, -1, -1)) if p else x
 
 def solarise(
     x:torch.Tensor,               # (B,3,H,W) float 0–1
@@ -220,12 +223,9 @@ def solarise(
     threshold:float=.5,           # values from here on are inverted
 ) -> torch.Tensor:                # (B,3,H,W)
     "Some pictures with their bright values inverted"
-    rows = _selected_rows(x, seeds, stream, p)
-    if not len(rows): return x
-    x = x.clone()
-    some = x[rows]
-    x[rows] = torch.where(some >= threshold, 1 - some, some)
-    return x
+    chosen = uniform(seeds, stream, 1)[:, 0] < p
+    inverted = lambda some, _: torch.where(some >= threshold, 1 - some, some)
+    return _change_rows(x.clone(), chosen, inverted) if p else x
 
 # %% ../nbs/04_views.ipynb #b4526303
 def _blur_matrix(
@@ -251,14 +251,13 @@ def blur(
     at=None,                      # side in pixels that sigma is meant for; None: the picture's own
 ) -> torch.Tensor:                # (B,3,H,W)
     "Some pictures blurred by a Gaussian of random width"
+    if not p: return x
     u = uniform(seeds, stream, 2).to(x.device)
-    rows = (u[:, 0] < p).nonzero()[:, 0]
-    if not len(rows): return x
-    x = x.clone()
-    width = (sigma[0] + (sigma[1] - sigma[0]) * u[rows, 1]) * (x.shape[-1] / at if at else 1)
-    down, across = (_blur_matrix(width.to(x.dtype), side)[:, None] for side in x.shape[-2:])
-    x[rows] = down @ x[rows] @ across.mT
-    return x
+    width = (sigma[0] + (sigma[1] - sigma[0]) * u[:, 1]) * (x.shape[-1] / at if at else 1)
+    def blurred(some, rows):
+        down, across = (_blur_matrix(width[rows].to(x.dtype), side)[:, None] for side in x.shape[-2:])
+        return down @ some @ across.mT
+    return _change_rows(x.clone(), u[:, 0] < p, blurred)
 
 # %% ../nbs/04_views.ipynb #b8064964
 @dataclass(frozen=True)
@@ -306,7 +305,7 @@ def _shape(frames:torch.Tensor) -> float:
 def _pixels(frames:torch.Tensor, matrix:torch.Tensor, size:int, interpolation:str) -> list:
     "V crops (B,3,S,S) of pictures (B,3,H,W), float 0–1"
     images = frames.float() / 255 if frames.dtype == torch.uint8 else frames
-    return [resample(images, one, size, interpolation).clamp_(0, 1) for one in matrix.unbind(1)]
+    return [resample(images, one, size, interpolation, turned=False).clamp_(0, 1) for one in matrix.unbind(1)]
 
 def _recolour(pixels:list, seeds, photometric, names) -> torch.Tensor:
     "(B,V,3,S,S): each crop by its recipe, None leaves it as it is"
@@ -467,7 +466,7 @@ def _crop_flow(
     flow = flow[:, 0] if flow.dim() == 5 else flow
     h, w = flow.shape[-2:]
     scale = torch.stack([size[1] / (w * matrix[:, 0, 0]), size[0] / (h * matrix[:, 1, 1])], 1)
-    return resample(flow, matrix, size, 'bilinear') * scale[..., None, None]
+    return resample(flow, matrix, size, 'bilinear', turned=False) * scale[..., None, None]
 
 def pair_crops(
     frames:torch.Tensor,          # (B,2,3,H0,W0) uint8, or float 0–1
@@ -492,7 +491,7 @@ def pair_crops(
     flip = uniform(seeds, f'{stream}/flip', 1)[:, 0] < flip_p
     matrix = crop_matrix(box, flip).float()
     images = frames.float() / 255 if frames.dtype == torch.uint8 else frames
-    x = resample(images.flatten(1, 2), matrix, size, 'bilinear').clamp_(0, 1).unflatten(1, (2, 3))
+    x = resample(images.flatten(1, 2), matrix, size, 'bilinear', turned=False).clamp_(0, 1).unflatten(1, (2, 3))
     both = {} if flow is None else dict(flow=torch.stack([_crop_flow(f, matrix, size) for f in (flow, flow_back)], 1))
     return dict(x=x, matrix=matrix, box=box.float(), flip=flip, **both)
 
@@ -535,7 +534,7 @@ def inside_affine(
 ) -> torch.Tensor:                # (B,1,h,w) bool
     "Which pixels of the view the augmented view shows: their centre lies between its outermost pixel centres"
     (h, w), near = size, 1e-4
-    x, y = (_to_augmented(matrix, size) * matrix.new_tensor([w, h]) - .5).unbind(-1)
+    x, y = (_to_augmented(matrix, size) * constant([w, h], matrix) - .5).unbind(-1)
     return ((x > -near) & (x < w - 1 + near) & (y > -near) & (y < h - 1 + near))[:, None]
 
 # %% ../nbs/04_views.ipynb #6669951a
@@ -608,4 +607,4 @@ def block_mask(
         good = going & smaller & (new > 0) & (new <= room)
         mask |= block & good[:, None, None]
         misses = np.where(good, 0, misses + 1)
-    return torch.from_numpy(mask).flatten(1).to(seeds.device)
+    return torch.from_numpy(mask).flatten(1).to(seeds.device, non_blocking=True)

@@ -228,6 +228,44 @@ def test_tiny_imagenet_by_name(tmp_path, monkeypatch):
     with pytest.raises(data.BadFile, match='_train.zip: not found'): data.TinyImageNet(tmp_path/'elsewhere')
 
 
+def test_tiny_imagenet_as_unpacked(tmp_path, monkeypatch):
+    "tiny-imagenet-200: classes agree between the splits, pictures keep their boxes, a broken list is one sentence"
+    root = tmp_path/'tiny-imagenet-200'
+    for c, wnid in enumerate(('n02', 'n01', 'n10')):
+        for k in range(3):
+            for part, name in (('train', f'{wnid}/images/{wnid}_{k}'), ('val', f'images/val_{3*k + c}')):
+                (root/part/name).parent.mkdir(parents=True, exist_ok=True)
+                Image.new('RGB', (64, 64), (80*c, 20*k, 0)).save(root/part/f'{name}.JPEG')
+    write(root/'wnids.txt', 'n02\nn10\nn01\n')
+    write(root/'words.txt', 'n01\tgoldfish, Carassius auratus\nn02\ttree frog\n')
+    rows = [f'val_{3*k + c}.JPEG\t{wnid}\t{k}\t2\t{40 + k}\t63' for c, wnid in enumerate(('n02', 'n01', 'n10'))
+            for k in range(3)]
+    write(root/'val/val_annotations.txt', '\n'.join(rows))
+    monkeypatch.setenv('SSL_DATA', str(tmp_path))
+    train, val = (data.open_data('tiny_imagenet', split=s) for s in ('train', 'val'))
+    assert train.classes == val.classes == ['goldfish', 'tree frog', 'n10'] and len(train) == len(val) == 9
+    assert val.labels == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert data.TinyImageNet(split='val', count=3).labels == [0, 1, 2]
+    for i in range(9):
+        assert abs(int(val[i]['frames'][0, 0].float().mean()) - 80*(1, 0, 2)[val[i]['label']]) < 8
+        assert val[i]['boxes'].shape == (1, 1, 4) and val[i]['boxes'][0, 0, 3] == 64
+    assert data.open_data('tiny_imagenet', split='val', size=128)[1]['boxes'].tolist() == [[[2, 4, 84, 128]]]
+    assert 'boxes' not in train[0] and isinstance(data.open_data(root), data.TinyImageNet)
+    assert all(len(half) for half in data.labelled_split('tiny_imagenet', 32, 6, 3))
+    write(root/'val/val_annotations.txt', 'val_0.JPEG n01 a b c d')
+    with pytest.raises(data.BadFile): data.open_data('tiny_imagenet', split='val')
+
+
+def test_sequences_of_davis_by_name(tmp_path, monkeypatch):
+    "Some sequences to train on, the others to be judged"
+    davis(tmp_path/'davis')
+    monkeypatch.setenv('SSL_DATA', str(tmp_path))
+    assert data.open_data('davis:bear', frames=4).names == ['bear']
+    assert len(data.open_pairs('davis:car+davis:bear', size=24)) > 2
+    assert data.open_data('davis:bear', frames=1, size=24)[0]['frames'].shape == (1, 3, 24, 24)
+    with pytest.raises(ValueError, match='no sequence lion'): data.open_data('davis:lion')
+
+
 # ---- the real ones
 
 def test_davis_itself():

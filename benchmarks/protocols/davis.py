@@ -19,6 +19,8 @@ from ssl_workbench import core, data, probes
 from ssl_workbench.nets import vit
 
 FRAMES, SIZE, PATCH = 24, (120, 216), 8
+TRAINED = ('breakdance', 'cows', 'drift-straight', 'libby', 'paragliding-launch')      # films of a recipe;
+JUDGED = ('blackswan', 'car-roundabout', 'dog', 'horsejump-high', 'scooter-black')     # these are then their test
 
 
 def available():
@@ -30,6 +32,11 @@ def available():
 def sequences(frames=FRAMES, size=SIZE):
     "Samples with frames (T,3,H,W) uint8 and instances (T,H,W); none where DAVIS is not there"
     return list(data.Davis(frames=frames, size=size)) if available() else []
+
+
+def names():
+    "The sequences' names, in the same order"
+    return data.Davis(frames=FRAMES, size=SIZE).names if available() else []
 
 
 def scores(encoder, clips=None):

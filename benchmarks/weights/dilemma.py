@@ -6,6 +6,7 @@ from benchmarks.protocols.positions import mismatch, misplaced_patches
 from benchmarks.protocols.worlds import scenes
 from benchmarks.weights.recipes import Recipe
 from benchmarks.weights.scores import SEEDS, camvid, iconic, over_seeds, row, segmented
+from benchmarks.weights.scores import real as real_pictures
 from ssl_workbench import core, probes
 from ssl_workbench.data import CamVid, Cifar10
 from ssl_workbench.methods.dilemma import auroc, centre_crop
@@ -15,7 +16,10 @@ MILD = dict(                        # few steps: misplaced patches are found soo
     given=dict(pos_base=10., colour=.1, grey=0., blur=(0., 0.), solarise=(0., 0.), momentum=(.99, 1.)))
 recipes = {
     'dilemma': Recipe('dilemma', 'world:scene:3', against='mocov3-scenes', changes=dict(
-        MILD, kind='scene', level=3, canvas=192, pictures=8192, steps=5000))}
+        MILD, kind='scene', level=3, canvas=192, pictures=8192, steps=5000)),
+    'dilemma-real': Recipe('dilemma', 'tiny_imagenet', changes=dict(
+        MILD, canvas=64, dim=128, depth=4, heads=4, scale=(.4, 1.), steps=10000),
+        gpu=dict(canvas=64, dense_task=True, scale=(.4, 1.), steps=3500))}
 
 
 # ---- misplaced patches in unseen images
@@ -69,6 +73,8 @@ def real(data):
 
 def scores(method, name, **others):
     "The card's scores; those on real data only where the data are"
+    if name == 'dilemma-real':
+        return [*real_pictures(method, others), *detection(method, 'level-3 scenes', drawn_scenes)]
     found = [*detection(method, 'level-3 scenes', drawn_scenes),
              *(r for level in (0, 1, 2) for r in iconic(method, level, others, mixed=True)),
              *(r for level in (1, 2, 3) for r in iconic(method, level, others)), segmented(method, others)]

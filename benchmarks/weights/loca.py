@@ -6,14 +6,17 @@ from benchmarks.protocols import camvid as streets
 from benchmarks.protocols.positions import cell_accuracy, most_frequent, query_reference_views
 from benchmarks.protocols.worlds import unseen
 from benchmarks.weights.recipes import Recipe
-from benchmarks.weights.scores import SEEDS, camvid, iconic, row_of, segmented
+from benchmarks.weights.scores import SEEDS, camvid, iconic, real, row_of, segmented
 from ssl_workbench import probes
 
 MILD = dict(                        # colour tells grounds apart, so it is changed less
     colour=.1, grey=0., flip=0., momentum=(.99, 1.), prototypes=64, keep_mode='random')
 recipes = {
     'loca': Recipe('loca', 'world:scene:3', against='mocov3-scenes', changes=dict(
-        MILD, size=128, small=48, queries=5, batch=12, steps=4200, level=3, canvas=192, pictures=8192))}
+        MILD, size=128, small=48, queries=5, batch=12, steps=4200, level=3, canvas=192, pictures=8192)),
+    'loca-real': Recipe('loca', 'tiny_imagenet', changes=dict(
+        MILD, canvas=64, dim=128, depth=4, heads=4, queries=5, scale=(.4, 1.), steps=9000),
+        gpu=dict(canvas=64, flip=0., colour=.3, scale=(.4, 1.), steps=4000))}
 IMAGES = 200                        # in a test set
 
 
@@ -65,6 +68,7 @@ def position(method):
 
 def scores(method, name, **others):
     "The card's scores; those on real data only where the data are"
+    if name == 'loca-real': return [*real(method, others), position(method), segmented(method, others)]
     drawn = [position(method), *(r for level in (1, 2, 3) for r in iconic(method, level, others)),
              segmented(method, others)]
     return [*drawn, camvid(method, others)] if streets.available() else drawn

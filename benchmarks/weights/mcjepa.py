@@ -1,9 +1,11 @@
 """MC-JEPA's bundled weights: their recipe, and the scores on their card."""
 import torch
 
+from benchmarks.protocols.davis import JUDGED, TRAINED
 from benchmarks.protocols.flow import constant_flow, estimate, unseen_pairs
 from benchmarks.weights.recipes import Recipe
 from benchmarks.weights.scores import SEEDS, beside, camvid, followed, over_seeds, row, row_of, segmented
+from benchmarks.weights.scores import real as real_pictures
 from ssl_workbench import core, probes
 from ssl_workbench.data import dis, open_pairs, read_image, zero_flow
 
@@ -11,7 +13,12 @@ PAIRS = 'world:drive:3@1*3+world:scene:3@2'
 BIG = dict(level=3, canvas=128, pair_size=(96, 96), dims=(48, 64, 96), depths=(1, 2, 2), stem=(24, 48), levels=3,
            batch=4, many=4, out_dim=128, content_weight=.2, pair_scale=(.6, 1.),
            l1=3., structure=.5, window=1, smooth=2., edge=30., pictures=2048, lr=1.5e-3)
-recipes = {'mcjepa': Recipe('mcjepa', PAIRS, changes=dict(BIG, content_kind='scene', steps=13000))}
+FILMS = f'davis:{",".join(TRAINED)}+camvid:0001TP,0016E5'        # the other films are the test
+recipes = {
+    'mcjepa': Recipe('mcjepa', PAIRS, changes=dict(BIG, content_kind='scene', steps=13000)),
+    'mcjepa-real': Recipe('mcjepa', FILMS, changes=dict(BIG, content_kind='tiny_imagenet', stride=1, steps=9000),
+                          gpu=dict(content_kind='tiny_imagenet', canvas=160, dims=(48, 64, 96, 160),
+                                   depths=(1, 2, 2, 2), levels=4, out_dim=512, expand=512, stride=1, steps=5000))}
 WORLDS = {'level-3 scenes': ('scene', 2), 'level-3 drives': ('drive', 1)}       # kind of world, stride
 N, SIDE = 64, 96                   # pairs in a set, pixels a side
 
@@ -97,6 +104,9 @@ def real(method, others):
 
 def scores(method, name, **others):
     "The card's scores; those on real data only where the data are"
+    if name == 'mcjepa-real':
+        found = real_pictures(method, others, sequences=JUDGED)
+        return [*found, *(r for what in WORLDS for r in drawn_pairs(method, what))]
     films = (followed(kind, 3, beside(method, others), method.patch) for kind in ('scene', 'drive'))
     return [*(r for what in WORLDS for r in drawn_pairs(method, what)), segmented(method, others), *films,
             *real(method, others)]

@@ -2,13 +2,18 @@
 import torch
 
 from benchmarks.protocols import camvid
+from benchmarks.protocols.davis import JUDGED, TRAINED
 from benchmarks.protocols.worlds import drives
 from benchmarks.weights.recipes import Recipe
-from benchmarks.weights.scores import SEEDS, by_groups, feature_maps
+from benchmarks.weights.scores import SEEDS, by_groups, feature_maps, real
 from ssl_workbench import probes, world
 
 ROADS = dict(level=2, canvas=128, batch=16, steps=800, pictures=2048)
-recipes = {'poodle': Recipe('poodle', 'world:drive:2', changes=ROADS, against='flowe-drive')}
+FILMS = f'camvid:0001TP,0016E5+davis:{",".join(TRAINED)}'        # the other drives and films are the test
+recipes = {
+    'poodle': Recipe('poodle', 'world:drive:2', changes=ROADS, against='flowe-drive'),
+    'poodle-real': Recipe('poodle', FILMS, changes=dict(canvas=128, channels=(24, 48, 96, 144), flow='dis', steps=4000),
+                          gpu=dict(flow='dis', channels=(24, 48, 96, 144), steps=2500))}
 LEVELS = (2, 3)                     # of the drives in the test
 
 
@@ -43,6 +48,8 @@ def streets(method, others):
 
 def scores(method, name, **others):
     "The card's scores; those on real data only where the data are"
+    if name == 'poodle-real':
+        return [*real(method, others, sequences=JUDGED), *streets(method, others), *drawn_drives(method, others, 2)]
     drawn = [r for level in LEVELS for r in drawn_drives(method, others, level)]
     return [*drawn, *streets(method, others)] if camvid.available() else drawn
 

@@ -15,7 +15,7 @@ import argparse
 import importlib
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -28,7 +28,14 @@ SOURCES = {
     'world': dict(source='ssl_workbench.world, drawn by this project', licence='Apache-2.0'),
     'camvid': dict(source="CamVid (Brostow et al. 2009), SegNet's 11 classes and split",
                    licence='for research; not redistributed'),
-    'cifar10': dict(source='CIFAR-10 (Krizhevsky 2009)', licence='not stated by its authors; not redistributed')}
+    'cifar10': dict(source='CIFAR-10 (Krizhevsky 2009)', licence='not stated by its authors; not redistributed'),
+    'tiny_imagenet': dict(source='Tiny-ImageNet-200 (Stanford CS231n, from ImageNet): photographs of 64 pixels',
+                          licence='for research; not redistributed'),
+    'davis': dict(source='DAVIS 2016 (Perazzi et al. 2016), frames of 240 pixels height',
+                  licence='for research; not redistributed')}
+SEEN = {'tiny_imagenet': 'trained on 64-pixel photographs', 'camvid': 'trained on frames of street drives',
+        'davis': 'trained on frames of films', 'cifar10': 'trained on 32-pixel photographs',
+        'world': 'trained on drawn pictures'}          # what weights have seen, in words, by the first source
 POINTS = 200                        # of the reference curve
 RUNS = 'runs/weights-{}'.format     # a recipe's run
 
@@ -42,6 +49,7 @@ class Recipe:
     changes: dict = field(default_factory=dict)  # settings that differ from the preset
     seed: int = 0
     against: str = ''               # recipe in `baselines` that the card compares it with
+    gpu: dict | None = None         # settings that differ from the gpu preset, for ten minutes of a GPU; None: none
 
 
 def recipe_of(name:str):
@@ -55,11 +63,23 @@ def recipe_of(name:str):
     return found[name]
 
 
+def on_gpu(recipe):
+    "The recipe's variant for a GPU; ValueError where it has none"
+    if recipe.gpu is None: raise ValueError(f'this recipe of {recipe.method} has no variant for a GPU')
+    return replace(recipe, preset='gpu', changes=recipe.gpu)
+
+
+def config_of(recipe):
+    "The settings of a recipe"
+    return catalog.replace_config(core.pick(catalog.module(recipe.method).presets, recipe.preset), recipe.changes)
+
+
 def train(recipe, out, device):
     "The learner at the end of its run, resumed from the newest checkpoint where there is one"
-    config = catalog.replace_config(core.pick(catalog.module(recipe.method).presets, recipe.preset), recipe.changes)
+    config = config_of(recipe)
     data = training.training_data(recipe.data, catalog.find(recipe.method), config)
-    learner = training.learner_of(recipe.method, config, data, recipe.seed, out, device)
+    learner = training.learner_of(recipe.method, config, data, recipe.seed, out, device,
+                                  precision='auto' if recipe.preset == 'gpu' else None)
     learner.save_every = 500
     if newest_checkpoint(out): learner.load()
     start = time.time()
@@ -94,12 +114,13 @@ def card_of(name, recipe, method, out, found) -> dict:
     "All that a card holds but the fingerprint"
     log = read_log(out)
     sources = [(part, SOURCES[part.split(':')[0]]) for part in recipe.data.split('+')]
+    again = command('benchmarks.weights', [name, *(['--gpu'] if recipe.preset == 'gpu' else [])])
     return dict(method=recipe.method, preset=recipe.preset, config=dict(vars(method.config)),
                 changed=recipe.changes, seed=recipe.seed,
                 steps=len(log), data=[dict(name=part, **source) for part, source in sources],
                 device=processor_name(), threads=torch.get_num_threads(), wall_seconds=round(seconds(out), 1),
-                torch=torch.__version__, commit=commit(short=True), command=command('benchmarks.weights', [name]),
-                scores=found, curve=curve(out))
+                torch=torch.__version__, commit=commit(short=True), command=again,
+                seen=SEEN[recipe.data.split('+')[0].split(':')[0]], scores=found, curve=curve(out))
 
 
 def main(argv=None) -> None:
@@ -109,10 +130,13 @@ def main(argv=None) -> None:
     p.add_argument('--out', help='folder of the run; default runs/weights-NAME')
     p.add_argument('--device')
     p.add_argument('--score', action='store_true', help='train nothing; score the newest checkpoint')
+    p.add_argument('--gpu', action='store_true', help="the recipe's variant that a GPU trains in ten minutes")
     args = p.parse_args(argv)
-    try: recipe, home = recipe_of(args.name)
+    try:
+        recipe, home = recipe_of(args.name)
+        if args.gpu: recipe = on_gpu(recipe)
     except ValueError as e: sys.exit(f'benchmarks.weights: {e}')
-    out = args.out or RUNS(args.name)
+    out = args.out or RUNS(args.name + '-gpu' * args.gpu)
     method = catalog.load(out) if args.score else train(recipe, out, args.device).method
     if recipe.against and not args.score: train(recipe_of(recipe.against)[0], RUNS(recipe.against), args.device)
     method.eval()

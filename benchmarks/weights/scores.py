@@ -1,12 +1,18 @@
 """Scores for cards: a frozen method beside a random network of its kind, raw pixels and others; three probe seeds."""
 import math
 
+import torch
+from torch.utils.data import Subset
+
 from benchmarks.protocols import camvid as streets
+from benchmarks.protocols import davis as real_films
+from benchmarks.protocols import photographs
 from benchmarks.protocols.classification import PixelEncoder, cifar10_sets, encoder_accuracy
 from benchmarks.protocols.films import films, propagation_scores
 from benchmarks.protocols.segmentation import GROUPS, iou_by_group, patch_pixels
 from benchmarks.protocols.worlds import CARD_SIDE, iconic_sets, scenes
-from ssl_workbench import probes, world
+from ssl_workbench import core, probes, world
+from ssl_workbench.data import TinyImageNet
 
 SEEDS = (0, 1, 2)
 
@@ -82,6 +88,41 @@ def cifar(method, others=()):
     return classification('CIFAR-10', protocol, encoders(method, others), cifar10_sets)
 
 
+def tiny_imagenet_available():
+    "Whether Tiny-ImageNet is there"
+    return core.data_root() is not None and (core.data_root()/'tiny_imagenet_val.zip').exists()
+
+
+def tiny_imagenet_sets(seed, each=50):
+    "So many training pictures of each class, drawn by a seed, and all of val"
+    train, test = TinyImageNet(split='train'), TinyImageNet(split='val')
+    draw, labels = torch.Generator().manual_seed(seed), torch.tensor(train.labels)
+    order = torch.randperm(len(labels), generator=draw)
+    chosen = [order[labels[order] == k][:each] for k in range(len(train.classes))]
+    return Subset(train, torch.cat(chosen).tolist()), test
+
+
+def tiny_imagenet(method, others=()):
+    "Classes of Tiny-ImageNet"
+    protocol = '50 training pictures a class teach, the 25 a class of val are judged, at 64 px; three draws'
+    return classification('Tiny-ImageNet', protocol, encoders(method, others), tiny_imagenet_sets)
+
+
+# ---- photographs
+
+def slot_coverage(method, others=()):
+    "How many of 200 photographs of Tiny-ImageNet val have three quarters taken by one slot; fewer is better"
+    images, _, _ = photographs.tiny_photographs()
+    def measure(seed):
+        labels = {name: photographs.segments(one, images) for name, one in beside(method, others)(seed).items()}
+        labels['k-means on colour'] = photographs.colour_segments(images, (images.shape[-1] // method.patch,) * 2)
+        return {name: (photographs.largest_shares(x) > photographs.LARGEST).double().mean().item()
+                for name, x in labels.items()}
+    protocol = (f'share of 200 photographs of Tiny-ImageNet val of which one slot covers over '
+                f'{photographs.LARGEST:.0%}, at {photographs.SIDE} px; lower is better')
+    return row_of('one slot over 75 %, photographs', protocol, measure)
+
+
 # ---- segmentation
 
 def mean_iou(name, protocol, maps, sets, classes):
@@ -135,3 +176,24 @@ def followed(kind, level, models, patch):
     protocol = (f'mean of J and F over the objects of 12 films of 8 frames at 128 px, {kind} of level {level}; '
                 "DINO's protocol (5 neighbours, 7 frames, radius 12); three sets of films")
     return row_of(f'J&F, level-{level} {kind} films', protocol, measure)
+
+
+def davis(method, others=(), sequences=None):
+    "Label propagation on DAVIS; sequences: those that the method was not trained on, None: all"
+    clips = [c for c, name in zip(real_films.sequences(), real_films.names()) if sequences is None or name in sequences]
+    def measure(seed):
+        found = {name: real_films.scores(one, clips) for name, one in beside(method, others)(seed).items()}
+        plain = real_films.scores(real_films.pixels(method.patch), clips)
+        return {name: s['method']['jf'] for name, s in found.items()} | {
+            'first mask kept': plain['still']['jf'], f'raw pixels of {method.patch} px': plain['method']['jf']}
+    protocol = (f"mean of J and F over {len(clips)} sequences of DAVIS 2016 val, 24 frames of 120×216 px; "
+                "DINO's protocol (5 neighbours, 7 frames, radius 12); three random networks")
+    return row_of('J&F, DAVIS', protocol, measure)
+
+
+def real(method, others=(), slots=False, sequences=None):
+    "The rows on real pictures, as far as the data are there"
+    found = [*tiny_imagenet(method, others)] if tiny_imagenet_available() else []
+    if slots and tiny_imagenet_available(): found.append(slot_coverage(method, others))
+    if real_films.available(): found.append(davis(method, others, sequences))
+    return found

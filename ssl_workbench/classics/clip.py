@@ -117,7 +117,8 @@ class Views:
         c, frames = self.config, batch['frames'][:, 0]
         seeds, shape = core.seeds_of(batch['seed'], frames.device), dict(size=c.size, aspect=batch.get('aspect'))
         ids = world_tokenizer(c.context)(batch_texts(batch, c.language, c.styles))
-        out = crops(frames, seeds, 'view', 1, scale=c.scale, flip_p=0., **shape) | dict(ids=ids.to(frames.device))
+        out = crops(frames, seeds, 'view', 1, scale=c.scale, flip_p=0., **shape)
+        out['ids'] = ids.to(frames.device, non_blocking=True)
         if c.extra == 'simclr':
             recipe = Photometric(jitter_p=.8, brightness=.4, contrast=.4, saturation=.4, hue=.1, grey_p=.2, blur_p=.5)
             out['pair'] = crops(frames, seeds, 'pair', 2, scale=(.08, 1.), photometric=recipe, **shape)['x']
@@ -160,7 +161,7 @@ def distillation(
 ) -> torch.Tensor:                # scalar
     "Mean squared distance to the layer-normalised target over the tokens that count in the global batch"
     each = (prediction - layer_norm(target.to(prediction.dtype), target.shape[-1:])).square().mean(-1)
-    count = each.new_tensor(each.numel()) if valid is None else valid.sum()
+    count = torch.full_like(each[0, 0], each.numel()) if valid is None else valid.sum()
     total = each.sum() if valid is None else (each * valid).sum()
     return total * core.world_size() / core.all_sum(count.to(each.dtype))
 

@@ -154,7 +154,8 @@ def crop_loss(
     "Cross-entropy of each crop with each other crop's target, mean over images and pairs (DINO eq. 3)"
     log = (scores / temperature).log_softmax(-1)
     pairs = -torch.einsum('btk,bvk->tv', targets, log) / len(scores)
-    return pairs[~torch.eye(*pairs.shape, dtype=torch.bool, device=pairs.device)].mean()
+    same = torch.eye(*pairs.shape, dtype=torch.bool, device=pairs.device)
+    return pairs.masked_fill(same, 0).sum() / (pairs.numel() - min(pairs.shape))
 
 # %% ../../nbs/classics/14_dino.ipynb #b0ecf3eb
 def entropy_and_distance(

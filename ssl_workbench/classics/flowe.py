@@ -122,9 +122,9 @@ class Views:
         clean = pairs.pop('x')
         h, w = clean.shape[-2:]
         affine = torch.stack([affines(seeds, f'affine{v}', c.affine_scale, c.degrees, w / h) for v in (0, 1)], 1)
-        x = [resample(self.photometric(v)(clean[:, v], seeds, f'view{v}'), affine[:, v], (h, w), 'bilinear',
-                      antialias=False) for v in (0, 1)]
-        return dict(x=torch.stack(x, 1), clean=clean, affine=affine,
+        x = torch.stack([self.photometric(v)(clean[:, v], seeds, f'view{v}') for v in (0, 1)], 1)
+        x = resample(x.flatten(0, 1), affine.flatten(0, 1), (h, w), 'bilinear', antialias=False).view_as(x)
+        return dict(x=x, clean=clean, affine=affine,
                     valid=valid_pixels(pairs['flow'], affine, c.alpha1, c.alpha2), **pairs)
 
 # %% ../../nbs/classics/19_flowe.ipynb #3584f2c9

@@ -50,14 +50,14 @@ class Views(dino.Views):
         batch:dict,               # frames (B,T,3,H,W) uint8, seed (B,), aspect (B,)
     ) -> dict:                    # as DINO's, and mask (B,2,N) bool
         "Crops and masks; depends on the samples' seeds alone"
-        c, seeds, views = self.config, batch['seed'], super().__call__(batch)
+        c, seeds, views = self.config, core.host_seeds(batch), super().__call__(batch)
         grid, (low, high) = (c.size // c.patch,) * 2, c.mask_ratio
         masks = []
         for v in (0, 1):
             hide, part = core.uniform(seeds, f'ratio{v}', 2).unbind(1)
             ratio = torch.where(hide < c.mask_chance, low + (high - low) * part, 0.)
             masks.append(block_mask(seeds, f'mask{v}', grid, ratio))
-        return views | dict(mask=torch.stack(masks, 1).to(views['x'].device))
+        return views | dict(mask=torch.stack(masks, 1).to(views['x'].device, non_blocking=True))
 
 # %% ../../nbs/classics/15_ibot.ipynb #5912d3fb
 class Branch(dino.Branch):

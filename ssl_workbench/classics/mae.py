@@ -200,6 +200,7 @@ class MAE(ViTInference, nn.Module):
         self.patch = c.patch
         self.encoder = vit(c.size, c.patch, c.dim, c.depth, c.heads, positions='fixed', pos_base=c.pos_base,
                            masked=False)
+        self.encoder.ragged = False          # all samples keep the same number of patches
         self.decoder = Decoder(c)
 
     def before_step(self, t:float) -> None: "Nothing changes over a run"

@@ -133,7 +133,7 @@ class Views:
         batch:dict,               # facts (B) or caption (B dicts), seed (B,)
     ) -> dict:                    # ids, target, position_ids (B,L) int64, hidden (B,L) bool
         "Depends on the samples' seeds alone"
-        c, seeds, device = self.config, batch['seed'].cpu(), batch['seed'].device
+        c, seeds, device = self.config, core.host_seeds(batch), batch['seed'].device
         facts, own = invented_facts(seeds), core.uniform(seeds, 'invented', 1)[:, 0] >= c.invented
         draws = core.uniform(seeds, 'languages', 5).tolist()
         rows, places = zip(*(self._sample(batch, i, None if own[i] else facts[i], *u) for i, u in enumerate(draws)))
@@ -146,7 +146,7 @@ class Views:
         ids = torch.where(hidden & (how < .8), MASK, torch.where(hidden & (how > .9), words, target))
         ids = torch.where(hidden, self._translated(ids, target, seeds, 'shown', c.dictionary), ids)
         out = dict(ids=ids, target=target, position_ids=position_ids, hidden=hidden)
-        return {k: v.to(device) for k, v in out.items()}
+        return {k: v.to(device, non_blocking=True) for k, v in out.items()}
 
     def _sample(self, batch:dict, i:int, facts, pair:float, first:float, second:float, *styles):
         "Token ids of one sentence or two, and their positions"
@@ -208,8 +208,10 @@ class XLM(Inference, nn.Module):
         views:dict,               # ids, target, position_ids (B,L), hidden (B,L)
     ) -> dict:                    # embedding (B,D), tokens (B,L,D), logits (M,V), target (M,)
         "What the model puts into the M masked places"
-        tokens, hidden = self.encoder(views['ids'], position_ids=views['position_ids']), views['hidden']
-        logits, target = tokens[hidden] @ self.embedding.T + self.bias, views['target'][hidden]
+        tokens = self.encoder(views['ids'], position_ids=views['position_ids'])
+        hidden, = core.true_rows(views['hidden'])
+        logits = tokens.flatten(0, 1)[hidden] @ self.embedding.T + self.bias
+        target = views['target'].flatten()[hidden]
         return dict(embedding=mean_token(tokens, views['ids']), tokens=tokens, logits=logits, target=target,
                     accuracy=(logits.detach().argmax(-1) == target).float().mean())
 
@@ -218,7 +220,7 @@ class XLM(Inference, nn.Module):
     ) -> dict:                    # mlm: scalar
         "Mean over the hidden tokens of the global batch (sections 3.3 and 3.4)"
         total = cross_entropy(out['logits'], out['target'], reduction='sum')
-        return dict(mlm=total * core.world_size() / core.all_sum(total.new_tensor(len(out['target']))))
+        return dict(mlm=total * core.world_size() / core.all_sum(torch.full_like(total, len(out['target']))))
 
     def token_features(self,
         ids:torch.Tensor,         # (B,L) int64, 0 where there is no token

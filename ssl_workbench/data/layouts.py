@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['LAYOUTS', 'find_list', 'class_first', 'kinetics_list', 'ucf101_list', 'hmdb51_list', 'ssv2_list', 'VideoSet',
-           'Kinetics', 'UCF101', 'HMDB51', 'SSv2', 'video_layout', 'read_mask', 'Davis', 'class_words', 'TinyImageNet']
+           'Kinetics', 'UCF101', 'HMDB51', 'SSv2', 'video_layout', 'read_mask', 'Davis', 'class_words', 'read_boxes',
+           'TinyImageNet']
 
 # %% ../../nbs/data/02cb_layouts.ipynb #69038dc1
 import csv
@@ -298,18 +299,64 @@ def class_words(
     words = {key: text.split(',')[0].strip() for key, text in rows}
     return [words.get(name) or name for name in names]
 
+def read_boxes(
+    path # of a file with lines 'name x1 y1 x2 y2' or 'name wnid x1 y1 x2 y2'; the last pixel belongs to the box
+)->dict: # name → (wnid or None, (x1, y1, x2, y2) in pixels, x2 and y2 behind the last pixel)
+    "Tiny-ImageNet's boxes; BadFile for a line that is none"
+    found = {}
+    with as_bad_file(path.name):
+        rows = [line.split() for line in path.read_text(encoding='utf-8').splitlines() if line.strip()]
+        for name, *more in rows:
+            x1, y1, x2, y2 = map(int, more[-4:])
+            found[name] = (more[0] if len(more) == 5 else None), (x1, y1, x2 + 1, y2 + 1)
+    return found
+
 class TinyImageNet(ImageFolder):
-    "Tiny-ImageNet-200 as JPEG in zips, read in place: frames (1,3,64,64), label"
+    "Tiny-ImageNet-200 as zips or as unpacked: frames (1,3,64,64), label; boxes (1,1,4) in pixels where they are there"
     def __init__(self,
-        root=None,           # folder with tiny_imagenet_<split>.zip; None looks in `data_root()`
+        root=None,           # tiny-imagenet-200, or a folder with it or tiny_imagenet_<split>.zip; None: `data_root()`
         split:str='train',   # 'train' or 'val'
         count:int|None=None, # at most so many, classes balanced
         size=64,             # canvas
         cache:bool=False,    # keep decoded pictures in memory: 614 MB for all of train
     ):
         if split not in ('train', 'val'): raise ValueError(f'tiny_imagenet has no split {split!r}: it has train, val.')
-        hint = 'it holds <split>/<wnid>/<name>.jpg, and SSL_DATA names the folder it lies in.'
-        archive = find_dataset(root, f'tiny_imagenet_{split}.zip', hint)
-        super().__init__(archive, size, count, cache, split='all')
+        folder, self.boxes = self.unpacked(root), {}
+        if folder is None:
+            hint = 'it holds <split>/<wnid>/<name>.jpg, and SSL_DATA names the folder it or tiny-imagenet-200 lies in.'
+            whole, words = find_dataset(root, f'tiny_imagenet_{split}.zip', hint), 'tiny_imagenet_words.txt'
+            lists = [whole.with_name(f'tiny_imagenet_{split}_boxes.txt')]
+        else:
+            whole, words = folder/split, 'words.txt'
+            lists = [whole/'val_annotations.txt'] if split == 'val' else sorted(whole.glob('*/*_boxes.txt'))
+        for file in lists: self.boxes |= read_boxes(file) if file.exists() else {}
+        if folder and split == 'val': self.list_val(folder, size, count, cache)
+        else: super().__init__(whole, size, count, cache, split='all')
         self.wnids = self.classes
-        self.classes = class_words(archive.with_name('tiny_imagenet_words.txt'), self.wnids)
+        self.classes = class_words(whole.with_name(words), self.wnids)
+
+    @staticmethod
+    def unpacked(root):
+        "The folder of the public archive, as it is unpacked, or None"
+        places = [Path(root or data_root() or '.')/part for part in ('', 'tiny-imagenet-200')]
+        return next((p for p in places if (p/'wnids.txt').is_file() and (p/'val').is_dir()), None)
+
+    def list_val(self, folder, size, count, cache):
+        "The validation pictures lie in one folder; a list gives their classes"
+        self.files, self.size, self.white, self.least = FileList(folder/'val'), size, None, None
+        if not self.boxes: raise BadFile('tiny_imagenet: val/val_annotations.txt is missing or empty.')
+        label = lambda name: self.boxes.get(Path(name).name, (None,))[0]
+        names = sorted((n for n in self.files.names if label(n)), key=lambda n: (natural_key(label(n)), natural_key(n)))
+        known = (folder/'wnids.txt').read_text(encoding='utf-8').split()
+        self.classes = sorted({*known, *map(label, names)}, key=natural_key)
+        number = {wnid: k for k, wnid in enumerate(self.classes)}
+        names = evenly_spaced(names, count)
+        self.labels, self.splits, self.notes = [number[label(n)] for n in names], [], []
+        self.split_of = [None]*len(names)
+        FileDataset.__init__(self, names, 'tiny_imagenet', cache)
+
+    def read(self, i):
+        sample, found = super().read(i), self.boxes.get(Path(self.names[i]).name)
+        if found is None: return sample
+        h, w = sample['frames'].shape[-2:]
+        return sample | {'boxes': torch.tensor([[found[1]]], dtype=torch.float32)*torch.tensor([w, h, w, h])/64}

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from .. import core
 from ..classics import dino, mae, mocov3, simclr
-from ..nets import as_images, trusted
+from ..nets import ViT, as_images, trusted
 from ..panels import ALPHA, Knob, Panel, Toggle, attention_panel, similarity_panel
 from ..show import heat, outline, pixels
 from ..views import keep_tokens
@@ -212,15 +212,14 @@ class Views:
         return torch.stack([core.fold_in(batch['seed'], f'dilemma {v}') for v in range(views['x'].shape[1])], 1)
 
     def ratio_indices(self, batch:dict) -> torch.Tensor:
-        "(B,) index of each picture's ratio: by the batch's size; in mixed batches by its seed, in the same proportions"
+        "(B,) index of each picture's ratio, on the CPU: by the batch's size; in mixed batches by its seed"
         c, n = self.config, len(batch['seed'])
-        if 'ratio' in batch: return torch.full((n,), c.index_of(batch['ratio']), device=batch['seed'].device)
+        if 'ratio' in batch: return torch.full((n,), c.index_of(batch['ratio']))
         if c.mixed:
             shares = torch.tensor(c.growth, dtype=torch.float64).cumsum(0) / sum(c.growth)
-            u = core.uniform(batch['seed'], 'ratio', 1)[:, 0].double()
-            return torch.searchsorted(shares.to(u.device), u, right=True)
+            return torch.searchsorted(shares, core.uniform(core.host_seeds(batch), 'ratio', 1)[:, 0], right=True)
         far = [abs(g * c.batch - n * core.world_size()) for g in c.growth]
-        return torch.full((n,), far.index(min(far)), device=batch['seed'].device)
+        return torch.full((n,), far.index(min(far)))
 
     def tokens(self,
         seeds:torch.Tensor,       # (B,V) int64
@@ -240,10 +239,10 @@ class Views:
     def view(self, seeds:torch.Tensor, ratio_indices:torch.Tensor, order) -> dict:
         "One view of every picture: pictures of the same ratio together"
         made = []
-        for k in ratio_indices.unique():
-            rows = (ratio_indices == k).nonzero()[:, 0]
+        for k in ratio_indices.unique().tolist():
+            rows = (ratio_indices == k).nonzero()[:, 0].to(seeds.device, non_blocking=True)
             part = None if order is None else order[rows]
-            made.append((rows, self.sample(seeds[rows], self.config.ratios[int(k)], part)))
+            made.append((rows, self.sample(seeds[rows], self.config.ratios[k], part)))
         fills = dict(keep=-1, position_ids=-1, corrupted=False, queried=False)
         return {k: pad_rows([(rows, one[k]) for rows, one in made], len(seeds), fill) for k, fill in fills.items()}
 
@@ -266,8 +265,8 @@ def mismatch_loss(
     queried:torch.Tensor,         # (…,n) bool, which tokens count
 ) -> torch.Tensor:                # scalar
     "Binary cross-entropy (eq. 3.1 with its minus sign), mean over the queried tokens; 0 where there are none"
-    if not queried.any(): return logits.sum() * 0
-    return F.binary_cross_entropy_with_logits(logits[queried], wrong[queried].to(logits.dtype))
+    each = F.binary_cross_entropy_with_logits(logits, wrong.to(logits.dtype), reduction='none')
+    return torch.where(queried, each, 0).sum() / queried.sum().clamp(min=1)
 
 # %% ../../nbs/methods/20_dilemma.ipynb #25be1d78
 def place_loss(
@@ -276,8 +275,8 @@ def place_loss(
     queried:torch.Tensor,         # (…,n) bool
 ) -> torch.Tensor:                # scalar
     "Cross-entropy of the true cell, mean over the queried tokens (position correction, partial jigsaw); 0 without"
-    if not queried.any(): return logits.sum() * 0
-    return F.cross_entropy(logits[queried], place[queried])
+    each = F.cross_entropy(logits.flatten(0, -2), place.clamp(min=0).flatten(), reduction='none').view_as(queried)
+    return torch.where(queried, each, 0).sum() / queried.sum().clamp(min=1)
 
 # %% ../../nbs/methods/20_dilemma.ipynb #da317f74
 class DILEMMA(nn.Module):
@@ -289,9 +288,12 @@ class DILEMMA(nn.Module):
         c = self.config = config
         self.patch = c.patch
         self.base = CLASSES[c.base](c.classic())
+        for part in self.modules():
+            if isinstance(part, ViT): part.ragged = c.mixed
         self.head = nn.Linear(c.dim, c.cells if c.task in ('position', 'jigsaw') else 1)
         self.head.requires_grad_(c.task != 'none')
         self.register_buffer('dice', torch.randint(2**62, (1,)))     # decides the order of ratios; from the run's seed
+        self.cast = None, 0, None                                    # the dice, their version, their copy on the CPU
 
     @property
     def encoder(self) -> nn.Module:
@@ -305,7 +307,9 @@ class DILEMMA(nn.Module):
 
     def ratio_index(self, step:int) -> int:
         "Which ratio a step has: each equally often, by chance; the same on every process"
-        u = core.uniform(core.fold_in(self.dice.cpu(), f'turn {step}'), 'turn', 1)
+        known = self.dice, self.dice._version
+        if known[0] is not self.cast[0] or known[1] != self.cast[1]: self.cast = *known, self.dice.cpu()
+        u = core.uniform(core.fold_in(self.cast[2], f'turn {step}'), 'turn', 1)
         return int(u.item() * len(self.config.ratios))
 
     def before_step(self, t:float) -> None: self.base.before_step(t)
@@ -324,10 +328,12 @@ class DILEMMA(nn.Module):
                           **{k: views[k] for k in ('corrupted', 'queried')}, **self._accuracy(logits.detach(), views))
 
     def _accuracy(self, logits, views):
-        "accuracy: share of right predictions among the queried tokens; left out where there are none"
+        "accuracy: share of right predictions among the queried tokens; left out in a step without a task"
+        c, n, queried = self.config, views['keep'].shape[-1], views['queried']
+        if not any(c.kept(r) == n and (r or c.dense_task) for r in c.ratios) and not c.mixed: return {}
         true = views['keep'] if logits.ndim == 4 else views['corrupted']
-        right = (logits.argmax(-1) if logits.ndim == 4 else logits > 0) == true
-        return dict(accuracy=right[views['queried']].float().mean()) if views['queried'].any() else {}
+        right = ((logits.argmax(-1) if logits.ndim == 4 else logits > 0) == true) & queried
+        return dict(accuracy=right.sum().float() / queried.sum().clamp(min=1))
 
     @torch.no_grad()
     def _keep_most_attended(self, views):

@@ -238,6 +238,7 @@ class Branch(nn.Module):
         super().__init__()
         self.encoder = vit(c.size, c.patch, c.dim, c.depth, c.heads, c.drop_path, cls=False, positions='normal',
                            init='moco', gelu='tanh', masked=False)
+        self.encoder.ragged = False          # all samples keep the same number of patches
         self.projector = init_lecun(mlp(c.dim, c.hidden, c.hidden, c.out_dim, act=lambda: nn.GELU('tanh')))
         self.prototypes = Prototypes(c.out_dim, c.prototypes)
         self.prototypes.weight.data = F.normalize(self.prototypes.weight.data, dim=1)
@@ -271,7 +272,8 @@ def position_loss(
 ) -> torch.Tensor:                # scalar
     "Cross-entropy of the right cell, mean over the patches that have one (eq. 2); 0 where none has"
     valid = target >= 0
-    return F.cross_entropy(scores[valid], target[valid]) if valid.any() else scores.sum() * 0
+    total = F.cross_entropy(scores.flatten(0, -2), target.flatten(), ignore_index=-1, reduction='sum')
+    return total / valid.sum().clamp(min=1)
 
 def box_loss(
     boxes:torch.Tensor,           # (n,4) predicted x1 y1 x2 y2
@@ -347,9 +349,9 @@ class LOCA(ViTInference, nn.Module):
         if c.localisation == 'centre':
             target = index_match(views['matrix'][:, 0], views['matrix'][:, 1:], c.grid, (1, 1))[..., 0]
         valid = target >= 0
-        right = (predicted.argmax(-1) == target)[valid].float()
+        right = (predicted.argmax(-1) == target) & valid
         return dict(position_scores=predicted, target=target, position_share=core.global_share(valid.sum()),
-                    accuracy=right.mean() if len(right) else right.sum())
+                    accuracy=right.sum().float() / valid.sum().clamp(min=1))
 
     def _cluster_output(self, views:dict, tokens:torch.Tensor, whole:torch.Tensor, sizes:list) -> dict:
         "Student's scores and the teacher's targets at the same place; the mean prediction; how prototypes are used"
@@ -361,12 +363,13 @@ class LOCA(ViTInference, nn.Module):
             rows = self.targets(teacher.flatten(0, 1)).unflatten(0, teacher.shape[:2])
             if image: place = torch.zeros(student.shape[:2], dtype=torch.int64, device=student.device)
             else: place = views['target']
-            valid = place >= 0
+            valid, = core.true_rows(place >= 0)
             mean = (student / c.student_temp).softmax(-1).mean((0, 1))
-            found = rows.gather(1, place.clamp(min=0)[..., None].expand(-1, -1, rows.shape[-1]))[valid]
-        return dict(cluster_student=student[valid], cluster_target=found, cluster_share=core.global_share(valid.sum()),
+            found = rows.gather(1, place.clamp(min=0)[..., None].expand(-1, -1, rows.shape[-1])).flatten(0, 1)[valid]
+            student = student.flatten(0, 1)[valid]
+        return dict(cluster_student=student, cluster_target=found, cluster_share=core.global_share(len(valid)),
                     mean_prediction=core.all_sum(mean, grad=True) / core.world_size(),
-                    **self._prototype_usage(teacher, student[valid], found))
+                    **self._prototype_usage(teacher, student, found))
 
     def _prototype_usage(self, teacher:torch.Tensor, student:torch.Tensor, target:torch.Tensor) -> dict:
         "For the collapse meter"
@@ -410,8 +413,9 @@ class LOCA(ViTInference, nn.Module):
 
     def _box_loss(self, out:dict) -> torch.Tensor:
         "Over the queries that meet the reference"
-        some = nonempty(out['box_target'])
-        return box_loss(out['boxes'][some], out['box_target'][some].to(out['boxes']))
+        some, = core.true_rows(nonempty(out['box_target']))
+        at = lambda boxes: boxes.flatten(0, -2)[some]
+        return box_loss(at(out['boxes']), at(out['box_target']).to(out['boxes']))
 
     def param_groups(self) -> list:
         "One-dimensional parameters are not decayed, but for biases of queries, keys, values (2-d in the code)"

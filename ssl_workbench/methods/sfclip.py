@@ -154,7 +154,8 @@ class Views:
         c, frames = self.config, batch['frames'][:, 0]
         device, b = frames.device, len(frames)
         seeds, draws = core.seeds_of(batch['seed'], device), lambda name, n: core.uniform(seeds, name, n)
-        ids = open_tokenizer(c.tokenizer, c.context)(batch_texts(batch, c.language, c.styles)).to(device)
+        ids = open_tokenizer(c.tokenizer, c.context)(batch_texts(batch, c.language, c.styles))
+        ids = ids.to(device, non_blocking=True)
         images, texts = (subset(draws(f'subset.{kind}', 1)[:, 0], share)
                          for kind, share in (('image', c.image_share), ('text', c.text_share)))
         out = crops(frames, seeds, 'view', 1, c.size, c.scale, flip_p=0., aspect=batch.get('aspect'))

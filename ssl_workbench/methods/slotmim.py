@@ -108,14 +108,14 @@ class Views:
         batch:dict,               # frames (B,T,3,H,W) uint8, seed (B,), aspect (B,)
     ) -> dict:                    # x (B,2,3,S,S), matrix (B,2,2,3), flip (B,2), mask (B,2,N), box (B,2,4): overlap
         "Views with their geometry; depends on the samples' seeds alone"
-        c, seeds = self.config, batch['seed']
+        c, seeds = self.config, core.host_seeds(batch)
         out = crops_of(batch, *self.groups(), (self.photometric(0), self.photometric(1)))
         grid = (c.size // c.patch, c.size // c.patch)
         low, high = c.mask_ratio
         ratios = [low + (high - low) * core.uniform(seeds, f'ratio{v}', 1)[:, 0] for v in (0, 1)]
         masks = [block_mask(seeds, f'mask{v}', grid, r) for v, r in enumerate(ratios)]
         shared = torch.stack(intersection(out['matrix'][:, 0], out['matrix'][:, 1]), 1)
-        return out | dict(box=shared, mask=torch.stack(masks, 1).to(out['x'].device))
+        return out | dict(box=shared, mask=torch.stack(masks, 1).to(out['x'].device, non_blocking=True))
 
 # %% ../../nbs/methods/22_slotmim.ipynb #9066eade
 class Branch(nn.Module):
@@ -210,8 +210,12 @@ class SlotMIM(EvalTeacher, ViTInference, nn.Module):
         sides = [self._side(views, v) for v in (0, 1)]
         self._add_batch_mean(sides)
         out = dict(embedding=sides[0]['tokens'].mean(1), **self._prototype_use(sides))
+        active = [core.gather(s['teacher_active'].int()).bool() for s in sides[::-1]]        # of the other view
+        both = [s['active'] & a[self._own_rows(s)] for s, a in zip(sides, active)]
+        rows = core.true_rows(*(m for v in (0, 1) for m in (views['mask'][:, v], both[v], active[v])))
         for v, (mine, other) in enumerate([(sides[0], sides[1]), (sides[1], sides[0])]):
-            out |= {f'{k}_{v + 1}': x for k, x in self._pairs(mine, other, views['mask'][:, v]).items()}
+            pairs = self._pairs(mine, other, active[v], *rows[3 * v:3 * v + 3])
+            out |= {f'{k}_{v + 1}': x for k, x in pairs.items()}
         return out
 
     def _side(self, views:dict, v:int) -> dict:
@@ -226,17 +230,16 @@ class SlotMIM(EvalTeacher, ViTInference, nn.Module):
                         teacher_slots=pool(zt, self.assignment(st)),
                         active=active_slots(s), teacher_active=active_slots(st), flip=flip)
 
-    def _pairs(self, mine:dict, other:dict, mask:torch.Tensor) -> dict:
-        "What the losses compare when `mine` is the student's view and `other` the teacher's"
-        teacher_active = core.gather(other['teacher_active'].int()).bool()
-        rows = (mine['active'] & teacher_active[self._own_rows(mine)]).sum()
+    def _pairs(self, mine:dict, other:dict, teacher_active:torch.Tensor, masked, both, seen) -> dict:
+        "What the losses compare when `mine` is the student's view and `other` the teacher's; the last three are rows"
+        rows = lambda scores: scores.flatten(0, 1)[masked]
         return dict(cross_student=mine['student_aligned'], cross_target=self.targets(other['teacher_aligned']),
-                    within_student=mine['student_scores'][mask],
-                    within_target=self.targets(mine['teacher_scores'][mask]),
-                    within_share=core.global_share(mask.sum()), student_scores=mine['student_scores'],
+                    within_student=rows(mine['student_scores']),
+                    within_target=self.targets(rows(mine['teacher_scores'])),
+                    within_share=core.global_share(len(masked)), student_scores=mine['student_scores'],
                     teacher_scores=mine['teacher_scores'], slots=self.predictor(mine['slots']), active=mine['active'],
                     teacher_slots=core.gather(other['teacher_slots']), teacher_active=teacher_active,
-                    slot_share=core.global_share(rows))
+                    slot_share=core.global_share(len(both)), both_rows=both, teacher_rows=seen)
 
     def _own_rows(self, side:dict) -> slice:
         "This process's images among those of all"
@@ -277,7 +280,8 @@ class SlotMIM(EvalTeacher, ViTInference, nn.Module):
         "Slot contrast in one direction"
         active = out[f'active_{v}']
         return slot_contrast(out[f'slots_{v}'], out[f'teacher_slots_{v}'], active, out[f'teacher_active_{v}'],
-                             self.config.slot_temp, core.rank() * len(active))
+                             self.config.slot_temp, core.rank() * len(active),
+                             (out[f'both_rows_{v}'], out[f'teacher_rows_{v}']))
 
     def param_groups(self) -> list:
         "Biases and norms are not decayed, everything else is; gradients are clipped parameter by parameter"

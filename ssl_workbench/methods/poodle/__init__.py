@@ -193,8 +193,8 @@ class Views:
         "x (B,2,3,H,W), affine (B,2,2,3)"
         c, (h, w) = self.config, self.config.sides
         affine = torch.stack([affines(seeds, f'affine{v}', c.affine_scale, c.degrees, w / h) for v in (0, 1)], 1)
-        x = torch.stack([resample(clean[:, v], affine[:, v], (h, w), 'bilinear', antialias=False) for v in (0, 1)], 1)
-        return dict(x=x, affine=affine)
+        x = resample(clean.flatten(0, 1), affine.flatten(0, 1), (h, w), 'bilinear', antialias=False)
+        return dict(x=x.view_as(clean), affine=affine)
 
     def along(self,
         views:dict,               # clean (B,2,3,H,W), affine (B,2,2,3)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from PIL import ImageDraw, ImageFont
 
 from ... import core, data, world
+from ...core import constant
 from ...geometry import crop_matrix, resample
 from ...panels import Choice, Knob, Panel, fit_display
 from ...show import colours, draw_boxes, grid, pixels, to_image
@@ -37,8 +38,9 @@ def _points_in_cells(
     side, rows, columns = grid_cells(size, area)
     cell = torch.arange(u.shape[1], device=u.device) % (rows * columns)
     corner = torch.stack([cell % columns, cell // columns], -1) * side
-    ends = torch.minimum(corner + side, u.new_tensor([size[1], size[0]]))
-    return (corner[:, None] + u * (ends - corner)[:, None]) / u.new_tensor([size[1], size[0]])
+    whole = constant([size[1], size[0]], u)
+    ends = torch.minimum(corner + side, whole)
+    return (corner[:, None] + u * (ends - corner)[:, None]) / whole
 
 def follow_flow(
     points:torch.Tensor,          # (B,…,2) x, y in 0–1
@@ -48,7 +50,7 @@ def follow_flow(
     h, w = flow.shape[-2:]
     at = (points.flatten(1, -2)[:, :, None] * 2 - 1).to(flow)
     moved = F.grid_sample(flow, at, 'bilinear', 'border', align_corners=False)[..., 0].mT
-    return points + (moved / moved.new_tensor([w, h])).view(points.shape).to(points)
+    return points + (moved / constant([w, h], moved)).view(points.shape).to(points)
 
 def _extents(
     seeds:torch.Tensor,           # (B,)
@@ -104,7 +106,8 @@ def extract_subcrops(
     "The pixels of subcrops"
     b, _, k = frame.shape
     source = frames[torch.arange(b, device=frames.device)[:, None], frame.flatten(1)].flatten(0, 1)
-    return resample(source, crop_matrix(box).flatten(0, 2), size, 'bilinear').clamp_(0, 1).view(b, 2, k, 3, size, size)
+    x = resample(source, crop_matrix(box).flatten(0, 2), size, 'bilinear', turned=False)
+    return x.clamp_(0, 1).view(b, 2, k, 3, size, size)
 
 # %% ../../../nbs/methods/23a_poodle_crops.ipynb #8f0371d2
 def numbered_boxes(
