@@ -1,13 +1,14 @@
 """The pages that mkdocs builds the site from, made anew in _docs: `python -m docs`."""
 import importlib.util
 import json
+import os
 import shutil
 from pathlib import Path
 
 from docs import api, methods, notebooks, results
 
 ROOT = Path(__file__).resolve().parent.parent
-HERE, SITE = ROOT/'docs', ROOT/'_docs'
+HERE, SITE = ROOT/'docs', Path(os.environ.get('SITE_SOURCE', ROOT/'_docs'))
 
 
 def mathjax() -> Path:

@@ -30,9 +30,11 @@ def on_files(files, config):
 
 
 def on_page_content(html, page, config, files):
-    "A wide table scrolls inside itself, and is reached by keyboard"
+    "Wide tables scroll inside themselves, by keyboard too; lessons are searched by their words, not by their code"
     frame = '<div class="scroll" tabindex="0" role="region" aria-label="Table">'
-    return html.replace('<table>', frame + '<table>').replace('</table>', '</table></div>')
+    html = html.replace('<table>', frame + '<table>').replace('</table>', '</table></div>')
+    if page.file.src_uri.startswith('api/'): return html
+    return re.sub(r'<div class="([a-z ]*)highlight"', r'<div data-search-exclude class="\1highlight"', html)
 
 
 def on_post_page(output, page, config):

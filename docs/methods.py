@@ -14,11 +14,9 @@ INPUTS = dict(image='images', pair='pairs of frames', clip='clips of videos', ca
 
 
 def lessons(entry) -> list:
-    "Notebooks of a method: the one that exports it, then its other parts"
+    "Notebooks of a method: the one that exports it, then its other parts, which share its number"
     main = ROOT/tables.lesson(entry.name)
-    stem = re.match(r'\d+', main.name)[0]
-    parts = sorted(p for p in main.parent.glob(f'{stem}*.ipynb') if re.search(
-        rf'"#\| default_exp {entry.shelf}\.{entry.name}[._\\"\w]', p.read_text(encoding='utf-8')))
+    parts = sorted(main.parent.glob(f'{re.match("[0-9]+", main.name)[0]}*.ipynb'))
     return [main, *(p for p in parts if p != main)]
 
 
