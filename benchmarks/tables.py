@@ -1,4 +1,7 @@
-"""README's table of methods, and the site's results, from catalog, cards and claims: `python -m benchmarks.tables --write`."""
+"""README's table of methods, and the site's results, from catalog, cards and claims.
+
+`python -m benchmarks.tables --write` puts the table between README's marks.
+"""
 import ast
 import json
 import re
@@ -33,15 +36,15 @@ def strongest(score) -> tuple:
 
 
 def margin(score) -> float:
-    "How many times better than its strongest baseline"
-    value, other = score['value'], strongest(score)[1]
-    if less_is_better(score): value, other = other, value
-    return value / other if other > 0 else 0.
+    "How far better than its strongest baseline, in half widths of its own 95 % interval"
+    gap = score['value'] - strongest(score)[1]
+    return (-gap if less_is_better(score) else gap) / max(score['half'], 1e-4)
 
 
 def best_score(card) -> dict:
-    "Of the scores with two baselines or more, the one furthest above its strongest, as a ratio"
-    return max((s for s in card['scores'] if len(baselines(s)) > 1), key=margin)
+    "The first on the card, its own task before others, that beats two baselines or more by over its own interval"
+    compared = [s for s in card['scores'] if len(baselines(s)) > 1]
+    return next((s for s in compared if margin(s) > 1), compared[0])
 
 
 def beside(score) -> str:
@@ -82,16 +85,16 @@ def method_row(entry, cards, shown) -> str:
     "A method in README's table"
     found = counts(entry.name)
     verdict = ' / '.join(str(found[w]) for w in ('holds', 'opposite', 'unclear')) if found else 'none run yet'
-    question = next((p['question'] for p in shown if p['method'] == entry.name), '–')
+    page = next((f"{p['title']}: {p['question']}" for p in shown if p['method'] == entry.name), '–')
     score = beside(best_score(cards[entry.name])) if entry.name in cards else 'no weights bundled yet'
-    return (f"| [{entry.title}]({lesson(entry.name)}) | {entry.authors}, {entry.venue} | {question} | {score} | "
+    return (f"| [{entry.title}]({lesson(entry.name)}) | {entry.authors}, {entry.venue} | {page} | {score} | "
             f"{verdict} |\n")
 
 
 def method_table() -> str:
     "README's table: a row a method"
     cards, shown = catalog.cards(), pages()
-    head = ('| method, with its notebook | paper | its app asks | best score · strongest baseline | '
+    head = ('| method, with its notebook | paper | its app shows | best score · strongest baseline | '
             'claims: held / opposite / undecided |\n|---|---|---|---|---|\n')
     return head + ''.join(method_row(e, cards, shown) for e in catalog.catalog)
 

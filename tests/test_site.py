@@ -116,6 +116,7 @@ def test_results_are_those_of_cards_and_claims(site):
         assert f'id="{name}"' in text and card['command'] in text and (site/f'results/cards/{name}.json').is_file()
         for score in card['scores']: assert f"{score['value']:.3f}" in text
     text = (site/'results/claims/index.html').read_text(encoding='utf-8')
+    text = re.sub(r'<[^>]+>', '', text)
     for result in load_claims(): assert result['command'] in text and claim_line(result) in text
 
 
@@ -206,4 +207,4 @@ def test_equations_of_lessons(browser, address, name):
         page.goto(address + name)
         n = page.locator('.arithmatex').count()
         page.wait_for_function('n => document.querySelectorAll(".arithmatex mjx-container svg").length == n', arg=n)
-        assert n > 2 and page.locator('[data-mml-node="merror"]').count() == 0 and foreign == []
+        assert n and page.locator('[data-mml-node="merror"]').count() == 0 and foreign == []
