@@ -15,8 +15,8 @@ from ssl_workbench.claims import load_claims, verdicts
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT/'README.md'
 BETWEEN = re.compile(r'(<!-- methods[^>]*-->\n).*?(<!-- /methods -->)', re.S)
-CEILINGS = {'truth at patches', 'autoencoder', 'true films', 'each from the true past', 'carried by the true flow', 'one',
-            'without guidance'}       # what cannot be beaten, or is the same network in another setting: no baselines
+CEILINGS = {'truth at patches', 'autoencoder', 'true films', 'each from the true past', 'carried by the true flow',
+            'one', 'without guidance'}       # what cannot be beaten, or is the same network in another setting: no baselines
 ERRORS = ('end-point error', 'photometric error', 'Fréchet')    # scores of which less is better
 
 

@@ -15,7 +15,8 @@ def mathjax() -> Path:
     "MathJax in one file, from the package that carries it"
     found = importlib.util.find_spec('mathjax')
     path = Path(next(iter(found.submodule_search_locations)))/'static/mathjax/es5/tex-svg.js' if found else None
-    if path is None or not path.exists(): raise SystemExit('equations need django-static-mathjax: make docs installs it')
+    if path is None or not path.exists():
+        raise SystemExit('equations need django-static-mathjax: make docs installs it')
     return path
 
 

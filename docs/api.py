@@ -34,25 +34,32 @@ def kind(annotation) -> str:
     return f"`{getattr(annotation, '__name__', str(annotation))}`"
 
 
+def row(name, doc) -> str:
+    "An argument, its type, its default and its comment as a row; nothing for a return that nobody describes"
+    empty = (inspect.Parameter.empty, None)
+    if name == 'return':
+        described = doc['docment'] or doc['anno'] not in empty
+        return f"| *returns* | {cell(kind(doc['anno']))} |  | {cell(doc['docment'] or '')} |" if described else ''
+    default = '' if doc['default'] is inspect.Parameter.empty else f"`{cell(repr(doc['default'])[:60])}`"
+    return f"| `{name}` | {cell(kind(doc['anno']))} | {default} | {cell(doc['docment'] or '')} |"
+
+
 def arguments(thing) -> list:
-    "Rows of a table: each argument, its type, its default, its comment; what comes back"
-    rows = []
-    for name, doc in docments(thing, full=True, returns=True).items():
-        if name in ('self', 'cls') or name == 'return' and not (doc['docment'] or doc['anno']): continue
-        if name == 'return' and doc['anno'] in (None, inspect.Parameter.empty) and not doc['docment']: continue
-        default = '' if doc['default'] in (inspect.Parameter.empty, None) and name == 'return' else doc['default']
-        default = '' if default is inspect.Parameter.empty else f'`{cell(repr(default)[:60])}`' if name != 'return' else ''
-        rows.append(f"| {'*returns*' if name == 'return' else f'`{name}`'} | {cell(kind(doc['anno']))} | {default} | "
-                    f"{cell(doc['docment'] or '')} |")
+    "A table of its arguments and of what comes back"
+    found = docments(thing, full=True, returns=True).items()
+    rows = [r for r in (row(n, d) for n, d in found if n not in ('self', 'cls')) if r]
     return ['| argument | type | default | what |', '|---|---|---|---|', *rows, ''] if rows else []
+
+
+STARS = {inspect.Parameter.VAR_POSITIONAL: '*', inspect.Parameter.VAR_KEYWORD: '**'}
 
 
 def signature(name, thing) -> str:
     "How it is called, in one line"
-    try: found = inspect.signature(thing)
+    try: found = inspect.signature(thing).parameters.values()
     except (TypeError, ValueError): return f'{name}(…)'
-    names = [('*' * p.kind.value.__eq__(2) or '**' * p.kind.value.__eq__(4)) + p.name for p in found.parameters.values()]
-    return f"{name}({', '.join(n for n in names if n not in ('self', 'cls'))})"
+    names = [STARS.get(p.kind, '') + p.name for p in found if p.name not in ('self', 'cls')]
+    return f"{name}({', '.join(names)})"
 
 
 def methods(cls) -> list:
@@ -93,7 +100,8 @@ def page(dotted, notebook) -> str:
     real = [(n, t) for n, t in things if inspect.isclass(t) or inspect.isfunction(t)]
     here = [(n, t) for n, t in real if t.__module__ == dotted]
     there = [(n, t) for n, t in real if t.__module__ != dotted and t.__module__.startswith('ssl_workbench')]
-    lines = [f'# {dotted}', '', cell(module.__doc__ or ''), '', f'Its lesson: [{notebook}](../{notebook.removesuffix("ipynb")}md).', '']
+    lesson = f'Its lesson: [{notebook}](../{notebook.removesuffix("ipynb")}md).'
+    lines = [f'# {dotted}', '', cell(module.__doc__ or ''), '', lesson, '']
     for name, thing in here: lines += entry(name, thing)
     if there:
         lines += ['## From its parts', '', '| name | from |', '|---|---|']

@@ -1,7 +1,7 @@
 """README's moving picture, from bundled weights: `python -m docs.hero [--seed N]` writes nbs/images/hero.gif.
 
-A drawn film; the slots into which SlotMIM divides each frame; the motion that MC-JEPA sees; a film of RIVER, which is given
-three frames and predicts the others.
+A drawn film; the slots into which SlotMIM divides each frame; the motion that MC-JEPA sees; a film of RIVER, which is
+given three frames and predicts the others.
 """
 import argparse
 from pathlib import Path

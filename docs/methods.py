@@ -39,7 +39,8 @@ def box(path) -> list:
 def look(entry) -> list:
     "What its pages of the app show"
     shown = [p for p in tables.pages() if p['method'] == entry.name]
-    lines = [f"- **{p['title']}** · {p['question']} {p['text']} `ssl-workbench app {p['name']}`" for p in shown]
+    ask = lambda words: words if words.endswith(('?', '.')) else words + '.'
+    lines = [f"- **{p['title']}**: {ask(p['question'])} {p['text']} `ssl-workbench app {p['name']}`" for p in shown]
     return ['## Look', '', *lines, ''] if lines else []
 
 
@@ -74,8 +75,8 @@ def page(entry) -> str:
     lines = [f'# {entry.title}', '', line, '', f'*{entry.paper}*, {entry.authors}, {entry.venue}.',
              f"Learns from {' and '.join(INPUTS[i] for i in entry.inputs)}.", '', drawing(main), '',
              f'[Step through the lesson]({main.stem}.md){{ .md-button .md-button--primary }}', '',
-             *([f"Its other lessons: {', '.join(also)}.", ''] if also else []), *box(main), *look(entry), *commands(entry),
-             *results(entry)]
+             *([f"Its other lessons: {', '.join(also)}.", ''] if also else []), *box(main), *look(entry),
+             *commands(entry), *results(entry)]
     return '\n'.join(lines) + '\n'
 
 
@@ -89,7 +90,7 @@ def index() -> str:
     "The table of the nine, and of the classics"
     classic = lambda e: '../' + tables.lesson(e.name).removeprefix('nbs/').replace('.ipynb', '.md')
     return '\n'.join([
-        '# Methods', '', 'Nine methods, each with a lesson, an app, bundled weights and the claims of its paper, run again.', '',
+        '# Methods', '', 'Nine methods, each with a lesson, an app and the claims of its paper, run again.', '',
         '| method | idea | paper |', '|---|---|---|', *(row(e, f'{e.name}.md') for e in catalog.catalog), '',
         '## Classics', '', 'What the nine build on or are compared with, by the same protocol: a lesson each.', '',
         '| method | idea | paper |', '|---|---|---|', *(row(e, classic(e)) for e in catalog.classics)]) + '\n'

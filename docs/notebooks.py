@@ -72,8 +72,9 @@ def described(cells, i) -> str:
     if SEEN.search(after): return 'Figure: ' + re.split(r'(?<=[.?!])\s', plain(SEEN.split(after, maxsplit=1)[1]))[0]
     before = [text(c['source']) for c in cells[:i] if c['cell_type'] == 'markdown']
     heads = re.findall(r'^#+ (.*)$', '\n'.join(before), re.M)
-    words = plain(re.sub(r'^[#>|].*$|^```.*?^```', '', before[-1], flags=re.M | re.S)) if before else ''
-    return 'Figure: ' + (re.split(r'(?<=[.?!:])\s', words)[0] or plain(heads[-1]))
+    words = [plain(re.sub(r'^[#>|].*$|^```.*?^```', '', b, flags=re.M | re.S)) for b in reversed(before)]
+    said = next((w for w in words if len(w) > 12), '')
+    return f"Figure in “{plain(heads[-1])}”: " + re.split(r'(?<=[.?!:])\s', said)[0]
 
 
 def fence(words, kind) -> list:

@@ -12,9 +12,9 @@ HOW = '''# Scores
 What comes with the project was trained on {devices}: small networks, minutes of training, drawn pictures.
 Read each number beside its baselines. Where a baseline is better, that is the result.
 
-Slots are judged against the true objects of drawn scenes: *full ARI* asks whether two pixels belong together, background
-included; *mean best IoU* asks how well any slot covers each object. An image-blind grid and clusters of colours show how far
-one gets without learning; *truth at patches* shows how far one could get with patches of this size.
+Slots are judged against the true objects of drawn scenes: *full ARI* asks whether two pixels belong together,
+background included; *mean best IoU* asks how well any slot covers each object. An image-blind grid and clusters of
+colours show how far one gets without learning; *truth at patches* shows how far one could get with patches of this size.
 
 To draw your own run over the bundled one: `show.curves(read_log('runs/mine'), reference=catalog.reference('slotmim'))`.
 
@@ -30,8 +30,9 @@ def card_section(name, card) -> list:
     "One set of weights: how it was made, its scores, their protocols"
     title = catalog.find(card['method'].split('.')[2] if card['method'].count('.') > 1 else card['method']).title
     protocols = {s['name']: s['protocol'] for s in card['scores']}
-    lines = [f'## {name}', '', f'{title}. {tables.recipe_line(name, card)}', '', f'[The card](cards/{name}.json) holds its '
-             'settings, data with licences, versions and fingerprint.', '', tables.score_table(card), '',
+    lines = [f'## {name}', '', f'{title}. {tables.recipe_line(name, card)}', '',
+             f'[The card](cards/{name}.json) holds its settings, data with licences, versions and fingerprint.', '',
+             tables.score_table(card), '',
              '??? note "How each score is measured"', '']
     return lines + [f'    - *{k}*: {v}' for k, v in protocols.items()] + ['']
 
@@ -46,7 +47,8 @@ def scores_page() -> str:
 def arm_rows(result) -> list:
     "Mean of each arm beside the paper's figure, a column a metric"
     metrics = result['metrics']
-    lines = ['| | ' + ' | '.join(m['title'] for m in metrics.values()) + ' | seeds |', '|---|' + '---|' * (len(metrics) + 1)]
+    lines = ['| | ' + ' | '.join(m['title'] for m in metrics.values()) + ' | seeds |',
+             '|---|' + '---|' * (len(metrics) + 1)]
     arms = [(a, arm['runs']) for a, arm in result['arms'].items()] + list(result.get('references', {}).items())
     for arm, runs in arms:
         cells = []
@@ -78,8 +80,8 @@ def claim_section(result) -> list:
 
 def claims_page() -> str:
     "All committed claims"
-    lines = ['# Claims', '', 'Sentences of the papers that a small run can test. A pair *holds* or is *opposite* when the 95 % '
-             'interval of its paired differences excludes zero; otherwise it is *unclear*. '
+    lines = ['# Claims', '', 'Sentences of the papers that a small run can test. A pair *holds* or is *opposite* when '
+             'the 95 % interval of its paired differences excludes zero; otherwise it is *unclear*. '
              'How that is decided: [the lesson](../31_claims.md).', '', '| method | claim | of the paper | pairs |',
              '|---|---|---|---|']
     results = load_claims()
@@ -101,7 +103,8 @@ def public(upstream) -> list:
 def fidelity_section(record) -> list:
     "One comparison: how far apart, with what, known differences"
     known = record.get('known_differences', [])
-    lines = [f"## {record['what'].split(':')[0]}", '', f"{record['what']}.", '', f"- Public code: {', '.join(public(record['upstream']))}",
+    lines = [f"## {record['what'].split(':')[0]}", '', f"{record['what']}.", '',
+             f"- Public code: {', '.join(public(record['upstream']))}",
              f"- Largest difference held to a tolerance of {record['tolerance']:g}: {record['largest']:.2g}",
              f"- Run it again: `{record['command']}`", '']
     return lines + (['??? note "Known differences"', '', *(f'    - {k}' for k in known), ''] if known else [])
@@ -109,9 +112,10 @@ def fidelity_section(record) -> list:
 
 def fidelity_page() -> str:
     "What agreed with public code"
-    records = [json.loads(p.read_text(encoding='utf-8')) for p in sorted((ROOT/'benchmarks/results').glob('fidelity-*.json'))]
-    lines = ['# Agreement with public code', '', "Our losses and networks, run beside their authors' public code on the same "
-             'inputs and weights. The public code is not part of this project.', '']
+    files = sorted((ROOT/'benchmarks/results').glob('fidelity-*.json'))
+    records = [json.loads(p.read_text(encoding='utf-8')) for p in files]
+    lines = ['# Agreement with public code', '', "Our losses and networks, run beside their authors' public code on the "
+             'same inputs and weights. The public code is not part of this project.', '']
     return '\n'.join([*lines, *(l for r in records for l in fidelity_section(r))])
 
 

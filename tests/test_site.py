@@ -21,8 +21,10 @@ pytest.importorskip('mkdocs')
 from docs import methods, notebooks  # noqa: E402
 from ssl_workbench import catalog  # noqa: E402
 
-SHOWN = ['', 'methods/24_mcjepa/', 'methods/slotmim/', 'methods/', 'results/', 'results/claims/', 'glossary/', 'symbols/',
-         'api/ssl_workbench.losses/', 'course/']
+SHOWN = ['', 'methods/24_mcjepa/', 'methods/slotmim/', 'methods/', 'results/', 'results/claims/', 'glossary/',
+         'symbols/', 'api/ssl_workbench.losses/', 'course/']
+
+SET = 'n => document.querySelectorAll(".arithmatex mjx-container svg").length == n'     # all equations are set
 
 
 @pytest.fixture(scope='module')
@@ -126,12 +128,13 @@ def test_figures_take_their_words_from_below():
              dict(cell_type='code', source='show()'),
              dict(cell_type='markdown', source='*What to see:* the **left** one is [round](x.md). Then.')]
     assert notebooks.described(cells, 2) == 'Figure: the left one is round.'
-    assert notebooks.described(cells[:3], 2) == 'Figure: Two views.'
+    assert notebooks.described(cells[:3], 2) == 'Figure in “A”: Two views.'
 
 
 def test_markdown_of_notebooks():
     "Links lead to pages, lists and tables get their blank line, code stays as it is"
-    assert notebooks.linked('[a](../classics/16_mae.ipynb#x), [b](index.ipynb)') == '[a](../classics/16_mae.md#x), [b](tour.md)'
+    words = notebooks.linked('[a](../classics/16_mae.ipynb#x), [b](index.ipynb)')
+    assert words == '[a](../classics/16_mae.md#x), [b](tour.md)'
     assert notebooks.linked('[a](https://x.org/b.ipynb)') == '[a](https://x.org/b.ipynb)'
     assert notebooks.spaced('Two:\n- a\n- b\n```\nx\n- y\n```') == 'Two:\n\n- a\n- b\n```\nx\n- y\n```'
     assert all(methods.drawing(methods.lessons(e)[0]) for e in catalog.catalog), 'each method has its drawing'
@@ -185,7 +188,7 @@ def test_in_a_browser(browser, address, scheme, width):
             assert (sum(map(int, re.findall(r'\d+', ground)[:3])) < 300) == (scheme == 'dark'), (name, ground)
             equations = page.locator('.arithmatex').count()
             if not equations: continue
-            page.wait_for_function('n => document.querySelectorAll(".arithmatex mjx-container svg").length == n', arg=equations)
+            page.wait_for_function(SET, arg=equations)
             assert page.locator('[data-mml-node="merror"]').count() == 0, name
         assert foreign == []
 
@@ -206,5 +209,5 @@ def test_equations_of_lessons(browser, address, name):
     with opened(browser, address, 'light', 390) as (page, foreign):
         page.goto(address + name)
         n = page.locator('.arithmatex').count()
-        page.wait_for_function('n => document.querySelectorAll(".arithmatex mjx-container svg").length == n', arg=n)
+        page.wait_for_function(SET, arg=n)
         assert n and page.locator('[data-mml-node="merror"]').count() == 0 and foreign == []
