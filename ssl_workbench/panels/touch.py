@@ -105,7 +105,7 @@ def _plain(more:dict) -> dict:
 @lru_cache(maxsize=None)
 def _text(name:str) -> str:
     "The script or the style sheet"
-    return (files('ssl_workbench.panels')/name).read_text(encoding='utf-8')
+    return (files('ssl_workbench')/'panels'/name).read_text(encoding='utf-8')
 
 class _Touch:
     "What a picture can do besides holding its state"
