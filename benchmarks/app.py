@@ -59,7 +59,7 @@ def seconds_to_ready(process, port, start, patience, log):
     "Seconds until the page answers; what the process wrote when it never does"
     while time.monotonic() - start < patience and process.poll() is None:
         try:
-            found = httpx.get(f'http://127.0.0.1:{port}/', trust_env=False)
+            found = httpx.get(f'http://127.0.0.1:{port}/', trust_env=False, follow_redirects=True)
             if found.status_code == 200: return time.monotonic() - start
         except httpx.TransportError: time.sleep(.1)
     log.seek(0)

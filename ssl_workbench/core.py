@@ -6,7 +6,8 @@
 __all__ = ['GOLDEN', 'MIX1', 'MIX2', 'RANGES', 'seeds_of', 'fold_in', 'uniform', 'normal', 'permutation', 'seed_everything',
            'seeded', 'device', 'pick', 'budget', 'full_budget', 'cosine', 'linear', 'warmup_cosine', 'rank',
            'world_size', 'all_sum', 'gather', 'global_share', 'constant', 'on_host', 'true_rows', 'host_seeds',
-           'weights_dir', 'data_root', 'sha256', 'write_whole', 'has_bf16', 'precision', 'check_ranges', 'shorten']
+           'weights_dir', 'data_root', 'sha256', 'not_finite', 'write_whole', 'has_bf16', 'precision', 'check_ranges',
+           'shorten']
 
 # %% ../nbs/00_core.ipynb #a048dd07
 import contextlib
@@ -260,6 +261,17 @@ def sha256(
 ) -> str:                         # 64 hex digits
     "Fingerprint of a file's bytes, read piece by piece"
     with open(path, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
+
+# %% ../nbs/00_core.ipynb #b02622ef
+def not_finite(
+    x,                            # dict of tensors, nested or not
+) -> list:                        # dotted names, in the dict's order
+    "Names of the tensors that hold an infinity or a NaN"
+    named = [(f'{k}.{n}'.rstrip('.'), v) for k, top in x.items()
+             for n, v in (top.items() if isinstance(top, dict) else [('', top)])]
+    deeper = [f'{n}.{m}' for n, v in named if isinstance(v, dict) for m in not_finite(v)]
+    floats = [(n, v) for n, v in named if isinstance(v, torch.Tensor) and v.is_floating_point()]
+    return [n for n, v in floats if not bool(v.isfinite().all())] + deeper
 
 # %% ../nbs/00_core.ipynb #97f4b53a
 def write_whole(

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['HEALTHY', 'Method', 'draw_indices', 'draw_seeds', 'collate', 'effective_rank', 'Meter', 'Step', 'Diverged',
            'clip_gradients', 'param_groups_weight_decay', 'Learner', 'Damaged', 'read_run', 'disk_is_full',
-           'checkpoints', 'newest_checkpoint', 'record', 'every', 'tensorboard', 'read_log']
+           'random_state', 'set_random_state', 'checkpoints', 'newest_checkpoint', 'record', 'every', 'tensorboard',
+           'read_log']
 
 # %% ../nbs/08_learner.ipynb #6adf5ec4
 import contextlib
@@ -342,7 +343,7 @@ class Learner:
                 sums[name] = sums.get(name, 0) + core.all_sum(v.detach()) / core.world_size() / self.accumulate
         return views, _detach(out), sums, waited
 
-    def _stop_if_diverged(self, terms:dict) -> None:
+    def _stop_if_diverged(self, terms:dict, views:dict, out:dict) -> None:
         "Raise `Diverged` for a loss that is not finite or a thousand times its recent median"
         total = sum(terms.values())
         usual = sorted(map(abs, self.recent))[len(self.recent) // 2] if len(self.recent) >= 10 else math.inf
@@ -351,6 +352,10 @@ class Learner:
         last = newest_checkpoint(self.out) if self.out else None
         what = f"the loss term '{bad}' is {terms[bad]}" if bad else f'the loss exploded to {total:.3g}'
         kept = f'the last good checkpoint is {last}' if last else 'no checkpoint was kept'
+        if self.out and core.rank() == 0:
+            bad = dict(i=self.i, term=bad or '', terms=terms, usual=usual, views=core.not_finite(views),
+                       weights=core.not_finite(dict(self.method.named_parameters())), out=core.not_finite(out))
+            core.write_whole(self.out/'diverged.json', json.dumps(bad))
         raise Diverged(f'step {self.i}: {what}; {kept}')
 
     def steps(self,
@@ -384,7 +389,7 @@ class Learner:
         seen = self.meter.collect(i, out)
         values = core.on_host([*sums.values(), *seen.values()])          # all that a step reads: a GPU waits once
         terms = {k: float(v) for k, v in zip(sums, values)}
-        self._stop_if_diverged(terms)
+        self._stop_if_diverged(terms, views, out)
         clip_gradients(self.optimiser.param_groups)
         self.optimiser.step(); self.optimiser.zero_grad(set_to_none=True)
         self.method.after_step(t)
@@ -419,7 +424,7 @@ class Learner:
         with _writing(final, part):
             if core.rank() == 0: shutil.rmtree(part, ignore_errors=True); part.mkdir(parents=True)
             self.accelerator.wait_for_everyone()
-            torch.save(_random_state(), part/f'random-{core.rank()}.pt')
+            torch.save(random_state(), part/f'random-{core.rank()}.pt')
             if core.rank() == 0: self._write(part)
             self.accelerator.wait_for_everyone()
             if core.rank() == 0: self._write_counters(part); self._replace(part, final)
@@ -482,7 +487,7 @@ class Learner:
         self.optimiser.load_state_dict(dict(state=state['optimiser']['state'], param_groups=ours['param_groups']))
         self.meter.load(state['meter'])
         self.recent = deque(state['recent'], maxlen=self.recent.maxlen)
-        _set_random_state(generators)
+        set_random_state(generators)
 
 # %% ../nbs/08_learner.ipynb #03b85ae6
 def _plain(state:dict) -> dict:
@@ -574,13 +579,15 @@ def disk_is_full(
     there = next((p for p in (path, *path.parents) if p.exists()), None)
     return bool('writ' in message and there and shutil.disk_usage(there).free < 2**20)
 
-def _random_state() -> dict:
+def random_state() -> dict:       # cpu, cuda, python, numpy
     "All generators of this process: torch's, Python's, NumPy's"
     numbers = np.random.get_state()
     return dict(cpu=torch.get_rng_state(), cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
                 python=random.getstate(), numpy=(torch.from_numpy(numbers[1].astype('int64')), *numbers[2:]))
 
-def _set_random_state(state:dict) -> None:
+def set_random_state(
+    state:dict,                   # as `random_state` makes it
+) -> None:
     "Put all generators back"
     torch.set_rng_state(state['cpu'])
     if state['cuda'] and torch.cuda.is_available(): torch.cuda.set_rng_state_all(state['cuda'])

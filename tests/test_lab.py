@@ -1,0 +1,148 @@
+"""Pictures to touch in a real JupyterLab in headless Chromium: a click and a drag answered, no outside request."""
+import json
+import os
+import re
+import shutil
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+pytest.importorskip('jupyterlab')
+pytest.importorskip('anywidget')
+pytest.importorskip('playwright')
+
+from playwright.sync_api import expect  # noqa: E402
+
+from benchmarks import app as bench  # noqa: E402
+
+WAIT = 120_000  # ms; patience with a busy machine, no claim about speed
+CELLS = ['''from plotly.graph_objects import Figure
+
+from ssl_workbench import catalog, world
+from ssl_workbench.panels import Knob, Panel, similarity_panel
+from ssl_workbench.panels.touch import layer, touch, values
+
+photo = world.sample(3, 'scene', 1, (96, 128), frames=1, truth=False)['frames'][0]
+slotmim = catalog.load('slotmim')''',
+         'similarity_panel.live(slotmim, photo)',
+         '''drawn = touch(photo, arrows=dict(flow=(.2, .2, .4, .4)), label='Drag',
+              values=[values('red', photo[0])], layers=[layer('negative', 255 - photo, .5)])
+drawn.observe(lambda change: drawn.show(caption=' '.join(f'{v:.2f}' for v in change['new']['flow'])), 'places')
+drawn''',
+         '''line = lambda t, n=2: Figure().add_scatter(y=list(range(n)), name='line')
+Panel('Plot', lambda: {}, line, (Knob('n', 2, 9, 1, 3),), (), static=lambda t, n=2: photo).live()''']
+RUN = "() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }"
+READY = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
+
+
+def notebook(cells):
+    "Code cells as a notebook file"
+    code = [dict(cell_type='code', id=f'c{k}', metadata={}, outputs=[], execution_count=None, source=s)
+            for k, s in enumerate(cells)]
+    kernel = dict(kernelspec=dict(name='python3', display_name='python3', language='python'))
+    return json.dumps(dict(cells=code, metadata=kernel, nbformat=4, nbformat_minor=5))
+
+
+@pytest.fixture(scope='module')
+def lab(tmp_path_factory):
+    "The address of a JupyterLab over a folder with one notebook; its settings in that folder, too"
+    folder = tmp_path_factory.mktemp('lab')
+    (folder/'touch.ipynb').write_text(notebook(CELLS))
+    words = ['-m', 'jupyterlab', '--no-browser', '--allow-root', '--expose-app-in-browser', '--IdentityProvider.token=',
+             '--ServerApp.password=', f'--ServerApp.root_dir={folder}', '--LabApp.extension_manager=readonly', '--port']
+    own = {name: str(folder/name) for name in ('JUPYTER_CONFIG_DIR', 'JUPYTER_DATA_DIR', 'JUPYTERLAB_SETTINGS_DIR',
+                                               'JUPYTERLAB_WORKSPACES_DIR', 'IPYTHONDIR')}
+    quiet = folder/'JUPYTERLAB_SETTINGS_DIR/@jupyterlab/apputils-extension'
+    quiet.mkdir(parents=True)
+    (quiet/'notification.jupyterlab-settings').write_text('{"fetchNews": "false", "checkForUpdates": false}')
+    with bench.served(words=words, OMP_NUM_THREADS='1', **own) as (url, _): yield url
+
+
+@pytest.fixture(scope='module')
+def page(lab):
+    "The notebook, all its cells run; at the end no error in the console, and no request has left this machine"
+    if not (shutil.which('chromium') or shutil.which('google-chrome')):
+        assert not os.environ.get('CI'), 'CI opens JupyterLab in Chromium, and there is none here'
+        pytest.skip('no chromium on this machine')
+    requests, errors = [], []
+    with bench.chromium() as browser:
+        page = browser.new_context(viewport=dict(width=1280, height=1000)).new_page()
+        page.set_default_timeout(WAIT)
+        expect.set_options(timeout=WAIT)
+        page.on('request', lambda r: requests.append(r.url))
+        page.on('console', lambda m: m.type == 'error' and errors.append(m.text))
+        page.on('pageerror', lambda e: errors.append(str(e)))
+        page.goto(f'{lab}/lab/tree/touch.ipynb')
+        page.wait_for_function(READY)
+        page.evaluate(RUN)
+        page.locator('.touch[data-drawn]').nth(1).wait_for()
+        page.locator('.js-plotly-plot').wait_for()
+        yield page
+    ours = lab, lab.replace('http', 'ws'), 'data:', 'blob:'
+    assert requests and not [r for r in requests if not r.startswith(ours)]
+    assert not errors
+
+
+def frame(page, k):
+    "The k-th picture on the page, scrolled into view, and where it lies"
+    found = page.locator('.touch-frame').nth(k)
+    found.scroll_into_view_if_needed()
+    return found, found.bounding_box()
+
+
+def test_click_is_answered(page):
+    "The kernel draws another picture for each click; the times are printed, not judged"
+    found, box = frame(page, 0)
+    picture, seconds = found.locator('.touch-picture'), []
+    for x, y in [(.2, .3), (.7, .6), (.4, .8), (.6, .2), (.3, .6)]:
+        before, start = picture.get_attribute('src'), time.perf_counter()
+        page.mouse.click(box['x'] + x * box['width'], box['y'] + y * box['height'])
+        page.wait_for_function('([e, before]) => e.src !== before', arg=[picture.element_handle(), before], polling=10)
+        seconds.append(time.perf_counter() - start)
+        assert abs(float(found.locator('.touch-handle').evaluate('e => parseFloat(e.style.left)')) - 100 * x) < 1
+    print(f'redraw after a click: median {statistics.median(seconds):.2f} s of {len(seconds)}')
+
+
+def test_drag_is_answered(page):
+    "An arrow drawn by hand, and moved by the keyboard, reaches Python, whose caption comes back"
+    found, box = frame(page, 1)
+    caption = page.locator('.touch-caption').nth(1)
+    at = lambda x, y: (box['x'] + x * box['width'], box['y'] + y * box['height'])
+    page.mouse.move(*at(.6, .7))
+    page.mouse.down()
+    page.mouse.move(*at(.7, .6), steps=3)
+    page.mouse.move(*at(.8, .5))
+    page.mouse.up()
+    expect(caption).to_have_text(re.compile(r'0\.60 0\.70 0\.80 0\.50'))
+    page.keyboard.press('ArrowLeft')
+    expect(caption).to_have_text(re.compile(r'0\.60 0\.70 0\.78 0\.50'))
+    assert found.locator('.touch-handle').nth(1).get_attribute('aria-label').startswith('end of flow: 78 %')
+
+
+def test_the_browser_alone_switches_overlays_and_reads_values(page):
+    "A tick and a hover need no kernel"
+    found, box = frame(page, 1)
+    assert found.locator('.touch-layer').count() == 1
+    page.get_by_label('negative').uncheck()
+    assert found.locator('.touch-layer').count() == 0
+    page.mouse.move(box['x'] + 30, box['y'] + 30)
+    assert re.search(r'x \d+ %, y \d+ % · red \d+', page.locator('.touch-readout').nth(1).inner_text())
+
+
+def test_a_plot_is_updated_in_place(page):
+    "Its slider changes the curve of the plot that is there"
+    plot = page.locator('.js-plotly-plot').element_handle()
+    page.locator('.noUi-handle').last.focus()
+    page.keyboard.press('ArrowRight')
+    page.wait_for_function('p => p.isConnected && p.data[0].y.length === 4', arg=plot)
+
+
+def test_knobs_and_picture_fit_one_screen(page):
+    "No live panel is higher than the window"
+    _, box = frame(page, 0)
+    assert box['height'] <= 1000 * .62 + 1
