@@ -26,7 +26,7 @@ from .about import draw_page, notebooks_folder
 from .endpoints import offer_endpoints
 from .models import choices, example_files, knows_photos, model, read_input, world_pictures
 from .style import css, html_figures, html_image, logo, theme
-from .widgets import QUIET, follow, page_tab
+from .widgets import QUIET, follow
 from ..data.files import limits
 from ..panels import UPLOAD_PIXELS, slot_panel
 from ..show import flow_colours, heat, overlay
@@ -154,7 +154,7 @@ def build(
         else:
             with gr.Tabs(selected='home') as tabs:
                 with gr.Tab('Home', id='home'): home(tabs)
-                opened = [(page_tab(one), one) for one in pages().values()]
+                opened = [(gr.Tab(one.title, id=one.name), one) for one in pages().values()]
                 for tab, one in opened:
                     with tab: draw_page(one)
             follow([tab for tab, _ in opened])

@@ -242,8 +242,8 @@ def fill() -> None:
     with gr.Row():
         with gr.Column(min_width=280):
             sheet = picture_output('Six pictures', elem_id='sheet')
-            gr.Markdown('Six pictures that the network is never trained on. SlotMIM: one colour is one prototype, in all '
-                        'of them. Other methods: the three principal components of their features as colours.')
+            gr.Markdown('Six pictures that the network is never trained on. SlotMIM: one colour is one prototype, in '
+                        'all of them. Other methods: the three principal components of their features as colours.')
         with gr.Column(min_width=280):
             plot = gr.Plot(label='Curves', show_label=False, elem_id='plot')
             gr.Markdown(METERS)

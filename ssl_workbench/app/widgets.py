@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['QUIET', 'Page', 'on_load', 'on_open', 'run_quietly', 'draw_on_open', 'show_selected', 'change_events', 'paced',
-           'card_of', 'picker', 'warn_beyond', 'warn_untrained', 'subheading', 'heading', 'keep', 'follow', 'page_tab',
-           'caption', 'columns', 'photo_input', 'video_input']
+           'card_of', 'picker', 'warn_beyond', 'warn_untrained', 'subheading', 'heading', 'keep', 'follow', 'caption',
+           'columns', 'photo_input', 'video_input']
 
 # %% ../../nbs/app/41_widgets.ipynb #0f2e9196
 import html
@@ -53,14 +53,10 @@ def on_load():                    # event
     return Context.root_block.load
 
 def on_open():                    # event
-    "The page coming into sight: its tab being opened and its inputs filled, or, where it stands alone, being loaded"
+    "The page coming into sight: its tab being opened, or, where it stands alone, being loaded"
     block = Context.block
     while block is not None and not isinstance(block, gr.Tab): block = block.parent
-    if block is None: return on_load()
-    opened = _opened.get(block)
-    return block.select if opened is None else opened.change
-
-_opened = WeakKeyDictionary()     # gr.Tab → the state that changes once what was dropped elsewhere lies in its inputs
+    return on_load() if block is None else block.select
 
 # %% ../../nbs/app/41_widgets.ipynb #6f9f804f
 QUIET = dict(show_progress='hidden', api_visibility='private')
@@ -206,20 +202,12 @@ def follow(
         component.change(note, [shared, component], shared, queue=False, **QUIET)
     for tab in tabs:
         own = [(c, kind) for c, kind, at in parts if at is tab]
-        def lay(held, turn, *paths, own=own):
-            found = [held.get(kind) if kind in held and held[kind] != path else None
-                     for (_, kind), path in zip(own, paths)]
-            return [turn + 1, *(gr.skip() if path is None else path for path in found)]
-        opened = _opened[tab]
-        tab.select(lay, [shared, opened, *(c for c, _ in own)], [opened, *(c for c, _ in own)], queue=False, **QUIET)
-
-def page_tab(
-    page:Page,                    # whose tab it is
-):                                # gr.Tab, open
-    "The tab of a page, which knows when what was dropped elsewhere lies in its inputs"
-    tab = gr.Tab(page.title, id=page.name)
-    with tab: _opened[tab] = gr.State(0)
-    return tab
+        if not own: continue
+        def lay(held, *paths, own=own):
+            found = [held[kind] if held.get(kind, path) != path else gr.skip() for (_, kind), path in zip(own, paths)]
+            return found if len(found) > 1 else found[0]
+        parts_of_it = [c for c, _ in own]
+        tab.select(lay, [shared, *parts_of_it], parts_of_it, queue=False, **QUIET)
 
 def caption(
     text:str='',                  # Markdown
