@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PICKLES', 'CUT', 'HARMLESS', 'WRAPPERS', 'NESTED', 'VIT', 'DISTILLED', 'GATED', 'CONVNEXT', 'CONVNEXT2', 'BASIC',
            'BOTTLENECK', 'CLASSIFIER', 'as_tokens', 'watched', 'Config', 'make_timm', 'Encoder', 'AttentiveEncoder',
-           'wrap', 'open_timm', 'read_checkpoint', 'tensors_of', 'network_of', 'vit_options', 'convnext_options',
-           'resnet_options', 'recognise', 'from_state', 'open_file']
+           'wrap', 'open_timm', 'encoder_settings', 'fill_vit', 'read_checkpoint', 'tensors_of', 'network_of',
+           'vit_options', 'convnext_options', 'resnet_options', 'recognise', 'from_state', 'open_file']
 
 # %% ../nbs/05ca_encoders.ipynb #2b9565ab
 import argparse
@@ -23,10 +23,12 @@ import timm
 import torch
 import torch.nn as nn
 from safetensors import SafetensorError, safe_open
+from timm.layers import resample_abs_pos_embed
+from timm.models.vision_transformer import VisionTransformer
 from torch.nn.functional import interpolate
 
 from . import core
-from .nets import as_images
+from .nets import ViT, as_images
 
 # %% ../nbs/05ca_encoders.ipynb #b3274249
 def as_tokens(
@@ -194,6 +196,41 @@ def open_timm(
     out = wrap(net, Config(name, options.get('img_size', size), grid, tuple(options.items())))
     out.note = note
     return out
+
+# %% ../nbs/05ca_encoders.ipynb #e05ca002
+def encoder_settings(
+    source:Encoder,               # of a plain ViT
+) -> dict:                        # patch, dim, depth, heads of a method whose ViT is the same
+    "What a method's settings must be to start from an encoder; ValueError where it is no plain ViT"
+    net, what = source.net, f'{source.config.name} is no start for training'
+    if not isinstance(net, VisionTransformer): raise ValueError(f'{what}: it is a {type(net).__name__}, no plain ViT')
+    block = net.blocks[0]
+    mlp = block.mlp.fc1.out_features if hasattr(block.mlp, 'fc1') else 0
+    if net.num_reg_tokens or net.cls_token is None or mlp != 4 * net.embed_dim or not isinstance(
+            getattr(block, 'ls1', None), (nn.Identity, type(None))) or block.attn.qkv.bias is None:
+        raise ValueError(f'{what}: it has registers, LayerScale, another MLP or no class token')
+    return dict(patch=source.patch, dim=net.embed_dim, depth=len(net.blocks), heads=block.attn.num_heads)
+
+@torch.no_grad()
+def fill_vit(
+    vit:ViT,                      # of a method
+    source:Encoder,               # as `encoder_settings` accepts it
+) -> ViT:                         # the same
+    "Copy an encoder's tensors into our ViT; positions are resampled to its grid"
+    theirs, net = source.net.state_dict(), vit.net
+    grid, prefix = net.patch_embed.grid_size, 0 if source.net.no_embed_class else source.prefix
+    old = source.net.patch_embed.grid_size
+    table = resample_abs_pos_embed(theirs['pos_embed'], grid, old, num_prefix_tokens=prefix)
+    table = table if prefix else nn.functional.pad(table, (0, 0, source.prefix, 0))
+    theirs['pos_embed'] = table if net.cls_token is not None else table[:, source.prefix:]
+    w, (m, s), (n, t) = theirs['patch_embed.proj.weight'], (vit.mean, vit.std), (source.mean, source.std)
+    theirs['patch_embed.proj.bias'] = theirs['patch_embed.proj.bias'] + (w * ((m - n) / t)).sum((1, 2, 3))
+    theirs['patch_embed.proj.weight'] = w * (s / t)
+    wanted = {k: v.shape for k, v in net.state_dict().items()}
+    wrong = [k for k, shape in wanted.items() if k not in theirs or theirs[k].shape != shape]
+    if wrong: raise ValueError(f'{source.config.name} does not fit these settings: {wrong[0]} for one')
+    net.load_state_dict({k: theirs[k] for k in wanted})
+    return vit
 
 # %% ../nbs/05ca_encoders.ipynb #4b02d409
 PICKLES = '.pth', '.pt', '.ckpt', '.bin', '.tar', '.pkl', '.pickle'

@@ -38,7 +38,9 @@ from ssl_workbench.data import (
     readable,
     zero_flow,
 )
+from .encoders import Encoder, encoder_settings, fill_vit
 from .learner import Learner, checkpoints, newest_checkpoint, read_run
+from .nets import ViT
 from ssl_workbench.probes import (
     Score,
     SegmentationPairs,
@@ -198,6 +200,7 @@ def learner_of(
 def _begin_at(method, start) -> None:
     "Copy in the weights at `start`: all of a run's, what inference needs of a file's; ValueError where they do not fit"
     source = load(start)
+    if isinstance(source, Encoder): return _begin_at_encoder(method, source)
     if type(source) is not type(method):
         raise ValueError(f'{start} holds weights of {type(source).__name__}, not of {type(method).__name__}')
     theirs, ours = (getattr(getattr(m, 'config', None), 'sha256', '') for m in (source, method))
@@ -211,6 +214,17 @@ def _begin_at(method, start) -> None:
         raise ValueError(f'{start} does not fit these settings: {len(wrong)} tensors differ, {wrong[0]} for one; '
                          'without --preset they are those of the weights')
     start_from(method, state)
+
+def _begin_at_encoder(method, source:Encoder) -> None:
+    "Copy an encoder of timm into each ViT of the method's width, student and teacher alike"
+    settings = encoder_settings(source)
+    fits = lambda m: m.dim == settings['dim'] and len(m.net.blocks) == settings['depth']
+    vits = [m for m in method.modules() if isinstance(m, ViT) and fits(m)]
+    if not vits:
+        wanted = ' '.join(f'{k}={v}' for k, v in settings.items())
+        raise ValueError(f'{type(method).__name__} has no ViT of the encoder\'s size with these settings: '
+                         f'--set {wanted}')
+    for one in vits: fill_vit(one, source)
 
 # %% ../nbs/30_training.ipynb #451c3997
 def open_run(

@@ -150,3 +150,42 @@ def test_one_place_for_all_users():
     assert type(twin) is type(teacher) and not torch.equal(twin.net.pos_embed, teacher.net.pos_embed)
     assert open_timm('timm:test_vit', True, or_random=True).note.startswith('random weights: the weights of test_vit')
     with pytest.raises(ValueError, match=re.escape("timm has no model 'nothing'")): open_timm('nothing', or_random=True)
+
+
+def plain(tmp_path, **options):
+    "(file, network) of a small ViT as timm keeps it"
+    net = timm.create_model('vit_tiny_patch16_224', num_classes=0,
+                            **dict(img_size=64, embed_dim=128, depth=2, num_heads=2) | options)
+    save_file(net.state_dict(), tmp_path/'tiny.safetensors')
+    return tmp_path/'tiny.safetensors', net.eval()
+
+
+@pytest.mark.parametrize('name', ['slotmim', 'loca', 'dino', 'mae'])
+def test_training_starts_from_an_encoder(name, tmp_path):
+    "Student and teacher are the encoder; a step is taken; features before it are the encoder's"
+    from ssl_workbench import catalog, data, training
+    from ssl_workbench.encoders import encoder_settings
+    from ssl_workbench.nets import ViT
+    file, _ = plain(tmp_path)
+    source, preset = catalog.load(file), catalog.module(name).presets['cpu']
+    config = catalog.replace_config(preset, encoder_settings(source) | dict(batch=4, steps=2))
+    pictures = data.open_data('world:scene:0', size=64, frames=1, length=8)
+    learner = training.learner_of(name, config, pictures, device='cpu', start=file)
+    vits = [m for m in learner.method.modules() if isinstance(m, ViT)]
+    x = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        for one in (v for v in vits if v.net.cls_token is not None):
+            assert (one.eval().features(x)['tokens'] - source.features(x)['tokens']).abs().max() < 1e-3
+    assert len(vits) == (1 if name == 'mae' else 2) and len(list(learner.steps(1))) == 1
+
+
+def test_an_encoder_that_is_no_start_says_so(tmp_path):
+    "Another network, another width: one sentence with the settings that fit"
+    from ssl_workbench import catalog, training
+    file, _ = plain(tmp_path)
+    with pytest.raises(ValueError, match='--set patch=16 dim=128 depth=2 heads=2'):
+        training._begin_at(catalog.build('slotmim', 'cpu'), file)
+    from ssl_workbench.encoders import encoder_settings
+    with pytest.raises(ValueError, match='no plain ViT'): encoder_settings(open_timm('resnet10t', False))
+    with pytest.raises(ValueError, match='LayerScale'):
+        encoder_settings(open_timm('vit_small_patch14_dinov2', False, img_size=28, depth=1))

@@ -14,8 +14,9 @@ recipes = {
     'slotmim-streets': Recipe('slotmim', 'camvid:0001TP,0016E5+cifar10', changes=dict(
         MILD, dim=192, hidden=384, scale=(.1, .6), prototypes=32, sinkhorn=True, steps=2500)),
     'slotmim-real': Recipe('slotmim', 'tiny_imagenet', changes=dict(
-        MILD, **PHOTOS, hidden=384, scale=(.2, 1.), prototypes=64, sinkhorn=True, steps=10000),
-        gpu=dict(canvas=64, scale=(.2, 1.), prototypes=256, sinkhorn=True, momentum=(.99, 1.), steps=4000))}
+        MILD, **PHOTOS, hidden=384, scale=(.2, 1.), prototypes=64, sinkhorn=True, steps=8000),
+        gpu=dict(canvas=64, depth=5, hidden=384, scale=(.2, 1.), prototypes=256, sinkhorn=True, momentum=(.99, 1.),
+                 steps=4000))}
 
 # ---- object discovery on unseen scenes
 
