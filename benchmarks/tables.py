@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT/'README.md'
 BETWEEN = re.compile(r'(<!-- methods[^>]*-->\n).*?(<!-- /methods -->)', re.S)
 CEILINGS = {'truth at patches', 'autoencoder', 'true films', 'each from the true past', 'carried by the true flow',
-            'one', 'without guidance'}       # what cannot be beaten, or is the same network in another setting: no baselines
+            'one', 'without guidance'}       # cannot be beaten, or the same network in another setting: no baselines
 ERRORS = ('end-point error', 'photometric error', 'Fréchet')    # scores of which less is better
 
 

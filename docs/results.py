@@ -14,7 +14,7 @@ Read each number beside its baselines. Where a baseline is better, that is the r
 
 Slots are judged against the true objects of drawn scenes: *full ARI* asks whether two pixels belong together,
 background included; *mean best IoU* asks how well any slot covers each object. An image-blind grid and clusters of
-colours show how far one gets without learning; *truth at patches* shows how far one could get with patches of this size.
+colours show how far one gets without learning, *truth at patches* how far one could get with patches of this size.
 
 To draw your own run over the bundled one: `show.curves(read_log('runs/mine'), reference=catalog.reference('slotmim'))`.
 
@@ -114,8 +114,8 @@ def fidelity_page() -> str:
     "What agreed with public code"
     files = sorted((ROOT/'benchmarks/results').glob('fidelity-*.json'))
     records = [json.loads(p.read_text(encoding='utf-8')) for p in files]
-    lines = ['# Agreement with public code', '', "Our losses and networks, run beside their authors' public code on the "
-             'same inputs and weights. The public code is not part of this project.', '']
+    lines = ['# Agreement with public code', '', "Our losses and networks, run beside their authors' public code on "
+             'the same inputs and weights. The public code is not part of this project.', '']
     return '\n'.join([*lines, *(l for r in records for l in fidelity_section(r))])
 
 
