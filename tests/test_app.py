@@ -881,3 +881,61 @@ def test_captions_with_one_thing_changed(visit):
     page.wait_for_function('old => document.querySelector("#captions-false textarea").value != old', arg=before)
     page.locator('#captions-table tbody tr').nth(6).wait_for()
     assert 'add an object' in page.locator('#captions-table').inner_text()
+
+
+def test_a_wrong_name_is_said_once(visit):
+    "One sentence, and no picture of another network stays under the wrong name"
+    page = visit('Attention')
+    box = page.get_by_role('listbox', name='Network').or_(page.get_by_label('Network')).first
+    box.fill('resnet_of_my_dreams')
+    box.press('Enter')
+    page.locator('.toast-body').first.wait_for()
+    page.wait_for_function("() => ![...document.querySelectorAll('.figure img')].some(e => e.offsetParent)")
+    page.wait_for_timeout(2000)
+    assert page.locator('.toast-body').count() == 1
+
+
+def test_head_ends_with_the_network(visit):
+    "The slider of heads has as many positions as the network has heads, and the mean"
+    page = visit('Attention')
+    page.wait_for_function('''() => [...document.querySelectorAll('input[type=range]')].some(
+        e => e.offsetParent && (e.getAttribute('aria-label') || '').includes('Head') && +e.max < 16)''')
+
+
+def test_a_dropped_picture_goes_along(visit, photo):
+    "Dropped under Slots, it lies under Attention, too"
+    page = visit('Attention')
+    example = shown(page)
+    show(page, 'Slots')
+    before = shown(page)
+    page.locator('#photo input[type=file]').set_input_files(photo)
+    changed(page, before)
+    show(page, 'Attention')
+    changed(page, example)
+    assert page.locator('#look img').count() == 1
+
+
+def test_every_picture_has_words(visit):
+    "No picture without alternative text"
+    page = visit('Slots')
+    page.wait_for_timeout(1500)
+    bare = page.evaluate("[...document.querySelectorAll('img')].filter(i => i.offsetParent && !i.alt).length")
+    assert bare == 0
+
+
+def test_endpoints(url, photo):
+    "Named endpoints with typed inputs: files in, files and a summary out; what cannot be used is one sentence"
+    import numpy as np
+    from gradio_client import Client, handle_file
+    client = Client(url, verbose=False)
+    told, files = client.predict(image=handle_file(photo), weights='slotmim', detail=8, api_name='/slots')
+    names = {Path(f).name: f for f in files}
+    assert told['grid'] == [6, 8] and np.load(names['scores.npy']).shape[1:] == (6, 8) and 'masks.png' in names
+    told, files = client.predict(image=handle_file(photo), weights='slotmim', detail=8, api_name='/features')
+    assert list(np.load(files[0]).shape) == told['shape']
+    told, files = client.predict(a=handle_file(photo), b=handle_file(photo), weights='dis', api_name='/flow')
+    assert told['mean_length'] < .5 and any(f.endswith('.flo') for f in files)
+    told, _ = client.predict(image=handle_file(photo), weights='loca', x=.3, y=.6, size=.4, api_name='/locate')
+    assert {'all', 'a fifth', 'none', 'always the middle'} == set(told['visible'])
+    with pytest.raises(Exception, match='There are no weights'):
+        client.predict(image=handle_file(photo), weights='nothing', detail=8, api_name='/slots')
