@@ -365,7 +365,7 @@ def test_flow_first_click(visit):
     assert page.locator('.caption:visible', has_text='pixels off on average').count() >= 1
     assert re.search(r'DIS\s+\d+\.\d\d', page.locator('#flow-table').inner_text())
     status = page.locator('#flow-status').inner_text()
-    assert '256 × 192 pixels' in status and status.count('RAFT') <= 2
+    assert '320 × 160 pixels' in status and status.count('RAFT') <= 2
     source = lambda name: page.locator(f'#{name} img').get_attribute('src')
     first, half, crossed = source('flow-frame-a'), source('flow-warped'), source('flow-arrows')
     number(page, 'From A', 0)
@@ -373,8 +373,8 @@ def test_flow_first_click(visit):
     assert source('flow-frame-a') == first
     page.get_by_label('truth', exact=True).check()
     replaced(page, '#flow-arrows', crossed)
-    page.get_by_label('driving').check()
-    page.locator('#flow-status', has_text='320 × 160 pixels').wait_for()
+    page.get_by_label('scene', exact=True).check()
+    page.locator('#flow-status', has_text='256 × 192 pixels').wait_for()
 
 
 def test_flow_of_own_frames(visit, moments):
@@ -391,7 +391,7 @@ def test_flow_of_own_frames(visit, moments):
     page.locator('#flow-b input[type=file]').set_input_files(moments/'turned.png')
     assert 'differ in shape' in toast(page)
     page.get_by_label('A clip').check()
-    page.locator('#flow-status', has_text='of 16').wait_for()
+    page.locator('#flow-status', has_text='frames 1 and').wait_for()
     page.locator('#flow-clip input[type=file]').set_input_files(moments/'film.mp4')
     page.locator('#flow-status', has_text='of 6').wait_for()
 
@@ -400,7 +400,7 @@ def test_flow_refuses_one_frame(moments):
     "A film of one frame, a file that is none, and pictures of two shapes: one sentence each"
     from ssl_workbench.app.flow import ORIGINS, frames_from
     def frames(where, first=None, second=None, clip=None):
-        return frames_from(where, 'scene', 1, 1, first, second, clip, 0., 1)
+        return frames_from(where, 'scene', 1, 1, first, second, clip, 1, 1)
     def refusal(*where, **files):
         with pytest.raises(ValueError) as error: frames(*where, **files)
         assert '\n' not in str(error.value) and str(error.value).endswith('.')
@@ -440,7 +440,7 @@ def test_features_tab(visit):
         page.locator(FIGURE).nth(2).wait_for()
         page.locator('.caption:visible', has_text=word).first.wait_for()
         before = shown(page, 1)
-        number(page, 'Moment', 1)
+        number(page, 'Frame', 9)
         changed(page, before, 1)
 
 
@@ -506,7 +506,7 @@ def test_frames_names_what_weights_cannot():
     with pytest.raises(ValueError, match='were trained without'):
         next(rollouts.rollouts_blank(model(name), 2, **options))
     _, balls, clip = rollouts.ORIGINS
-    given = dict(clip=example_clip(), moment=1., every=8, seen=3, ahead=4)
+    given = dict(clip=example_clip(), start=999, every=8, seen=3, ahead=4)
     past = lambda where, **more: rollouts.past_frames(name, where, 'bounce', 1, [], **given | more)
     with pytest.raises(ValueError, match=r'has 2 frames to show, not 3'): past(clip)
     with pytest.raises(ValueError, match='no ball yet'): past(balls)
@@ -538,7 +538,7 @@ def test_clip(visit):
     page.get_by_role('tab', name='Clip', exact=True).click()
     page.locator(FIGURE).first.wait_for()
     before = shown(page)
-    number(page, 'Moment', 1)
+    number(page, 'Frame', 5)
     changed(page, before)
 
 
@@ -881,3 +881,61 @@ def test_captions_with_one_thing_changed(visit):
     page.wait_for_function('old => document.querySelector("#captions-false textarea").value != old', arg=before)
     page.locator('#captions-table tbody tr').nth(6).wait_for()
     assert 'add an object' in page.locator('#captions-table').inner_text()
+
+
+def test_a_wrong_name_is_said_once(visit):
+    "One sentence, and no picture of another network stays under the wrong name"
+    page = visit('Attention')
+    box = page.get_by_role('listbox', name='Network').or_(page.get_by_label('Network')).first
+    box.fill('resnet_of_my_dreams')
+    box.press('Enter')
+    page.locator('.toast-body').first.wait_for()
+    page.wait_for_function("() => ![...document.querySelectorAll('.figure img')].some(e => e.offsetParent)")
+    page.wait_for_timeout(2000)
+    assert page.locator('.toast-body').count() == 1
+
+
+def test_head_ends_with_the_network(visit):
+    "The slider of heads has as many positions as the network has heads, and the mean"
+    page = visit('Attention')
+    page.wait_for_function('''() => [...document.querySelectorAll('input[type=range]')].some(
+        e => e.offsetParent && (e.getAttribute('aria-label') || '').includes('Head') && +e.max < 16)''')
+
+
+def test_a_dropped_picture_goes_along(visit, photo):
+    "Dropped under Slots, it lies under Attention, too"
+    page = visit('Attention')
+    example = shown(page)
+    show(page, 'Slots')
+    before = shown(page)
+    page.locator('#photo input[type=file]').set_input_files(photo)
+    changed(page, before)
+    show(page, 'Attention')
+    changed(page, example)
+    assert page.locator('#look img').count() == 1
+
+
+def test_every_picture_has_words(visit):
+    "No picture without alternative text"
+    page = visit('Slots')
+    page.wait_for_timeout(1500)
+    bare = page.evaluate("[...document.querySelectorAll('img')].filter(i => i.offsetParent && !i.alt).length")
+    assert bare == 0
+
+
+def test_endpoints(url, photo):
+    "Named endpoints with typed inputs: files in, files and a summary out; what cannot be used is one sentence"
+    import numpy as np
+    from gradio_client import Client, handle_file
+    client = Client(url, verbose=False)
+    told, files = client.predict(image=handle_file(photo), weights='slotmim', detail=8, api_name='/slots')
+    names = {Path(f).name: f for f in files}
+    assert told['grid'] == [6, 8] and np.load(names['scores.npy']).shape[1:] == (6, 8) and 'masks.png' in names
+    told, files = client.predict(image=handle_file(photo), weights='slotmim', detail=8, api_name='/features')
+    assert list(np.load(files[0]).shape) == told['shape']
+    told, files = client.predict(a=handle_file(photo), b=handle_file(photo), weights='dis', api_name='/flow')
+    assert told['mean_length'] < .5 and any(f.endswith('.flo') for f in files)
+    told, _ = client.predict(image=handle_file(photo), weights='loca', x=.3, y=.6, size=.4, api_name='/locate')
+    assert {'all', 'a fifth', 'none', 'always the middle'} == set(told['visible'])
+    with pytest.raises(Exception, match='There are no weights'):
+        client.predict(image=handle_file(photo), weights='nothing', detail=8, api_name='/slots')

@@ -291,9 +291,9 @@ PAGE = Page(
     'Small crops follow things through a street. '
     'Watch features keep their colours over a clip, and read classes off them.',
     'norm_map', thumbnail, fill, order=60,
-    lead='PooDLe learns from films of crowded streets: **what moves must keep its feature**, pixel by pixel, and small '
-    'crops that follow the same thing must agree as a whole.',
-    seeing='Under *Subcrops* is what the network is trained on: pairs of small crops that lie on the same thing in two '
-    'frames. Under *Features*, one colour is one kind of feature, for this clip alone. Under *Classes*, a linear '
-    'readout that was given labels of drawn roads says what each pixel is. A random network of the same shape '
-    'stands beside both.', terms=('patch', 'PCA', 'linear readout', 'IoU', 'random twin'))
+    lead='PooDLe learns from films of crowded streets: **what moves must keep its feature**, pixel by pixel, and '
+    'small crops that follow the same thing must agree as a whole.',
+    seeing='Under *Subcrops* is what the network is trained on: pairs of small crops that lie on the same thing in '
+    'two frames. Under *Features*, one colour is one kind of feature, for this clip alone. Under *Classes*, a '
+    'linear readout that was given labels of drawn roads says what each pixel is. A random network of the '
+    'same shape stands beside both.', terms=('patch', 'PCA', 'linear readout', 'IoU', 'random twin'))

@@ -153,7 +153,7 @@ def origin_inputs() -> list:      # components, as `frames_from` takes their val
         kinds = [('scene', 'scene'), ('driving', 'drive'), ('bouncing balls', 'bounce')]
         kind = gr.Radio(kinds, value='drive', label='World')
         number = gr.Slider(1, 99, 3, step=1, label='Number', info='Another number, another video.')
-        apart = gr.Slider(1, 8, 3, step=1, label='Time apart', info='Frames of the video from A to B.')
+        apart = gr.Slider(1, 8, 1, step=1, label='Time apart', info='Frames of the video from A to B.')
     with gr.Column(min_width=200, visible=False) as parts[ORIGINS[1]]:
         with gr.Row():
             first = picture_input('A', height=190, elem_id='flow-a')
@@ -305,7 +305,7 @@ PAGE = Page(
     'flow', thumbnail, fill, order=50,
     lead='Two frames, a moment apart. For each pixel of A: where is it in B? MC-JEPA learnt to answer from films '
     'alone; DIS is a recipe without learning. **Move the slider under “Follow it”** to move A towards B.',
-    seeing='Each source draws one arrow a pixel; the colour of a pixel says where its arrow points and how long it is. '
-    'Where the truth is known (the drawn world) the arrows are judged by it. On drawn drives the bundled weights '
-    'are better than DIS, on drawn scenes DIS is better: change the world and see.',
+    seeing='Each source draws one arrow a pixel; the colour of a pixel says where its arrow points and how long it '
+    'is. Where the truth is known (the drawn world) the arrows are judged by it. On drawn drives the bundled '
+    'weights are better than DIS, on drawn scenes DIS is better: change the world and see.',
     terms=('flow', 'end-point error', 'occluded', 'warp', 'DIS', 'random twin'))

@@ -335,9 +335,9 @@ PAGE = Page(
     'frames', 'river', 'Frames', 'What comes next?',
     'Show it a few frames, or put balls down with the mouse. Several futures take shape out of noise before your eyes.',
     'predict', thumbnail, fill, order=70,
-    lead='RIVER is given a few frames and draws the next ones out of noise, looking at the last frame and, at every '
-    'step, at another one of the past. **Press Predict** and watch several futures take shape.',
+    lead='RIVER is given a few frames and draws the next ones out of noise, looking at the last frame and, at '
+    'every step, at another one of the past. **Press Predict** and watch several futures take shape.',
     seeing='Blue frames are given, orange ones are drawn by the network, grey ones are what really happened. Several '
     'futures start from different noise; where they agree, the past decides. The bundled weights have seen '
-    'bouncing balls only: of anything else they make balls. The table compares with showing the last frame again, '
-    'which nobody should lose to.', terms=('solver', 'warm start', 'guidance', 'PSNR', 'random twin'))
+    'bouncing balls only: of anything else they make balls. The table compares with showing the last frame '
+    'again, which nobody should lose to.', terms=('solver', 'warm start', 'guidance', 'PSNR', 'random twin'))
