@@ -123,27 +123,25 @@ class Meter:
         out:dict,                 # embedding (B,D); optional prototype_use, prototype_wins (K,), agreement, accuracy ()
     ) -> dict:                    # rank, std; entropy, active, agreement where they exist
         "The readings, new every few steps; what a method does not have is not shown"
-        return self.read(core.on_host(list(seen.values())) if (seen := self.collect(i, out)) else [], seen)
+        seen = self.collect(i, out)
+        return self.read(core.on_host(list(seen.values())), seen)
 
     def collect(self, i:int, out:dict) -> dict:
         "Keep the step's embeddings where they are; what a reading needs, where it is time for one"
         x = out['embedding'].detach().float()
         self.ring = x[-self.size:] if self.ring is None else torch.cat([self.ring.to(x.device), x])[-self.size:]
-        if i % self.every: return {}
-        used = {k: out[k] for k in ('prototype_use', 'prototype_wins') if 'prototype_use' in out}
-        return dict(ring=self.ring) | used | {k: out[k] for k in ('agreement', 'accuracy') if k in out}
+        known = 'prototype_use', 'prototype_wins', 'agreement', 'accuracy'
+        return {} if i % self.every else dict(ring=self.ring) | {k: out[k] for k in known if k in out}
 
     def read(self, values:list, seen:dict) -> dict:
         "The last reading, new where there are values: what `collect` gave, on the CPU"
         if not seen: return self.last
-        out = dict(zip(seen, values))
-        x = nn.functional.normalize(out['ring'], dim=-1)
+        out, x = dict(zip(seen, values)), nn.functional.normalize(values[0], dim=-1)
         self.last = dict(rank=effective_rank(x - x.mean(0)) / min(x.shape),
                          std=float(x.std(0, correction=0).mean() * x.shape[1]**.5))
         if 'prototype_use' in out:
-            p = out['prototype_use'].float()
-            self.last |= dict(entropy=float(mean_entropy(p / p.sum())) / math.log(len(p)),
-                              active=float((out['prototype_wins'] > 0).float().mean()))
+            p, won = out['prototype_use'].float(), (out['prototype_wins'] > 0).float().mean()
+            self.last |= dict(entropy=float(mean_entropy(p / p.sum())) / math.log(len(p)), active=float(won))
         self.last |= {k: float(out[k]) for k in ('agreement', 'accuracy') if k in out}
         return self.last
 
@@ -315,9 +313,8 @@ class Learner:
                                      generator=torch.Generator()))  # not the run's generator
         for draws in plan:
             batch = _move(next(loaded), self.device)
-            batch['host_seed'] = draw_seeds(self.seed, draws)
-            batch['seed'] = batch['host_seed'].to(self.device, non_blocking=True)
-            yield batch
+            seeds = draw_seeds(self.seed, draws)
+            yield batch | dict(host_seed=seeds, seed=seeds.to(self.device, non_blocking=True))
 
     def _batches_ahead(self, n:int, chunk:int=10_000):
         "The batches of the next n steps, planned a chunk at a time"
@@ -383,8 +380,7 @@ class Learner:
         views, out, sums, waited = self._backward(batches)
         seen = self.meter.collect(i, out)
         values = core.on_host([*sums.values(), *seen.values()])          # all that a step reads: a GPU waits once
-        terms = {k: float(v) for k, v in zip(sums, values)}
-        self._stop_if_diverged(terms)
+        self._stop_if_diverged(terms := {k: float(v) for k, v in zip(sums, values)})
         clip_gradients(self.optimiser.param_groups)
         self.optimiser.step(); self.optimiser.zero_grad(set_to_none=True)
         self.method.after_step(t)

@@ -1,4 +1,4 @@
-"""Recipes of weights for real pictures: small enough to bundle, on a CPU and on a GPU; slots on photographs are scored."""
+"""Recipes of weights for real pictures: small enough to bundle, on CPU and GPU; slots on photographs are scored."""
 import pytest
 import torch
 
