@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['GOLDEN', 'MIX1', 'MIX2', 'RANGES', 'seeds_of', 'fold_in', 'uniform', 'normal', 'permutation', 'seed_everything',
-           'seeded', 'device', 'pick', 'budget', 'full_budget', 'cosine', 'linear', 'warmup_cosine', 'rank',
-           'world_size', 'all_sum', 'gather', 'global_share', 'constant', 'on_host', 'true_rows', 'host_seeds',
-           'weights_dir', 'data_root', 'sha256', 'not_finite', 'write_whole', 'has_bf16', 'precision', 'check_ranges',
-           'shorten']
+           'seeded', 'random_state', 'set_random_state', 'device', 'pick', 'budget', 'full_budget', 'cosine', 'linear',
+           'warmup_cosine', 'rank', 'world_size', 'all_sum', 'gather', 'global_share', 'constant', 'on_host',
+           'true_rows', 'host_seeds', 'weights_dir', 'data_root', 'sha256', 'not_finite', 'write_whole', 'has_bf16',
+           'precision', 'check_ranges', 'shorten']
 
 # %% ../nbs/00_core.ipynb #a048dd07
 import contextlib
@@ -15,9 +15,11 @@ import functools
 import hashlib
 import math
 import os
+import random
 import warnings
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.distributed as dist
 
@@ -101,6 +103,21 @@ def seeded(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
+
+def random_state() -> dict:       # cpu, cuda, python, numpy
+    "All generators of this process: torch's, Python's, NumPy's"
+    numbers = np.random.get_state()
+    return dict(cpu=torch.get_rng_state(), cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+                python=random.getstate(), numpy=(torch.from_numpy(numbers[1].astype('int64')), *numbers[2:]))
+
+def set_random_state(
+    state:dict,                   # as `random_state` makes it
+) -> None:
+    "Put all generators back"
+    torch.set_rng_state(state['cpu'])
+    if state['cuda'] and torch.cuda.is_available(): torch.cuda.set_rng_state_all(state['cuda'])
+    random.setstate(state['python'])
+    np.random.set_state(('MT19937', state['numpy'][0].numpy().astype('uint32'), *state['numpy'][1:]))
 
 def device(
     name=None,                    # 'cpu', 'cuda', 'cuda:1', …; None chooses

@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['HEALTHY', 'Method', 'draw_indices', 'draw_seeds', 'collate', 'effective_rank', 'Meter', 'Step', 'Diverged',
            'clip_gradients', 'param_groups_weight_decay', 'Learner', 'Damaged', 'read_run', 'disk_is_full',
-           'random_state', 'set_random_state', 'checkpoints', 'newest_checkpoint', 'record', 'every', 'tensorboard',
-           'read_log']
+           'checkpoints', 'newest_checkpoint', 'record', 'every', 'tensorboard', 'read_log']
 
 # %% ../nbs/08_learner.ipynb #6adf5ec4
 import contextlib
@@ -15,7 +14,6 @@ import hashlib
 import json
 import math
 import os
-import random
 import shutil
 import time
 import warnings
@@ -24,7 +22,6 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 import torch
 import torch.nn as nn
 from accelerate import Accelerator, DistributedDataParallelKwargs
@@ -124,27 +121,25 @@ class Meter:
         out:dict,                 # embedding (B,D); optional prototype_use, prototype_wins (K,), agreement, accuracy ()
     ) -> dict:                    # rank, std; entropy, active, agreement where they exist
         "The readings, new every few steps; what a method does not have is not shown"
-        return self.read(core.on_host(list(seen.values())) if (seen := self.collect(i, out)) else [], seen)
+        seen = self.collect(i, out)
+        return self.read(core.on_host(list(seen.values())), seen)
 
     def collect(self, i:int, out:dict) -> dict:
         "Keep the step's embeddings where they are; what a reading needs, where it is time for one"
         x = out['embedding'].detach().float()
         self.ring = x[-self.size:] if self.ring is None else torch.cat([self.ring.to(x.device), x])[-self.size:]
-        if i % self.every: return {}
-        used = {k: out[k] for k in ('prototype_use', 'prototype_wins') if 'prototype_use' in out}
-        return dict(ring=self.ring) | used | {k: out[k] for k in ('agreement', 'accuracy') if k in out}
+        known = 'prototype_use', 'prototype_wins', 'agreement', 'accuracy'
+        return {} if i % self.every else dict(ring=self.ring) | {k: out[k] for k in known if k in out}
 
     def read(self, values:list, seen:dict) -> dict:
         "The last reading, new where there are values: what `collect` gave, on the CPU"
         if not seen: return self.last
-        out = dict(zip(seen, values))
-        x = nn.functional.normalize(out['ring'], dim=-1)
+        out, x = dict(zip(seen, values)), nn.functional.normalize(values[0], dim=-1)
         self.last = dict(rank=effective_rank(x - x.mean(0)) / min(x.shape),
                          std=float(x.std(0, correction=0).mean() * x.shape[1]**.5))
         if 'prototype_use' in out:
-            p = out['prototype_use'].float()
-            self.last |= dict(entropy=float(mean_entropy(p / p.sum())) / math.log(len(p)),
-                              active=float((out['prototype_wins'] > 0).float().mean()))
+            p, won = out['prototype_use'].float(), (out['prototype_wins'] > 0).float().mean()
+            self.last |= dict(entropy=float(mean_entropy(p / p.sum())) / math.log(len(p)), active=float(won))
         self.last |= {k: float(out[k]) for k in ('agreement', 'accuracy') if k in out}
         return self.last
 
@@ -316,9 +311,8 @@ class Learner:
                                      generator=torch.Generator()))  # not the run's generator
         for draws in plan:
             batch = _move(next(loaded), self.device)
-            batch['host_seed'] = draw_seeds(self.seed, draws)
-            batch['seed'] = batch['host_seed'].to(self.device, non_blocking=True)
-            yield batch
+            seeds = draw_seeds(self.seed, draws)
+            yield batch | dict(host_seed=seeds, seed=seeds.to(self.device, non_blocking=True))
 
     def _batches_ahead(self, n:int, chunk:int=10_000):
         "The batches of the next n steps, planned a chunk at a time"
@@ -388,8 +382,7 @@ class Learner:
         views, out, sums, waited = self._backward(batches)
         seen = self.meter.collect(i, out)
         values = core.on_host([*sums.values(), *seen.values()])          # all that a step reads: a GPU waits once
-        terms = {k: float(v) for k, v in zip(sums, values)}
-        self._stop_if_diverged(terms, views, out)
+        self._stop_if_diverged(terms := {k: float(v) for k, v in zip(sums, values)}, views, out)
         clip_gradients(self.optimiser.param_groups)
         self.optimiser.step(); self.optimiser.zero_grad(set_to_none=True)
         self.method.after_step(t)
@@ -424,7 +417,7 @@ class Learner:
         with _writing(final, part):
             if core.rank() == 0: shutil.rmtree(part, ignore_errors=True); part.mkdir(parents=True)
             self.accelerator.wait_for_everyone()
-            torch.save(random_state(), part/f'random-{core.rank()}.pt')
+            torch.save(core.random_state(), part/f'random-{core.rank()}.pt')
             if core.rank() == 0: self._write(part)
             self.accelerator.wait_for_everyone()
             if core.rank() == 0: self._write_counters(part); self._replace(part, final)
@@ -487,7 +480,7 @@ class Learner:
         self.optimiser.load_state_dict(dict(state=state['optimiser']['state'], param_groups=ours['param_groups']))
         self.meter.load(state['meter'])
         self.recent = deque(state['recent'], maxlen=self.recent.maxlen)
-        set_random_state(generators)
+        core.set_random_state(generators)
 
 # %% ../nbs/08_learner.ipynb #03b85ae6
 def _plain(state:dict) -> dict:
@@ -578,21 +571,6 @@ def disk_is_full(
     if any(w in message for w in ('No space left', 'StorageFull', 'os error 28', 'code: 28')): return True
     there = next((p for p in (path, *path.parents) if p.exists()), None)
     return bool('writ' in message and there and shutil.disk_usage(there).free < 2**20)
-
-def random_state() -> dict:       # cpu, cuda, python, numpy
-    "All generators of this process: torch's, Python's, NumPy's"
-    numbers = np.random.get_state()
-    return dict(cpu=torch.get_rng_state(), cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-                python=random.getstate(), numpy=(torch.from_numpy(numbers[1].astype('int64')), *numbers[2:]))
-
-def set_random_state(
-    state:dict,                   # as `random_state` makes it
-) -> None:
-    "Put all generators back"
-    torch.set_rng_state(state['cpu'])
-    if state['cuda'] and torch.cuda.is_available(): torch.cuda.set_rng_state_all(state['cuda'])
-    random.setstate(state['python'])
-    np.random.set_state(('MT19937', state['numpy'][0].numpy().astype('uint32'), *state['numpy'][1:]))
 
 def _log_lines(log:Path) -> list:     # of (line, record)
     "The complete lines of a log, each with its record"

@@ -16,7 +16,7 @@ import torch
 
 from . import core
 from .catalog import find, module
-from .learner import Diverged, Learner, newest_checkpoint, random_state, record, set_random_state
+from .learner import Diverged, Learner, newest_checkpoint, record
 from .panels import Screen, digest
 from .panels.panel import replot
 from .show import curves_plotly
@@ -65,10 +65,10 @@ class LiveTraining:
         changed = self._changed(how)
         self.pause()
         with self.lock:
-            outside = random_state()
+            outside = core.random_state()
             self.out = _fresh(self.first)
-            try: self.learner, self.random = self.make(changed, self.out), random_state()
-            finally: set_random_state(outside)
+            try: self.learner, self.random = self.make(changed, self.out), core.random_state()
+            finally: core.set_random_state(outside)
             self.how, self.records, self.error, self.modes, self.stream = how, [], '', None, None
             self.plan = built(self.learner.method)
         self._tell()
@@ -125,9 +125,9 @@ class LiveTraining:
         "Goes on with other settings; ValueError where they were used when the network was built: then `reset(how)`"
         changed = self._changed(how)
         with self.lock:
-            outside = random_state()
+            outside = core.random_state()
             try: fresh = self.make(changed, None)
-            finally: set_random_state(outside)
+            finally: core.set_random_state(outside)
             if parts := built_in(self.plan, built(fresh.method)) or self._fixed(fresh):
                 raise ValueError(f'{how!r} is built into the network ({parts[0]}): reset({how!r}) starts with it')
             _set_config(self.method, self.method.config, changed)
@@ -153,13 +153,13 @@ class LiveTraining:
     def looking(self):
         "The method between two steps, in evaluation mode, without gradients; whatever is done, the run does not notice"
         with self.lock:
-            modes, outside = _modes(self.method), random_state()
+            modes, outside = _modes(self.method), core.random_state()
             self.method.eval()
             try:
                 with torch.no_grad(): yield self.method
             finally:
                 _set_modes(modes)
-                set_random_state(outside)
+                core.set_random_state(outside)
 
     # ---- how
 
@@ -171,12 +171,12 @@ class LiveTraining:
     @contextlib.contextmanager
     def _own_generators(self):
         "The run's generators inside; outside they go on as if nothing had been drawn"
-        outside = random_state()
-        set_random_state(self.random)
+        outside = core.random_state()
+        core.set_random_state(self.random)
         try: yield
         finally:
-            self.random = random_state()
-            set_random_state(outside)
+            self.random = core.random_state()
+            core.set_random_state(outside)
 
     def _advance(self):               # Step or None
         "One step; None at the end of the run, or where it diverged"

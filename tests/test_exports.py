@@ -96,3 +96,30 @@ def test_what_cannot_leave(name, tmp_path):
     "One sentence, and nothing is written"
     with pytest.raises(ValueError, match='others do not know'): to_timm(catalog.build(name, 'cpu'), tmp_path/'out')
     assert not (tmp_path/'out').exists()
+
+
+@pytest.mark.parametrize('name, options', [('convnext_tiny', dict(dims=(8, 16, 24, 32), depths=(1, 1, 1, 1))),
+                                           ('resnet18', dict(channels=(8, 16, 24, 32)))])
+def test_a_convolutional_encoder_as_a_program(name, options, tmp_path):
+    "torch.export at three sizes and two batches: tokens and summary as `features` gives them"
+    encoder = shaken(open_timm(name, False, **options))
+    program = torch.export.load(to_program(encoder, tmp_path/'p')).module()
+    for shape in ((1, 3, 64, 64), (2, 3, 96, 160), (3, 3, 224, 64)):
+        x = torch.rand(shape)
+        with torch.no_grad(): found = encoder.features(x)
+        tokens, pooled = program(x)
+        assert torch.allclose(tokens, found['tokens'], atol=1e-4) and torch.allclose(pooled, found['pooled'], atol=1e-4)
+
+
+def test_a_convolutional_encoder_as_onnx(tmp_path):
+    "onnxruntime beside torch"
+    for package in ('onnx', 'onnxscript'): pytest.importorskip(package)
+    runtime = pytest.importorskip('onnxruntime')
+    encoder = shaken(open_timm('convnext_tiny', False, dims=(8, 16, 24, 32), depths=(1, 1, 1, 1)))
+    session = runtime.InferenceSession(str(to_onnx(encoder, tmp_path/'p')), providers=['CPUExecutionProvider'])
+    for shape in ((1, 3, 64, 64), (2, 3, 96, 160)):
+        x = torch.rand(shape)
+        tokens, pooled = session.run(['tokens', 'pooled'], dict(images=x.numpy()))
+        with torch.no_grad(): found = encoder.features(x)
+        assert torch.allclose(torch.tensor(tokens), found['tokens'], atol=1e-4)
+        assert torch.allclose(torch.tensor(pooled), found['pooled'], atol=1e-4)
