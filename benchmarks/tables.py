@@ -43,7 +43,7 @@ def margin(score) -> float:
 
 def best_score(card) -> dict:
     "The first on the card, its own task before others, that beats two baselines or more by over its own interval"
-    compared = [s for s in card['scores'] if len(baselines(s)) > 1]
+    compared = [s for s in card['scores'] if len(baselines(s)) > 1] or card['scores']
     return next((s for s in compared if margin(s) > 1), compared[0])
 
 

@@ -48,7 +48,8 @@ def write_notebooks():
 
 def copied(source, target):
     "A page of the project as a page of the site"
-    (SITE/target).write_text(notebooks.linked((ROOT/source).read_text(encoding='utf-8')), encoding='utf-8')
+    text = (ROOT/source).read_text(encoding='utf-8').replace('](nbs/', '](')
+    (SITE/target).write_text(notebooks.linked(text), encoding='utf-8')
 
 
 def main():

@@ -105,5 +105,5 @@ def write(folder) -> list:
         (folder/f'{entry.name}.md').write_text(page(entry), encoding='utf-8')
         parts = [{notebooks.title_of(p)[0] + (' (lesson)' if i == 0 else ''): f'methods/{p.stem}.md'}
                  for i, p in enumerate(lessons(entry))]
-        nav.append({entry.title: [f'methods/{entry.name}.md', *parts]})
+        nav.append({entry.title: [{f'{entry.title} at a glance': f'methods/{entry.name}.md'}, *parts]})
     return nav
