@@ -325,9 +325,9 @@ class Live(Screen):
         if places:
             numbers = W.VBox([w for name in places for w in self.widgets[name]])
             rows.append(W.Accordion([numbers], titles=('Places in numbers',), layout=dict(width='330px')))
-        self.widget.layout.flex = '1 1 420px' if not self.panel.static else None
+        figure = W.Box([self.widget], layout=dict(flex='1 1 420px'))
         knobs = W.VBox(rows, layout=dict(flex='0 1 auto', max_height='70vh'))
-        return W.Box([self.widget, knobs] if rows else [self.widget], layout=dict(flex_flow='row wrap', width='100%'))
+        return W.Box([figure, knobs] if rows else [figure], layout=dict(flex_flow='row wrap', width='100%'))
 
     def _moved(self, places:dict) -> None:
         "The sliders follow what is moved in the picture; one drawing for all"
