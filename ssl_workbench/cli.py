@@ -30,6 +30,7 @@ from ssl_workbench.catalog import (
     save_imported,
 )
 from .doctor import doctor, prescription
+from .encoders import Encoder, encoder_settings
 from .exports import FORMATS, export
 from .importers import READERS
 from .learner import Diverged
@@ -102,9 +103,18 @@ def _first_config(args):
     "The preset that was asked for, else that of the weights to go on from"
     if args.start is None or args.preset: return core.pick(module(args.method).presets, args.preset)
     start = load(args.start)
+    if isinstance(start, Encoder): return _config_for(start, args.method)
     if type(start).__module__ != module(args.method).__name__:
         raise ValueError(f'{args.start} holds weights of {type(start).__name__}, not of {args.method}')
     return start.config
+
+def _config_for(start:Encoder, method:str):
+    "The default preset with the encoder's architecture; ValueError where the method has no ViT of settings"
+    config, settings = core.pick(module(method).presets), encoder_settings(start)
+    if not set(settings) <= set(vars(config)):
+        raise ValueError(f'{method} cannot start from {start.config.name}: its encoder is no plain ViT')
+    if isinstance(config.size, int) and config.size % settings['patch']: settings['size'] = 8 * settings['patch']
+    return replace_config(config, settings)
 
 def _print_found(data, args) -> None:
     "One line: what the data holds; on stderr what an option does not do with it"
