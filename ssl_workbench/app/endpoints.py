@@ -7,6 +7,8 @@ __all__ = ['weights', 'slots', 'attention', 'features', 'flow', 'locate', 'suspe
            'match', 'offer_endpoints']
 
 # %% ../../nbs/app/48j_endpoints.ipynb #0f90339d
+import inspect
+
 import gradio as gr
 import torch
 import torch.nn.functional as F
@@ -170,7 +172,7 @@ def _wire(function, *inputs) -> None:
             film = torch.cat(list(maps['predicted']), -1)
             made.append(str(write_video(film, made[0].rsplit('/', 1)[0] + '/predicted.mp4')))
         return words, made
-    name = function.__name__
+    name, answer.__signature__ = function.__name__, inspect.signature(function)     # whose names programs use
     gr.Button(name).click(errors_shown(answer), list(inputs), [told, files], api_name=name, concurrency_limit=2,
                           concurrency_id='endpoints', api_description=function.__doc__)
 
