@@ -1,4 +1,4 @@
-"""The doctor over small runs: one that is as it should be, some that are broken; all cases are in benchmarks/doctor.py."""
+"""The doctor over small runs, as they should be and broken; all cases are in benchmarks/doctor.py."""
 import sys
 from pathlib import Path
 
