@@ -37,6 +37,7 @@ drawn''',
          '''line = lambda t, n=2: Figure().add_scatter(y=list(range(n)), name='line')
 Panel('Plot', lambda: {}, line, (Knob('n', 2, 9, 1, 3),), (), static=lambda t, n=2: photo).live()''']
 RUN = "() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }"
+PLOTTED = "document.querySelector('.js-plotly-plot')?.data?.[0]?.y?.length === 3"
 READY = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
 
 
@@ -81,7 +82,7 @@ def page(lab):
         page.wait_for_function(READY)
         page.evaluate(RUN)
         page.locator('.touch[data-drawn]').nth(1).wait_for()
-        page.locator('.js-plotly-plot').wait_for()
+        page.wait_for_function(PLOTTED)
         yield page
     ours = lab, lab.replace('http', 'ws'), 'data:', 'blob:'
     assert requests and not [r for r in requests if not r.startswith(ours)]
@@ -139,7 +140,7 @@ def test_a_plot_is_updated_in_place(page):
     plot = page.locator('.js-plotly-plot').element_handle()
     page.locator('.noUi-handle').last.focus()
     page.keyboard.press('ArrowRight')
-    page.wait_for_function('p => p.isConnected && p.data[0].y.length === 4', arg=plot)
+    page.wait_for_function('p => p.isConnected && p.data[0]?.y.length === 4', arg=plot)
 
 
 def test_knobs_and_picture_fit_one_screen(page):
