@@ -184,7 +184,9 @@ def tab(
     gr.on([go.click, text.submit], errors_shown(draw), values, shown, trigger_mode='always_last', api_name=name)
     along(values, beside_twin(draw), word_files, python, 'Beside its random twin')
 
-def beside_twin(draw):
+def beside_twin(
+    draw,                         # (name of weights, *values) → HTML
+):                                # the same function, for both
     "The same figure by the weights and by their random twin"
     def drawn(name, *values):
         plain = name.removesuffix(TWIN)
