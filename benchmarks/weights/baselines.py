@@ -9,4 +9,5 @@ recipes = {
     'vicreg-scenes': Recipe('vicreg', 'world:scene:3', changes=dict(   # as many images a step as MC-JEPA: 4 · 4
         ENCODER, level=3, kind='scene', canvas=128, pictures=8192, batch=16, lr=1.5e-3, steps=6000)),
     'flowe-drive': Recipe('flowe', 'world:drive:2', changes=dict(
-        level=2, canvas=128, channels=(16, 32, 64, 128), batch=16, steps=800, pictures=2048))}
+        level=2, canvas=128, channels=(16, 32, 64, 128), batch=16, steps=800, pictures=2048)),
+    'videomae-motion': Recipe('videomae', 'world:motion:1', changes=dict(level=1, pictures=6000, steps=4400))}

@@ -1,22 +1,29 @@
-"""A recipe for ViDROP's weights, and the scores on their card.
+"""ViDROP's bundled weights: their recipe, and the scores on their card.
 
-Run as it stands (seed 0, a CPU) it does not learn: a linear classifier of motions of level 1 reaches .206, beside
-.186 at random weights and .309 of DILEMMA on single frames; levels 2 and 3 stay at chance. Sixteen videos a step are
-few for 128 prototypes that must be used equally. So no weights are bundled.
+The thesis drops 85 % of 1,568 tokens and keeps 235. A clip has 144 here, of which 85 % dropped leaves 21, some of them
+masked: too few for the class token to tell the motion. So half are dropped, and fewer of the rest are masked.
+Two more runs of the same recipe, with other training seeds, are trained when the first is scored.
 """
+from dataclasses import replace
+
 import torch
 
 from benchmarks.protocols.clips import clip_features, clip_set, frame_mean, knn_and_linear, pixel_rows
-from benchmarks.weights.recipes import Recipe
-from benchmarks.weights.scores import SEEDS, over_seeds, row, row_of
+from benchmarks.weights.recipes import RUNS, Recipe, train
+from benchmarks.weights.scores import SEEDS, over_seeds, row
 from ssl_workbench import catalog, probes
 
 LEVELS = (1, 2, 3)
 TEACH, JUDGE = 1500, 1000           # clips
 recipes = {
-    'vidrop': Recipe('vidrop', 'world:motion:1', changes=dict(
-        level=1, pictures=6000, dim=96, depth=4, heads=4, hidden=256, prototypes=128, batch=16, steps=3000,
-        momentum=(.99, 1.)))}
+    'vidrop': Recipe('vidrop', 'world:motion:1', against='videomae-motion', changes=dict(
+        dropped=.5, mask_ratio=(.1, .4), small=2, level=1, pictures=6000, batch=32, steps=1200))}
+
+
+def trained(name):
+    "The other training seeds of a recipe, trained where they are not there yet"
+    recipe = recipes[name]
+    return [train(replace(recipe, seed=s), RUNS(f'{name}-seed{s}'), None).method.eval() for s in SEEDS[1:]]
 
 
 def single_frame_methods():
@@ -25,10 +32,11 @@ def single_frame_methods():
     return {catalog.find(n).title: catalog.load(n) for n in names}
 
 
-def readers(method, others):
+def readers(runs, others):
     "seed → name → function of clips: ours, random weights, single frames, pixels, others"
     pictures = single_frame_methods()
     def of(seed):
+        method = runs[seed]
         found = {'ours': lambda x: clip_features(method, x),
                  'random init': lambda x: clip_features(probes.random_init(method, seed=seed), x),
                  'ours, one frame': lambda x: clip_features(method, x, frame=x.shape[1] // 2)}
@@ -38,9 +46,9 @@ def readers(method, others):
     return of
 
 
-def motion(method, level, others):
+def motion(runs, level, others):
     "Rows of linear and kNN accuracy for the motions of a level"
-    c, of = method.config, readers(method, others)
+    c, of = runs[0].config, readers(runs, others)
     def measure(seed):
         train, test = (clip_set(which, level, n, c.size, c.length, shift=seed)
                        for which, n in (('train', TEACH), ('test', JUDGE)))
@@ -48,7 +56,7 @@ def motion(method, level, others):
         return {probe: {name: value[probe] for name, value in found.items()} for probe in ('linear', 'knn')}
     found = over_seeds(measure)
     data = (f'{TEACH} clips of {c.length}×{c.size}² px teach, {JUDGE} others are judged, the class is the motion '
-            'alone; three sets')
+            'alone; three training seeds, each with a set of its own')
     return [row(f'linear, motions of level {level}', f'accuracy of logistic regression on frozen features, {data}',
                 found['linear']),
             row(f'kNN, motions of level {level}', f'accuracy, k=20, T=.07, {data}', found['knn'])]
@@ -56,10 +64,13 @@ def motion(method, level, others):
 
 def scores(method, name, **others):
     "The card's scores, and the one that is checked again"
-    small = lambda seed: {'ours': checked_score(method, seed),
-                          'random init': checked_score(probes.random_init(method, seed=seed), seed)}
-    return [*(r for level in LEVELS for r in motion(method, level, others)),
-            row_of(CHECKED, 'accuracy, k=20, T=.07, 300 clips vote, 200 are judged; three sets', small)]
+    runs = [method, *trained(name)]
+    def small(seed):
+        return {CHECKED: {'ours': checked_score(runs[seed], seed),
+                          'random init': checked_score(probes.random_init(method, seed=seed), seed)}}
+    return [*(r for level in LEVELS for r in motion(runs, level, others)),
+            row(CHECKED, 'accuracy, k=20, T=.07, 300 clips vote, 200 are judged; three training seeds',
+                over_seeds(small)[CHECKED])]
 
 
 CHECKED = 'kNN, motions of level 1, a small set'
