@@ -6,7 +6,7 @@ from benchmarks.protocols import photographs
 from benchmarks.weights.recipes import SEEN, SOURCES, config_of, on_gpu, recipe_of
 from ssl_workbench import catalog
 
-REAL = ['slotmim-real', 'loca-real', 'dilemma-real', 'dino-real', 'ibot-real', 'mcjepa-real', 'poodle-real']
+REAL = ['slotmim-photos', 'loca-real', 'dilemma-real', 'dino-real', 'ibot-real', 'mcjepa-real', 'poodle-real']
 
 
 @pytest.mark.parametrize('name', REAL)

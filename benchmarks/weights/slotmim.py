@@ -11,9 +11,9 @@ PHOTOS = dict(canvas=64, dim=128, depth=4, heads=4)                # 64-pixel ph
 recipes = {
     'slotmim': Recipe('slotmim', 'world:scene:3', changes=dict(
         MILD, colour=.1, level=3, canvas=192, scale=(.06, .35), prototypes=64, pictures=8192)),
-    'slotmim-streets': Recipe('slotmim', 'camvid:0001TP,0016E5+cifar10', changes=dict(
+    'slotmim-real': Recipe('slotmim', 'camvid:0001TP,0016E5+cifar10', changes=dict(
         MILD, dim=192, hidden=384, scale=(.1, .6), prototypes=32, sinkhorn=True, steps=2500)),
-    'slotmim-real': Recipe('slotmim', 'tiny_imagenet', changes=dict(
+    'slotmim-photos': Recipe('slotmim', 'tiny_imagenet', changes=dict(
         MILD, **PHOTOS, hidden=384, scale=(.2, 1.), prototypes=64, sinkhorn=True, steps=8000),
         gpu=dict(canvas=64, depth=5, hidden=384, scale=(.2, 1.), prototypes=256, sinkhorn=True, momentum=(.99, 1.),
                  steps=4000))}
@@ -54,7 +54,7 @@ def scores(method, name):
         drawn = [*discovery(method), *(r for level in (1, 2, 3) for r in iconic(method, level))]
         return [*drawn, camvid(method)] if streets.available() else drawn
     bundled = {'slotmim': catalog.load('slotmim')}
-    if name == 'slotmim-real': return [*real(method, bundled, slots=True), *discovery(method)]
+    if name == 'slotmim-photos': return [*real(method, bundled, slots=True), *discovery(method)]
     return [camvid(method, bundled), *cifar(method, bundled), *discovery(method)]
 
 
