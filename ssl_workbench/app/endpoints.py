@@ -45,7 +45,7 @@ def slots(
     maps = slot_panel.tensors(model(weights), read_input('image', _needed(image)), detail=int(detail))
     labels = maps['scores'].argmax(0)
     found, count = labels.unique(return_counts=True)
-    share = {int(k): round(float(n) / labels.numel(), 4) for k, n in zip(found, count)}
+    share = {str(int(k)): round(float(n) / labels.numel(), 4) for k, n in zip(found, count)}
     return maps, overlay(maps['image'], labels, .6), dict(grid=list(labels.shape), share_of_prototype=share)
 
 def attention(
