@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-import torch
 from safetensors.torch import load_file
 
 from .learner import checkpoints, read_log, read_run
