@@ -6,13 +6,14 @@
 __all__ = ['WHITE', 'DETAIL', 'PLACE', 'ALPHA', 'slot_panel', 'clip_panel', 'gallery_panel', 'HEAT', 'attention_panel',
            'similarity_panel', 'snap_to_patches', 'fit_display', 'patch_input', 'slot_maps', 'patch_at', 'patch_box',
            'largest_labels', 'draw_slots', 'clip_maps', 'draw_clip', 'gallery_maps', 'draw_gallery', 'attention_maps',
-           'draw_attention', 'feature_maps', 'draw_similarity', 'retrieve', 'spotlight']
+           'draw_attention', 'feature_maps', 'similar_to', 'draw_similarity', 'retrieve', 'spotlight']
 
 # %% ../../nbs/panels/11b_patches.ipynb #b799f919
 import torch
 from torch.nn import functional as F
 
 from .panel import Choice, Click, Knob, Panel
+from .touch import values
 from ..probes import mass_mask
 from ..show import colours, draw_boxes, fit, grid, heat, outline, overlay, pixels, soft_overlay
 
@@ -107,7 +108,8 @@ slot_panel = Panel('Slots', slot_maps, draw_slots, (
     Choice('assignment', ('hard', 'soft'), label='Assignment',
            help='Winner takes the patch, or colours mixed by share.'),
     ALPHA, DETAIL, PLACE), ('method', 'image'),
-    'Patches of one colour belong to one prototype. Click a patch: its slot gets a white rim.')
+    'Patches of one colour belong to one prototype. Click a patch: its slot gets a white rim.',
+    hover=lambda t: [values('prototype', t['scores'].argmax(0))])
 
 # %% ../../nbs/panels/11b_patches.ipynb #663e6625
 def clip_maps(
@@ -199,6 +201,13 @@ def feature_maps(
     x = F.normalize(out['tokens'][0].float(), dim=-1).unflatten(0, tuple(out['grid']))
     return dict(image=fit_display(image), features=x.cpu())
 
+def similar_to(
+    features:torch.Tensor,        # (h,w,D) of unit length
+    place:tuple,                  # (x,y) in 0-1
+) -> torch.Tensor:                # (h,w) -1 to 1
+    "Cosine of every patch with the one at a place"
+    return features @ features[patch_at(features.shape[:2], place)]
+
 def draw_similarity(
     tensors:dict,                 # of `feature_maps`
     place:tuple=(.5, .5),         # (x,y): the patch compared with
@@ -206,11 +215,12 @@ def draw_similarity(
 ) -> torch.Tensor:                # uint8 (3,H,W)
     "Cosine of every patch with the white one, as heat"
     x, image = tensors['features'], tensors['image']
-    at = patch_at(x.shape[:2], place)
-    return draw_boxes(heat(x @ x[at], image, alpha, high=1), patch_box(image, x.shape[:2], at), palette=WHITE)
+    box = patch_box(image, x.shape[:2], patch_at(x.shape[:2], place))
+    return draw_boxes(heat(similar_to(x, place), image, alpha, high=1), box, palette=WHITE)
 
 similarity_panel = Panel('Similarity', feature_maps, draw_similarity, (PLACE, HEAT, DETAIL), ('method', 'image'),
-                       'Click a patch: what the method finds alike lights up.')
+                         'Click a patch: what the method finds alike lights up.',
+                         hover=lambda t, place=(.5, .5): [values('cosine', similar_to(t['features'], place))])
 
 # %% ../../nbs/panels/11b_patches.ipynb #1c6df4fe
 def retrieve(
