@@ -278,7 +278,8 @@ def _seed(text:str) -> int:
 def parser() -> argparse.ArgumentParser:
     "The verbs of the command line and their options"
     p = _Parser(prog='ssl-workbench', description='Learn, train and look inside self-supervised vision methods.')
-    verbs = p.add_subparsers(dest='verb', required=True, metavar='list | train | probe | import | export | doctor | app')
+    said = 'list | train | probe | import | export | doctor | app'
+    verbs = p.add_subparsers(dest='verb', required=True, metavar=said)
     verbs.add_parser('list', help='what exists').set_defaults(run=list_methods)
     _train_options(verbs.add_parser('train', help='train a method on the world or on your own images'))
     t = verbs.add_parser('probe', help="a trained method's kNN and linear accuracy, or what it does with words")
