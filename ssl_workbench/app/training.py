@@ -211,10 +211,7 @@ def other_method(name:str, visitor:str):
     shown = to_image(draw_sheet(run.method)) if kept else untrained_sheet(name)
     return gr.update(choices=ways, value=ways[0]), shown, run.status if kept else 'Not started.'
 
-def save_run(
-    visitor:str,                  # who pressed
-    folder='runs',                # where runs are kept
-) -> tuple:                       # what the file component becomes, a sentence
+def save_run(visitor:str, folder:str='runs') -> tuple:
     "The run as a folder that the pickers find, and as a file to take along; ValueError where there is none"
     run = _runs.held.get(visitor)
     if run is None or not run.records: raise ValueError('There is nothing to save yet: press start first.')

@@ -185,8 +185,8 @@ def tab(
     along(values, beside_twin(draw), word_files, python, 'Beside its random twin')
 
 def beside_twin(
-    draw,                         # (name of weights, *values) → HTML
-):                                # the same function, for both
+    draw,                         # `heat_figure` or `added_figure`
+):                                # the function of the same values
     "The same figure by the weights and by their random twin"
     def drawn(name, *values):
         plain = name.removesuffix(TWIN)
@@ -222,9 +222,9 @@ PAGE = Page(
     'words', 'sfclip', 'Words', 'Which pixels does a word mean?',
     'A heat map for every word you type, and what each word of a sentence adds to it.',
     NEEDS, thumbnail, fill, order=81,
-    lead='CLIP learns from whole pictures and whole sentences. Still each patch can be compared with a word. **Type '
-    'words of your own**, in English or another language.',
-    seeing='Each patch of the picture and each word is a direction in one space; a heat shows the cosine between them. '
-    'The network was never told where a thing is. The bundled weights know the words of drawn scenes; a word that '
-    'they have never read gives a heat, too, and it means nothing.',
+    lead='CLIP learns from whole pictures and whole sentences. Still each patch can be compared with a word. '
+    '**Type words of your own**, in English or another language.',
+    seeing='Each patch of the picture and each word is a direction in one space; a heat shows the cosine between '
+    'them. The network was never told where a thing is. The bundled weights know the words of drawn scenes; a '
+    'word that they have never read gives a heat, too, and it means nothing.',
     terms=('patch', 'cosine', 'joint space', 'random twin'))
