@@ -233,6 +233,7 @@ class ViT(nn.Module):
         x = self.embed(images, mask, keep, position_ids)
         asked = keep is not None and (self.ragged or not self.training)
         if asked and (keep < 0).any(): return self._packed_blocks(x, keep)
+        if keep is not None and not asked: torch._assert_async((keep >= 0).all(), 'keep ends in −1: set ragged=True')
         for block in self.net.blocks: x = block(x)
         return x
 

@@ -9,6 +9,7 @@ import torch
 
 from ssl_workbench import core, teachers, training
 from ssl_workbench.classics import xlm
+from ssl_workbench.encoders import open_timm
 from ssl_workbench.methods import sfclip
 from ssl_workbench.text import PAD, world_tokenizer
 
@@ -82,7 +83,7 @@ def test_sfclip_takes_the_teachers_tokenizer(tmp_path, monkeypatch):
     "By name, as a run does it: widths and tokenizer follow the teachers, and all terms have gradients"
     bert(tmp_path)
     monkeypatch.setattr(training, 'open_vision',
-                        lambda name, grid: teachers.TimmTeacher(name.removeprefix('timm:'), False, grid, **SMALL))
+                        lambda name, grid: open_timm(name, False, grid, **SMALL))
     named = replace(sfclip.cpu, vision_teachers=('timm:vit_small_patch14_dinov2',), text_teacher=f'hf:{tmp_path}')
     config, given = training.with_teachers(named)
     assert (config.vision_dims, config.word_dim, config.tokenizer) == ((24,), 16, f'hf:{tmp_path}')
@@ -109,13 +110,13 @@ def test_minilm_on_its_real_weights():
 
 def test_the_grid_decides_the_size_of_the_picture():
     "224 pixels in patches of 16 are 196 in patches of 14: no token is interpolated"
-    teacher = teachers.TimmTeacher('vit_small_patch14_dinov2', False, (14, 14), **SMALL)
+    teacher = open_timm('vit_small_patch14_dinov2', False, (14, 14), **SMALL)
     seen = []
     teacher.net.patch_embed.register_forward_pre_hook(lambda _, args: seen.append(tuple(args[0].shape[-2:])))
     assert teacher.features(torch.rand(1, 3, 224, 224))['grid'] == (14, 14) and seen == [(196, 196)]
-    sam = teachers.TimmTeacher('samvit_base_patch16', False, (14, 14), **SMALL, global_attn_indexes=(0,))
+    sam = open_timm('samvit_base_patch16', False, (14, 14), **SMALL, global_attn_indexes=(0,))
     assert sam.features(torch.rand(1, 3, 224, 224))['tokens'].shape == (1, 196, 256)       # its neck
-    with pytest.raises(ValueError, match='cannot be a teacher'): teachers.TimmTeacher('resnet18', False, wrong=1)
+    with pytest.raises(ValueError, match='cannot be built so'): open_timm('resnet18', False, wrong=1)
 
 
 def test_kept_features_are_whole_or_absent(tmp_path):

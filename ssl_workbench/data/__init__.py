@@ -21,10 +21,10 @@ __all__ = ['limits', 'HEIC_BRANDS', 'IMAGE_FORMATS', 'DEEP_CHANNELS', 'IMAGE_EXT
            'MOST_CODES', 'STORE_HEADER', 'CodeClips', 'PatchCodec', 'check_divides', 'clip_rows', 'cut_patches',
            'fit_codec', 'join_patches', 'new_header', 'open_store', 'patch_shape', 'read_header', 'sample_patches',
            'store_codes', 'write_header', 'HMDB51', 'LAYOUTS', 'UCF101', 'Davis', 'Kinetics', 'SSv2', 'TinyImageNet',
-           'VideoSet', 'class_first', 'class_words', 'find_list', 'hmdb51_list', 'kinetics_list', 'read_mask',
-           'ssv2_list', 'ucf101_list', 'video_layout', 'TEST_SPLITS', 'read_depth', 'file_bytes', 'read_dpt',
-           'write_flow', 'resize_known', 'resize_flow', 'flow_sample', 'kitti_triple', 'flow_triples', 'FlowPairs',
-           'TorchFlow', 'to_uint8', 'zero_flow', 'dis', 'raft', 'WithFlow', 'BATCH_KEYS', 'mark_valid',
+           'VideoSet', 'class_first', 'class_words', 'find_list', 'hmdb51_list', 'kinetics_list', 'read_boxes',
+           'read_mask', 'ssv2_list', 'ucf101_list', 'video_layout', 'TEST_SPLITS', 'PARTS', 'read_depth', 'file_bytes',
+           'read_dpt', 'write_flow', 'resize_known', 'resize_flow', 'flow_sample', 'kitti_triple', 'flow_triples',
+           'FlowPairs', 'TorchFlow', 'to_uint8', 'zero_flow', 'dis', 'raft', 'WithFlow', 'BATCH_KEYS', 'mark_valid',
            'batch_from_parts', 'Interleaved', 'Concatenated', 'Streams', 'DATASETS', 'FLOW_FOLDERS', 'Source',
            'parse_source', 'parse_plain', 'known_keywords', 'build_dataset', 'open_world', 'holds_flow_files',
            'dataset_kind', 'open_path', 'open_data', 'share_keywords', 'open_pairs', 'each_stride', 'Selection',
@@ -61,11 +61,11 @@ from ssl_workbench.data.flow import (
 )
 from ssl_workbench.data.layouts import (
     HMDB51, LAYOUTS, UCF101, Davis, Kinetics, SSv2, TinyImageNet, VideoSet, class_first, class_words, find_list,
-    hmdb51_list, kinetics_list, read_mask, ssv2_list, ucf101_list, video_layout
+    hmdb51_list, kinetics_list, read_boxes, read_mask, ssv2_list, ucf101_list, video_layout
 )
 from .mixtures import BATCH_KEYS, Concatenated, Interleaved, Streams, batch_from_parts, mark_valid
 from ssl_workbench.data.sources import (
-    DATASETS, FLOW_FOLDERS, TEST_SPLITS, Adapted, Selection, Source, adapt, build_dataset, cropped, dataset_kind,
+    DATASETS, FLOW_FOLDERS, PARTS, TEST_SPLITS, Adapted, Selection, Source, adapt, build_dataset, cropped, dataset_kind,
     distinct, each_stride, has_splits, holds_flow_files, known_keywords, labelled_split, memory_needed, open_data,
     open_pairs, open_path, open_world, own_splits, parse_plain, parse_source, picture_bytes, readable, reading,
     report, share_keywords, split_by_class, spread, table_source
@@ -100,7 +100,8 @@ _all_ = [limits, HEIC_BRANDS, IMAGE_FORMATS, DEEP_CHANNELS, IMAGE_EXTENSIONS, VI
          MOST_CODES, STORE_HEADER, CodeClips, PatchCodec, check_divides, clip_rows, cut_patches, fit_codec,
          join_patches, new_header, open_store, patch_shape, read_header, sample_patches, store_codes, write_header,
          HMDB51, LAYOUTS, UCF101, Davis, Kinetics, SSv2, TinyImageNet, VideoSet, class_first, class_words, find_list,
-         hmdb51_list, kinetics_list, read_mask, ssv2_list, ucf101_list, video_layout, TEST_SPLITS,
+         hmdb51_list, kinetics_list, read_boxes, read_mask, ssv2_list, ucf101_list, video_layout,
+         TEST_SPLITS, PARTS,
          read_depth, file_bytes, read_dpt, write_flow, resize_known, resize_flow, flow_sample, kitti_triple,
          flow_triples, FlowPairs, TorchFlow, to_uint8, zero_flow, dis, raft, WithFlow, BATCH_KEYS, mark_valid,
          batch_from_parts, Interleaved, Concatenated, Streams, DATASETS, FLOW_FOLDERS, Source, parse_source,
