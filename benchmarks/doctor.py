@@ -7,7 +7,6 @@
 import argparse
 import json
 import tempfile
-import time
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -129,7 +128,7 @@ def main():
     words.add_argument('--keep', type=Path)
     words.add_argument('--only', help='cases whose method and name hold these letters')
     words.add_argument('--out', type=Path, default=RESULT)
-    args, rows, start = words.parse_args(), [], time.perf_counter()
+    args, rows = words.parse_args(), []
     with tempfile.TemporaryDirectory() as temporary:
         for seed in args.seeds:
             for case in cases():
@@ -144,8 +143,7 @@ def main():
                       'not; the first verdict counts; thresholds were chosen on seed 10', seeds=args.seeds)
     result = about | summary(rows) | dict(rows=rows, command='python -m benchmarks.doctor',
                                           commit=provenance.commit('benchmarks/doctor.py'),
-                                          device=provenance.device_name(), versions=provenance.versions(),
-                                          seconds=round(time.perf_counter() - start))
+                                          device=provenance.device_name(), versions=provenance.versions())
     args.out.write_text(json.dumps(result, indent=1) + '\n')
 
 
