@@ -46,6 +46,10 @@ def built_in(
 # %% ../nbs/30a_live_training.ipynb #b39393bf
 AS_IT_IS = 'as it is'
 
+def _alive(thread) -> bool:
+    "Whether there is a thread, and it runs"
+    return thread is not None and thread.is_alive()
+
 class LiveTraining:
     "A run that goes on in the background, and can be started, paused, stepped, broken, mended and reset"
     def __init__(self,
@@ -84,7 +88,7 @@ class LiveTraining:
     def method(self): return self.learner.method
 
     @property
-    def running(self) -> bool: return self.thread is not None and self.thread.is_alive()
+    def running(self) -> bool: return _alive(self.thread)
 
     @property
     def done(self) -> bool: return self.learner.i >= self.learner.total
@@ -107,7 +111,7 @@ class LiveTraining:
     def pause(self) -> None:
         "Stops after the step it is in, and waits for that"
         self.halt.set()
-        if self.running and self.thread is not threading.current_thread(): self.thread.join()
+        self.wait()
 
     def step(self, n:int=1) -> list:  # of Step
         "So many steps, here and now; an error of the training is raised"
@@ -118,8 +122,9 @@ class LiveTraining:
         return steps
 
     def wait(self) -> None:
-        "Until the run is done or paused"
-        if self.running: self.thread.join()
+        "Until the run is done or paused; the run's own thread does not wait for itself"
+        thread = self.thread      # it takes itself away when it ends, which may be now
+        if _alive(thread) and thread is not threading.current_thread(): thread.join()
 
     def break_(self, how:str) -> None:
         "Goes on with other settings; ValueError where they were used when the network was built: then `reset(how)`"
