@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['RANDOM', 'TWIN', 'DRAWN', 'LARGEST', 'TIMM', 'WORDS', 'ORACLES', 'DRAWN_FILES', 'LONGEST', 'run_folders',
-           'has_ability', 'bundled_cards', 'weights_methods', 'seen_by', 'knows_photos', 'choices', 'trained_choices',
-           'loaded_once', 'model', 'encoder', 'data_in_words', 'lasted', 'best_baseline', 'describe_weights',
-           'beyond_note', 'untrained_note', 'panels_taking', 'world_pictures', 'drawn_files', 'example_files',
-           'example_clip', 'example_for', 'example_clips', 'example_pair', 'example_pairs', 'pictures_known_to',
-           'read_or_example', 'shrink_frame', 'video_frames', 'example_folder', 'real_clips', 'real_pair',
-           'real_pictures', 'read_input']
+           'has_ability', 'bundled_cards', 'weights_methods', 'seen_by', 'knows_photos', 'choices', 'for_drawn',
+           'trained_choices', 'loaded_once', 'model', 'encoder', 'data_in_words', 'lasted', 'best_baseline',
+           'describe_weights', 'beyond_note', 'untrained_note', 'panels_taking', 'world_pictures', 'drawn_files',
+           'example_files', 'example_clip', 'example_for', 'example_clips', 'example_pair', 'example_pairs',
+           'pictures_known_to', 'read_or_example', 'shrink_frame', 'video_frames', 'example_folder', 'real_clips',
+           'real_pair', 'real_pictures', 'read_input']
 
 # %% ../../nbs/app/40_models.ipynb #b7b1a47f
 import json
@@ -98,6 +98,13 @@ def choices(
     "The weights whose method has an ability: bundled ones that know real pictures first"
     there = [name for name, method in weights_methods().items() if has_ability(method, needs)]
     return sorted(there, key=lambda name: not (name in bundled_cards() and knows_photos(name)))
+
+def for_drawn(
+    needs:str,                    # as for `choices`
+) -> str:
+    "The weights for a drawn picture: the first that have seen nothing else, for a picture belongs to its weights"
+    names = choices(needs)
+    return next((n for n in names if not knows_photos(n)), names[0])
 
 def trained_choices(
     needs:str,                    # as for `choices`

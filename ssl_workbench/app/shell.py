@@ -24,7 +24,7 @@ import ssl_workbench.app as package
 from .. import catalog as shelf
 from .about import draw_page, notebooks_folder
 from .endpoints import offer_endpoints
-from .models import choices, example_files, knows_photos, model, read_input, world_pictures
+from .models import example_files, for_drawn, knows_photos, model, read_input, world_pictures
 from .style import css, html_figures, html_image, logo, theme
 from .widgets import QUIET, follow
 from ..data.files import limits
@@ -41,7 +41,7 @@ def pages() -> dict:              # name → Page, in the order of their tabs
 
 # %% ../../nbs/app/49_shell.ipynb #26e613e7
 HERO = '''<div class="hero"><h1>Nine ways to learn to see without a single label</h1>
-<p>Drop in a photo and watch it fall apart into the things a network found by itself.
+<p>Drop in a photo and see which of its parts a network finds alike that was never told what a thing is.
 Ask where it looks. Train one from nothing, here, in a minute, and break it to see what holds it up.</p></div>'''
 
 def inputs_in_words(
@@ -102,7 +102,7 @@ def home(
             with gr.Row(elem_id='doors'):
                 for k, page in enumerate(p for p in pages().values() if p.door):
                     doors[gr.Button(page.door, variant='secondary' if k else 'primary')] = page.name
-        with gr.Column(min_width=300): gr.HTML(hero_figure(choices('slots')[0]), padding=False)
+        with gr.Column(min_width=300): gr.HTML(hero_figure(for_drawn('slots')), padding=False)
     gr.HTML('<div class="page"><h2>Try a method</h2><p>Each does one thing that you can see. '
             'Play with it on your own pictures.</p></div>', padding=False)
     with gr.Row(elem_id='cards'):

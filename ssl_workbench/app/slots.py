@@ -14,12 +14,13 @@ import torch
 from .. import catalog as shelf
 from .beside import panel_along
 from ssl_workbench.app.models import (
-    choices,
     example_clips,
     example_files,
+    for_drawn,
     model,
     pictures_known_to,
     read_or_example,
+    world_pictures,
 )
 from .style import html_figures
 from .widgets import Page, draw_on_open, on_open, photo_input, picker, video_input, warn_beyond
@@ -104,8 +105,7 @@ def fill() -> None:
 
 def thumbnail() -> torch.Tensor:  # uint8 (3,H,W)
     "A picture and its slots"
-    first = choices('slots')[0]
-    maps = slot_panel.tensors(model(first), pictures_known_to(first)[-6])
+    maps = slot_panel.tensors(model(for_drawn('slots')), world_pictures()[-6])
     return overlay(maps['image'], maps['scores'].argmax(0), .6)
 
 PAGE = Page(
