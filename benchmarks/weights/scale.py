@@ -13,13 +13,13 @@ from torch.nn.functional import normalize
 from benchmarks.weights.recipes import RUNS, Recipe, train
 from benchmarks.weights.scores import over_seeds, row
 from ssl_workbench import catalog, core, probes
-from ssl_workbench.methods.scale import Backbone, ClipPlan, build_cache
+from ssl_workbench.methods.scale import ClipPlan, build_cache, open_backbone
 from ssl_workbench.methods.scale.probes import clip_scores, linear_score
 from ssl_workbench.world import CHAIN_TASKS, World
 
 TASKS = tuple(CHAIN_TASKS)         # order, count, first: classes; fraction: a number
 LONG, CANVAS, LEVEL = 96, 64, 1
-TEACH, TEST, FOUND = 2000, 2000, 64  # videos that teach, that are scored, whose halves are compared
+TEACH, TEST, FOUND = 1200, 1200, 64  # videos that teach, that are scored, whose halves are compared
 GRID = (12, 1)                     # test clips: twelve moments, the middle of the picture
 SEEDS = (0, 1, 2)                  # of training
 
@@ -30,11 +30,12 @@ def backbone_settings():
     name = 'vidrop' if 'vidrop' in cards else 'dilemma'
     if name not in cards: return {}
     config = cards[name]['config']
-    return dict(backbone=name, inputs=config['dim'], size=config['size'], frames=config.get('length', 8))
+    return dict(backbone=name, pooling='change', inputs=5 * config['dim'], size=config['size'],
+                frames=config.get('length', 8))
 
 
 BUILD = dict(scale=(.7, 1.), centre=True, dim=192, heads=6, dropout=.1, hidden=1024, target_hidden=1024, out_dim=128,
-             long=LONG, canvas=CANVAS, pictures=6000, steps=6000, batch=128, lr=1e-3)
+             long=LONG, canvas=CANVAS, pictures=3000, steps=4000, batch=128, lr=1e-3)
 BACKBONE = backbone_settings()
 recipes = {}
 if BACKBONE: recipes['scale'] = Recipe('scale', f'world:chain:{LEVEL}', changes=BACKBONE | BUILD, seed=0)
@@ -53,14 +54,15 @@ def plan_of(config):
 @lru_cache(maxsize=None)
 def clip_set(config, n, seed):
     "Features, boxes and truth of n videos that no training draws"
-    backbone = Backbone(catalog.load(config.backbone).to(core.device()), config.backbone)
-    folder = f'runs/features/scores-{config.backbone}-{backbone.sha256[:8]}-{config.size}-{n}-{seed}'
+    backbone = open_backbone(config.backbone, catalog.load, config.pooling).to(core.device())
+    cut = f'{config.pooling}-{config.size}-{n}-{seed}'
+    folder = f'runs/features/scores-{config.backbone}-{backbone.sha256[:8]}-{cut}'
     return build_cache(videos(n, seed), backbone, folder, plan_of(config)).everything()
 
 
 def sets(method):
     "Videos that teach and videos that are scored: features, positions, truth"
-    keys = ('backbone', 'frames', 'stride', 'size', 'scale')
+    keys = ('backbone', 'pooling', 'frames', 'stride', 'size', 'scale')
     config = replace(type(method.config)(), inputs=method.config.inputs, **{k: getattr(method.config, k) for k in keys})
     device = next(method.parameters()).device
     halves = [clip_set(config, n, seed) for n, seed in ((TEACH, 101), (TEST, 102))]

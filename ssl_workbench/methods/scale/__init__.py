@@ -22,6 +22,7 @@ from ...heads import Inference, mlp
 from ...learner import param_groups_weight_decay
 from ...losses import at_least_float32, info_nce, retrieval_accuracy
 from ssl_workbench.methods.scale.cache import (  # noqa: F401
+    POOLINGS,
     Backbone,
     ClipPlan,
     FeatureCache,
@@ -53,6 +54,7 @@ class Config:
     "SCALE's settings; the defaults are the cpu preset, sources in `paper`"
     backbone:str = 'dilemma'      # whose features: a bundled name, a file, a run or timm:NAME
     sha256:str = ''               # of its weights; '' until a cache or a backbone is taken
+    pooling:str = 'pooled'        # its own summary of a clip (thesis), or 'change': mean token and change (ours)
     inputs:int = 96               # features of a clip
     frames:int = 8                # of a clip
     stride:int = 1                # video frames from one clip frame to the next
@@ -93,7 +95,8 @@ class Config:
     level:int = 1                 # likewise
 
     def __post_init__(self):
-        for name, allowed in (('objective', OBJECTIVES), ('positions', POSITIONS), ('mask_by', MASKS)):
+        for name, allowed in (('objective', OBJECTIVES), ('positions', POSITIONS), ('mask_by', MASKS),
+                              ('pooling', POOLINGS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is one of {', '.join(allowed)}, not '{getattr(self, name)}'")
         if not self.set_weight + self.mcm_weight > 0: raise ValueError('set_weight and mcm_weight cannot both be 0')
@@ -327,16 +330,19 @@ class SCALE(Inference, nn.Module):
         name:str='',              # what it is called
     ) -> 'SCALE':
         "Takes over what encodes clips; ValueError where SCALE was trained on another's features"
-        if not isinstance(backbone, Backbone): backbone = Backbone(backbone, name or self.config.backbone)
         c = self.config
+        if not isinstance(backbone, Backbone): backbone = Backbone(backbone, name or c.backbone, pooling=c.pooling)
         if c.sha256 and c.sha256 != backbone.sha256:
             raise ValueError(f'this SCALE reads features of {c.backbone} ({c.sha256[:8]}), and {backbone.name} has '
                              f'other weights ({backbone.sha256[:8]}): train it on a cache of those')
+        if c.sha256 and c.pooling != backbone.pooling:
+            raise ValueError(f'this SCALE reads features with pooling={c.pooling!r}, and {backbone.name} gives '
+                             f'pooling={backbone.pooling!r}')
         dim = backbone(torch.zeros(1, c.frames, 3, c.size, c.size)).shape[1]
         if dim != c.inputs:
             raise ValueError(f'{backbone.name} gives {dim} features of a clip, and this SCALE takes {c.inputs}: '
                              f'--set inputs={dim}')
-        self.config = replace(c, backbone=backbone.name, sha256=backbone.sha256)
+        self.config = replace(c, backbone=backbone.name, sha256=backbone.sha256, pooling=backbone.pooling)
         self._backbone = (backbone,)                        # in a tuple, so that it is no submodule
         return self
 
@@ -354,7 +360,7 @@ class SCALE(Inference, nn.Module):
     ) -> 'SCALE':
         "Adopt the backbone that the config names, where it can be had"
         if self._backbone is not None or next(self.parameters()).is_meta: return self
-        try: return self.adopt(open_backbone(self.config.backbone, load))
+        try: return self.adopt(open_backbone(self.config.backbone, load, self.config.pooling))
         except ValueError as e: self.missing = str(e)
         return self
 
