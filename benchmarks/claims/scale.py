@@ -74,16 +74,17 @@ def videos(config, n, which):
 
 
 @lru_cache(maxsize=None)
-def cached(backbone, plan, kind, level, canvas, long, n, which, device):
+def cached(backbone, pooling, plan, kind, level, canvas, long, n, which, device):
     "The features of n videos, made once"
-    net = Backbone(catalog.load(backbone).to(device), backbone)
+    net = Backbone(catalog.load(backbone).to(device), backbone, pooling=pooling)
     data = World(kind, level, (canvas, canvas), long, n, seed=WORLDS[which], truth=False, pool=False)
-    name = f'claims-{backbone}-{net.sha256[:8]}-{kind}{level}-{long}-{n}-{which}-{plan.views}-{plan.frames}'
+    name = f'claims-{backbone}-{pooling}-{net.sha256[:8]}-{kind}{level}-{long}-{n}-{which}-{plan.views}-{plan.frames}'
     return build_cache(data, net, f'runs/features/{name}', plan)
 
 
 def features_of(config, n, which, plan, device):
-    return cached(config.backbone, plan, config.kind, config.level, config.canvas, config.long, n, which, device)
+    c = config
+    return cached(c.backbone, c.pooling, plan, c.kind, c.level, c.canvas, c.long, n, which, device)
 
 
 def test_plan(config, protocol):
