@@ -22,6 +22,7 @@ LONG, CANVAS, LEVEL = 96, 64, 1
 TEACH, TEST, FOUND = 1200, 1200, 64  # videos that teach, that are scored, whose halves are compared
 GRID = (12, 1)                     # test clips: twelve moments, the middle of the picture
 SEEDS = (0, 1, 2)                  # of training
+SEARCH = dict(grid=((1e-3, 1e-2), (3e-3, 1e-2)), steps=250)    # of the heads that are trained networks
 
 
 def backbone_settings():
@@ -94,7 +95,7 @@ def long_video_scores(method, seed):
     found = {}
     for task in TASKS:
         sides = teach[task], b, test[task]
-        rows = clip_scores(method.encoder, fresh, a, *sides, seed=seed)
+        rows = clip_scores(method.encoder, fresh, a, *sides, seed=seed, **SEARCH)
         rows['SCALE as drawn, linear'] = clip_scores(drawn.encoder, fresh, a, *sides, seed=seed,
                                                      nonlinear=False)['SCALE, linear']
         rows['mean of clip features'] = linear_score(teach['features'].mean(1), teach[task], test['features'].mean(1),
