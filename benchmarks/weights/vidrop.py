@@ -57,8 +57,11 @@ def changes(runs, level, others):
                        for which, n in (('train', TEACH), ('test', JUDGE)))
         dilemma = {'DILEMMA, every frame': catalog.load('dilemma')} if 'dilemma' in catalog.cards() else {}
         networks = {'ours': runs[seed], 'random init': probes.random_init(runs[seed], seed=seed)} | dilemma | others
-        read = lambda m: lambda x, net=Backbone(m, pooling='change'): torch.cat([net(y / 255) for y in x.split(64)])
-        return dict(linear={name: knn_and_linear(read(m), train, test, seed)['linear'] for name, m in networks.items()})
+        def reads(method):
+            net = Backbone(method, pooling='change')
+            return lambda clips: torch.cat([net(some / 255).cpu() for some in clips.split(64)])
+        return dict(linear={name: knn_and_linear(reads(m), train, test, seed)['linear']
+                            for name, m in networks.items()})
     how = ('accuracy of logistic regression on the mean token and the mean change of tokens from one moment to the '
            f'next, by quarters of the picture; {TEACH} clips of {c.length}×{c.size}² px teach, {JUDGE} others are '
            'judged; three training seeds')
