@@ -178,16 +178,17 @@ def followed(kind, level, models, patch):
     return row_of(f'J&F, level-{level} {kind} films', protocol, measure)
 
 
-def davis(method, others=(), sequences=None):
-    "Label propagation on DAVIS; sequences: those that the method was not trained on, None: all"
+def davis(method, others=(), sequences=None, models=None):
+    "Label propagation on DAVIS; sequences: those it was not trained on, None: all; models(seed): name → method"
+    models = models or beside(method, others)
     clips = [c for c, name in zip(real_films.sequences(), real_films.names()) if sequences is None or name in sequences]
     def measure(seed):
-        found = {name: real_films.scores(one, clips) for name, one in beside(method, others)(seed).items()}
+        found = {name: real_films.scores(one, clips) for name, one in models(seed).items()}
         plain = real_films.scores(real_films.pixels(method.patch), clips)
         return {name: s['method']['jf'] for name, s in found.items()} | {
             'first mask kept': plain['still']['jf'], f'raw pixels of {method.patch} px': plain['method']['jf']}
     protocol = (f"mean of J and F over {len(clips)} sequences of DAVIS 2016 val, 24 frames of 120×216 px; "
-                "DINO's protocol (5 neighbours, 7 frames, radius 12); three random networks")
+                "DINO's protocol (5 neighbours, 7 frames, radius 12); three seeds")
     return row_of('J&F, DAVIS', protocol, measure)
 
 

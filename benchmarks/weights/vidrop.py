@@ -10,9 +10,10 @@ from dataclasses import replace
 
 import torch
 
+from benchmarks.protocols import davis as real_films
 from benchmarks.protocols.clips import clip_features, clip_set, frame_mean, knn_and_linear, pixel_rows
 from benchmarks.weights.recipes import RUNS, Recipe, train
-from benchmarks.weights.scores import SEEDS, over_seeds, row
+from benchmarks.weights.scores import SEEDS, davis, over_seeds, row
 from ssl_workbench import catalog, probes
 from ssl_workbench.methods.scale import Backbone
 
@@ -90,7 +91,9 @@ def scores(method, name, **others):
     def small(seed):
         return {CHECKED: {'ours': checked_score(runs[seed], seed),
                           'random init': checked_score(probes.random_init(method, seed=seed), seed)}}
+    def films(seed): return {'ours': runs[seed], 'random init': probes.random_init(method, seed=seed)} | others
     return [*(r for level in LEVELS for r in motion(runs, level, others)), changes(runs, LEVELS[0], others),
+            *([davis(method, models=films)] if real_films.available() else []),
             row(CHECKED, 'accuracy, k=20, T=.07, 300 clips vote, 200 are judged; three training seeds',
                 over_seeds(small)[CHECKED])]
 
