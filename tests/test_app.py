@@ -213,7 +213,7 @@ def test_train_stop_resume(visit):
     before = changed(page, before)
     page.wait_for_function("() => +(/Step (\\d+)/.exec(document.querySelector('#status').innerText) || [0, 0])[1] >= 2")
     page.get_by_role('button', name='Stop').click()  # at once: the run may be over while the curves are drawn
-    page.locator('#status', has_text='may be resumed').wait_for()
+    page.locator('#status', has_text='can be resumed').wait_for()
     page.locator('#plot .js-plotly-plot').wait_for()
     at = steps(page)
     assert at >= 2 and shown(page) != before
@@ -382,12 +382,12 @@ def test_flow_of_own_frames(visit, moments):
     page = visit('Flow')
     page.get_by_label('Two pictures').check()
     page.locator('#flow-a input[type=file]').set_input_files(moments/'large.png')
-    page.locator('#flow-status', has_text='One picture more').wait_for()
+    page.locator('#flow-status', has_text='One more picture').wait_for()
     page.locator('#flow-b input[type=file]').set_input_files(moments/'small.png')
     page.locator('#flow-status', has_text='shrunk from 640 × 480').wait_for()
     assert 'B, 160 × 120, is brought to the size of A' in page.locator('#flow-status').inner_text()
     page.locator('#flow-b button[aria-label^=Remove], #flow-b button[aria-label=Clear]').first.click()
-    page.locator('#flow-status', has_text='One picture more').wait_for()
+    page.locator('#flow-status', has_text='One more picture').wait_for()
     page.locator('#flow-b input[type=file]').set_input_files(moments/'turned.png')
     assert 'differ in shape' in toast(page)
     page.get_by_label('A clip').check()
@@ -457,7 +457,7 @@ def test_frames_predicts(visit):
     page.wait_for_function("document.querySelectorAll('#frames-stage .unknown').length == 2")
     page.locator('#frames-go').click()
     page.locator('#frames-status', has_text=f'Done: 2 frames, {calls} network calls a frame').wait_for()
-    page.locator('#frames-table', has_text='the last seen frame again').wait_for()
+    page.locator('#frames-table', has_text='last seen frame repeated').wait_for()
     assert page.locator('#frames-stage .tile').count() == 3 and page.locator('#frames-strip img').count() == 3
     playing = page.locator('#frames-stage .tile img').first
     assert playing.evaluate('e => getComputedStyle(e).animationName').endswith('reel')
@@ -489,7 +489,7 @@ def test_frames_of_own_balls(visit):
         try: page.locator('.toast-body').first.wait_for(timeout=20_000)
         except TimeoutError: continue
         break
-    assert 'There is a ball already' in toast(page)
+    assert 'There is already a ball' in toast(page)
 
 
 def test_frames_names_what_weights_cannot():
@@ -842,12 +842,12 @@ def test_search_in_two_languages(visit):
     "A caption is translated with the language, and finds something; an empty sentence is refused in one"
     page = visit('Search')
     place, sentence = page.locator('#search-verdict'), page.locator('#search-sentence textarea')
-    place.get_by_text('The scene that this sentence was written of').wait_for()
+    place.get_by_text('The scene that this sentence describes').wait_for()
     assert page.locator('#search-found figure').count() == 12
     before = sentence.input_value()
     page.locator('#search-language').get_by_text('Deutsch').click()
     page.wait_for_function('old => document.querySelector("#search-sentence textarea").value != old', arg=before)
-    place.get_by_text('The scene that this sentence was written of').wait_for()
+    place.get_by_text('The scene that this sentence describes').wait_for()
     sentence.fill('🙂 something of my own')
     page.get_by_role('button', name='Search', exact=True).click()
     place.get_by_text('A sentence of your own.').wait_for()

@@ -71,7 +71,7 @@ def spread(
     return [things[len(things) - 1 - k * (len(things) - 1) // max(1, some - 1)] for k in range(some)]
 
 def _kept(file:Path) -> str|None:
-    "A copy at a page's size; None for what is no picture in colour"
+    "A copy at a page's size; None for anything but a colour picture"
     try: image = read_image(file)
     except ValueError: return None
     if float((image.float() - image.float().mean(0)).abs().mean()) < 1: return None
@@ -93,7 +93,7 @@ def _sources() -> list:           # of lists of paths
 def real_pictures(
     most:int=12,                  # pictures
 ) -> tuple:                       # of paths
-    "Photographs on this machine, from every source some"
+    "Photographs on this machine, some from every source"
     kept = [[k for p in paths if (k := _kept(p))] for paths in _sources()]
     return tuple([k for paths in kept for k in paths][:most])
 
@@ -102,7 +102,7 @@ def frames_film(
     pictures:list,                # paths, in order
     name:str,                     # of the file
     most:int=32,                  # frames
-) -> str|None:                    # path; None where they are no film
+) -> str|None:                    # path; None where they are not a film
     "Consecutive pictures of one size as a film"
     if len(pictures) < 4: return None
     try: frames = [read_image(p) for p in pictures[:most]]
@@ -114,7 +114,7 @@ def frames_film(
 def is_film(
     pictures:list,                # paths, in order
 ) -> bool:
-    "Whether neighbours are more alike than pictures far apart: frames of one take, and no collection"
+    "Whether neighbouring pictures are nearly the same: frames of one take rather than a collection"
     if len(pictures) < 8: return False
     try: small = [torch.nn.functional.adaptive_avg_pool2d(read_image(p).float() / 255, 32)
                   for p in (pictures[0], pictures[1], pictures[2])]

@@ -64,7 +64,7 @@ from ssl_workbench.show import (
 
 # %% ../../nbs/app/46b_flow.ipynb #fd9caafb
 def colour_key(
-    top:float,                    # pixels a step of full colour
+    top:float,                    # speed of full colour, pixels
     error:float|None,             # pixels of the brightest error; None: no truth, no errors
 ) -> str:                         # HTML
     "The legend of the colours: the wheel, and the scale of the errors"
@@ -73,7 +73,7 @@ def colour_key(
     bar = (f'<figure class="bar">{ramp}<figcaption><span>0</span><span>off by {error:.2g} px or more</span>'
            '</figcaption></figure>') if error else ''
     return (f'<div class="key"><figure class="wheel">{wheel}<figcaption>Hue is the direction, as the wheel’s arrows '
-            f'point. White stands still; at the rim {top:.3g} pixels or more. One scale for all.</figcaption></figure>'
+            f'point. White is no motion; the rim is {top:.3g} pixels or more. All sources share this scale.</figcaption></figure>'
             f'{bar}</div>')
 
 def score_table(
@@ -81,8 +81,8 @@ def score_table(
 ) -> str:                         # HTML
     "The errors as a small table"
     known, number = 'epe' in rows[0], lambda x: '–' if x != x else f'{x:.2f}'
-    heads = ['', *(['end-point error, px', 'of what B shows', 'of what B hides'] if known else []),
-             'colour error, not moved', 'moved back']
+    heads = ['', *(['end-point error, px', 'where visible in B', 'where occluded in B'] if known else []),
+             'colour error before warping', 'after warping']
     cells = lambda r: [*(number(r[k]) for k in ('epe', 'seen', 'occluded') if known),
                        *(f'{100 * r[k]:.1f} %' for k in ('unwarped', 'warped'))]
     return html_table(heads, {r['name'].replace('still', 'nothing moves'): cells(r) for r in rows})
@@ -97,8 +97,8 @@ def source_column(
     if name not in flows: return [gr.update(visible=False), None, None, '']
     judged = pair['truth'] is not None and name != 'truth'
     wrong = to_image(error_map(flows[name], pair['truth'], error_scale(pair, flows))) if judged else None
-    line = ('as it was drawn' if name == 'truth' else f"{row['epe']:.2f} pixels off on average" if judged
-            else f"colours {100 * row['warped']:.1f} % apart, moved back")
+    line = ('as drawn' if name == 'truth' else f"{row['epe']:.2f} pixels off on average" if judged
+            else f"colours differ by {100 * row['warped']:.1f} % after warping")
     colours = to_image(flow_colours(flows[name], colour_scale(flows)))
     return [gr.update(visible=True), colours, gr.update(value=wrong, visible=judged), f'**{name}** · {line}']
 
@@ -125,7 +125,7 @@ def warped_frame(
 ORIGINS = ('The drawn world', 'Two pictures', 'A clip')
 HINTS = ('One colour is one motion: do the edges of the colours lie on the edges of things?',
          'Above, one colour is one motion; do the edges of the colours lie on the edges of things? '
-         'Below, bright is where the arrows end in a wrong place: mostly beside things that move.')
+         'Below, bright is where the arrows end in the wrong place: mostly at the edges of moving things.')
 
 def frames_from(
     where:str,                    # one of ORIGINS
@@ -187,18 +187,18 @@ def layout() -> SimpleNamespace:  # of components
                 line = caption()
                 ui.columns[name] = [column, picture_output(f'Flow: {name}'), picture_output(f'Error: {name}'), line]
     ui.hint, ui.table = caption(), gr.HTML(padding=False, elem_id='flow-table')
-    caption('Colour error: how far the colours of A and B differ, before and after B is moved back along the arrows. '
-            'It needs no truth, and is no truth: a flat wall fits anywhere.')
+    caption('Colour error: how much the colours of A and B differ, before and after B is warped back along the arrows. '
+            'It needs no truth, but it can be fooled: on a flat wall any arrow fits.')
     subheading('Follow it')
-    ui.source = gr.Radio(['DIS', 'truth'], value='DIS', label='By the flow of', elem_id='flow-source')
+    ui.source = gr.Radio(['DIS', 'truth'], value='DIS', label='Flow of', elem_id='flow-source')
     with gr.Row(elem_classes='three'):
         with gr.Column(min_width=240):
             ui.warped = picture_output('A on its way to B', elem_id='flow-warped')
             ui.s = gr.Slider(0, 1, .5, step=.05, label='From A (0) to B (1)')
-            caption('Every colour is A’s, moved along its arrow. Grey is what A does not show.')
+            caption('Every colour comes from A, moved along its arrow. Grey areas are not visible in A.')
         with gr.Column(min_width=240):
             ui.arrows = picture_output('Arrows', elem_id='flow-arrows')
-            caption('From where a pixel is in A to where it is in B, at their true length.')
+            caption('Each arrow leads from where a pixel is in A to where it is in B, at its true length.')
         with gr.Column(min_width=240):
             ui.occluded, ui.occluded_note = picture_output('Occluded in B', elem_id='flow-occluded'), caption()
     return ui
@@ -207,10 +207,10 @@ def one_picture(
     ui,                           # of `layout`
     pair:dict,                    # of `frames_from`, one frame missing
 ) -> dict:                        # component → what it shows
-    "A single picture of a visitor's and nothing of the pair before"
+    "Shows a visitor's single picture and clears the pair before it"
     shown = {c: None if frame is None else to_image(frame) for c, frame in zip((ui.a, ui.b), pair['frames'])}
     missing = 'A' if pair['frames'][0] is None else 'B'
-    shown[ui.status] = f'One picture more: **{missing}** is still wanted.'
+    shown[ui.status] = f'One more picture is needed: **{missing}**.'
     for parts in ui.columns.values():
         shown |= dict(zip(parts, [gr.update(visible=False), None, None, '']))
     return shown | {c: None for c in (ui.warped, ui.arrows, ui.occluded)} | {
@@ -223,7 +223,7 @@ def flow_view(
     s:float,                      # 0-1, from A to B
     weights:str,                  # as for `motion.flows_of`
 ) -> dict:                        # component → what it shows
-    "All that the page draws of a pair; ValueError where there is no flow at all"
+    "Everything the page draws of a pair; ValueError if there is no flow at all"
     if not whole(pair): return one_picture(ui, pair)
     flows, missing = flows_of(pair, weights)
     if not flows: raise ValueError(missing[0])
@@ -244,7 +244,7 @@ def pair_and_flows(
 ) -> tuple:                       # pair, name → flow
     "What the buttons below the page work on; ValueError while a picture is missing"
     pair = frames_from(*origin)
-    if not whole(pair): raise ValueError('One picture more: A and B are wanted.')
+    if not whole(pair): raise ValueError('One more picture is needed: the page compares A and B.')
     return pair, flows_of(pair, weights)[0]
 
 def baselines(
@@ -273,7 +273,7 @@ def python(
                       'flow = method.flow(a, b)[0]        # (2,H,W) in pixels, x right, y down'])
 
 def fill() -> None:
-    "Draws all when the frames change, and the warped frame alone when its slider moves"
+    "Draws everything when the frames change, and only the warped frame when its slider moves"
     opened, pick = on_open(), picker('flow') if trained_choices('flow') else gr.State('')
     if not trained_choices('flow'):
         gr.Markdown('No trained MC-JEPA is bundled with this copy: DIS and the truth are shown.',
@@ -303,9 +303,10 @@ PAGE = Page(
     'Two frames of your clip or webcam: where is each pixel a moment later? '
     'Compare the sources, and move one frame towards the other.',
     'flow', thumbnail, fill, order=50,
-    lead='Two frames, a moment apart. For each pixel of A: where is it in B? MC-JEPA learnt to answer from films '
-    'alone; DIS is a recipe without learning. **Move the slider under “Follow it”** to move A towards B.',
-    seeing='Each source draws one arrow a pixel; the colour of a pixel says where its arrow points and how long it '
-    'is. Where the truth is known (the drawn world) the arrows are judged by it. On drawn drives the bundled '
-    'weights are better than DIS, on drawn scenes DIS is better: change the world and see.',
+    lead='Two frames, a moment apart. For each pixel of A: where is it in B? MC-JEPA learnt to answer this from '
+    'videos alone; DIS is a classical method without learning. **Move the slider under “Follow it”** to move A '
+    'towards B.',
+    seeing='Each source gives one arrow for each pixel; the colour of a pixel says where its arrow points and how '
+    'long it is. If the truth is known (in the drawn world), the arrows are measured against it. On drawn drives '
+    'the bundled weights are better than DIS, on drawn scenes DIS is better: change the world and see.',
     terms=('flow', 'end-point error', 'occluded', 'warp', 'DIS', 'random twin'))

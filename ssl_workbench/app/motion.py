@@ -36,13 +36,13 @@ def picture_pair(
     a:torch.Tensor,               # uint8 (3,H,W)
     b:torch.Tensor,               # uint8 (3,H2,W2)
 ) -> dict:                        # frames uint8 (2,3,H',W'), truth None, back None, note: how they were resized
-    "Two pictures at one size; ValueError where they are not of one shape"
+    "Two pictures at the same size; ValueError if their shapes differ"
     (h, w), (h2, w2) = a.shape[1:], b.shape[1:]
     if not .95 < (w * h2) / (h * w2) < 1.05:
         raise ValueError(f'The pictures differ in shape, {w} × {h} and {w2} × {h2} pixels: '
-                         'take two of one camera, held the same way.')
+                         'take both with one camera, held the same way.')
     a = shrink_frame(a)
-    note = _size_note(a, (h, w)) + ('' if (h, w) == (h2, w2) else f'; B, {w2} × {h2}, is brought to the size of A')
+    note = _size_note(a, (h, w)) + ('' if (h, w) == (h2, w2) else f'; B, {w2} × {h2}, is resized to match A')
     if b.shape != a.shape:
         b = F.interpolate(b[None].float() / 255, a.shape[1:], mode='bilinear', antialias=True)[0]
     return dict(frames=torch.stack([a, pixels(b)]), truth=None, back=None, note=note)
@@ -51,7 +51,7 @@ def picture_pair(
 def world_pair(
     kind:str,                     # 'scene', 'drive' or 'bounce'
     number:int,                   # which
-    apart:int,                    # the world's time between the frames
+    apart:int,                    # time between the frames, in frames of the world
 ) -> dict:                        # frames uint8 (2,3,H,W), truth and back (2,H,W), visible (H,W) bool, note
     "Two moments of the world with the exact flow between them"
     v = world_batch([80_000 + number], kind=kind, level=2, size=SHAPES[kind], frames=2, stride=apart)
@@ -60,7 +60,7 @@ def world_pair(
 
 def clip_pair(
     path:str,                     # of an uploaded clip
-    number:int,                   # of the first frame, from 1; beyond the last, as late as can be
+    number:int,                   # of the first frame, from 1; too late a number means the last possible one
     apart:int,                    # frames between the two
 ) -> dict:                        # as `picture_pair`
     "Two frames of a clip"
@@ -72,18 +72,18 @@ def clip_pair(
 
 # %% ../../nbs/app/46a_motion.ipynb #dea1d747
 class Once:
-    "Something that may take long or fail: made once, in the background, with its result or its error remembered"
+    "Something that may be slow or fail: made once, in the background; its result or its error is remembered"
     def __init__(self, make, waiting:str, patience:float=4.):
         self.make, self.waiting, self.patience, self.lock = make, waiting, patience, threading.Lock()
         self.thread = self.result = self.error = None
 
     def _run(self) -> None:
-        "What the background does"
+        "Runs in the background"
         try: self.result = self.make()
         except Exception as e: self.error = str(e) or type(e).__name__
 
     def __call__(self):
-        "The result; ValueError with its error, or that it is still on its way"
+        "The result; ValueError with its error, or if it is not there yet"
         with self.lock:
             if self.thread is None:
                 self.thread = threading.Thread(target=self._run, daemon=True)
@@ -93,7 +93,7 @@ class Once:
         return self.result
 
 def local_raft():                 # a flow source
-    "RAFT where its weights are on this machine or may be fetched; ValueError otherwise"
+    "RAFT if its weights are on this machine or may be fetched; ValueError otherwise"
     from torchvision.models import get_model_weights
     file = Path(torch.hub.get_dir())/'checkpoints'/Path(get_model_weights('raft_small').DEFAULT.url).name
     if not file.exists() and os.environ.get('HF_HUB_OFFLINE') == '1':
@@ -102,7 +102,7 @@ def local_raft():                 # a flow source
     try: return training.flow_source('raft')
     except ValueError as e: raise ValueError(f'RAFT is left out: {e}.') from None
 
-raft = Once(local_raft, 'RAFT is left out for now: its weights are still on their way.')
+raft = Once(local_raft, 'RAFT is left out for now: its weights are still being fetched.')
 
 @cached_by_content(64)
 def estimate_flow(
@@ -110,7 +110,7 @@ def estimate_flow(
     a:torch.Tensor,               # uint8 (3,H,W)
     b:torch.Tensor,               # uint8 (3,H,W)
 ) -> torch.Tensor:                # (2,H,W) pixels
-    "The flow from a to b; ValueError where the source cannot be had"
+    "The flow from a to b; ValueError if the source is not available"
     classical = name in ('dis', 'still', 'raft')
     if not classical: a, b = a.float() / 255, b.float() / 255
     source = raft() if name == 'raft' else training.flow_source(name) if classical else model(name).flow
@@ -182,8 +182,8 @@ def error_scale(
 def occlusion(
     forward:torch.Tensor,         # (2,H,W) A → B
     back:torch.Tensor,            # (2,H,W) B → A
-) -> torch.Tensor:                # (H,W) int64: 0 visible in B, 1 covered, 2 gone out of the frame
-    "What becomes of each pixel of A"
+) -> torch.Tensor:                # (H,W) int64: 0 visible in B, 1 covered, 2 left the frame
+    "Whether each pixel of A is visible in B, covered, or out of the frame"
     inside = in_frame(forward[None])[0, 0]
     return torch.where(inside, (~visible(forward[None], back[None])[0, 0]).long(), 2)
 
@@ -193,12 +193,12 @@ def occlusion_note(
     labels:torch.Tensor,          # (H,W) of `occlusion`
     pair:dict,                    # as for `flows_of`
 ) -> str:                         # Markdown
-    "How much is occluded, and how far that agrees with the truth"
+    "How much is occluded, and how well that agrees with the truth"
     covered, left = (float((labels == k).float().mean()) for k in (1, 2))
-    note = (f'Where forth and back do not lead home: **orange**, {covered:.0%} of A, is covered in B; '
+    note = (f'Where forward and backward flow disagree: **orange**, {covered:.0%} of A, is covered in B; '
             f'**blue**, {left:.0%}, has left the frame.')
     if pair['truth'] is None: return note
     lost, true = labels > 0, ~pair['visible']
     both, either = int((lost & true).sum()), int((lost | true).sum())
-    if not either: return f'{note} In truth nothing is occluded either.'
-    return f'{note} With the true mask it shares {both / either:.0%} of what either marks.'
+    if not either: return f'{note} In truth, too, nothing is occluded.'
+    return f'{note} Overlap with the true mask: {both / either:.0%} (intersection over union).'

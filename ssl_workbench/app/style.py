@@ -67,7 +67,7 @@ def html_image(
 def html_figures(
     shown:list,                   # of (anything `show.pixels` takes, caption)
 ) -> str:                         # HTML
-    "Pictures with captions, side by side as far as the page is wide"
+    "Pictures with captions, side by side as far as the page allows"
     one = lambda x, text: f'<figure>{html_image(x, text)}<figcaption>{text}</figcaption></figure>'
     return '<div class="world">' + ''.join(one(*s) for s in shown) + '</div>'
 

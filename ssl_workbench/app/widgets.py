@@ -87,14 +87,14 @@ def show_selected(
 def change_events(
     components:list,              # inputs of a page
 ) -> list:                        # of events
-    "A slider or a choice moved by hand; anything else another than before"
+    "Events of the components: a slider or choice moved by hand, or any other value changed"
     return [c.input if isinstance(c, (gr.Slider, gr.Radio)) else c.change for c in components]
 
 def paced(
     steps,                        # an iterator
     seconds:float=1.,             # between two that are let through, at least
 ):                                # yields some of the steps
-    "The first step, the last, and as many between as there is time to draw"
+    "The first step, the last, and as many in between as there is time to draw"
     step, due = None, 0.
     for step in steps:
         if time.monotonic() < due: continue
@@ -108,7 +108,7 @@ def card_of(
 ) -> dict:                        # as JSON can hold it
     "The card of weights without its curve, or why there is none"
     card = bundled_cards().get(name.removesuffix(TWIN))
-    if card is None: return dict(card='There is none: cards travel with bundled weights.')
+    if card is None: return dict(card='There is none: only bundled weights have cards.')
     return {k: v for k, v in card.items() if k != 'curve'}
 
 def picker(
@@ -128,7 +128,7 @@ def picker(
         note = gr.Markdown(describe_weights(names[0]), elem_classes='note')
     card = gr.JSON(visible=False, label='Card', elem_classes='weights-card')
     def flip(name):
-        if name.endswith(RANDOM): raise ValueError('These weights are random already: they are their own twin.')
+        if name.endswith(RANDOM): raise ValueError('These weights are random already, so they have no random twin.')
         other = name.removesuffix(TWIN) if name.endswith(TWIN) else name + TWIN
         offered = [*choices(needs), *more, *([other] if other.endswith(TWIN) else [])]
         return gr.update(choices=offered, value=other)
@@ -147,7 +147,7 @@ def warn_beyond(
     *uploads,                     # components whose value is a path, or None
     example:str|None=None,        # what is shown while nothing is dropped
 ) -> None:
-    "A line that appears where a real picture or clip meets weights that have seen drawn ones only"
+    "A line that warns when a real picture or clip meets weights that have seen drawn ones only"
     note = gr.Markdown(visible=False, elem_classes='untrained')
     def warning(name, *paths):
         said = next((said for p in paths if (said := beyond_note(name, p or example))), '')
@@ -157,7 +157,7 @@ def warn_beyond(
 def warn_untrained(
     needs:str,                    # as `models.choices` takes it
 ) -> None:
-    "A line that warns where no trained weights are there"
+    "A line that warns when no trained weights are available"
     def warning(): return gr.update(value=untrained_note(needs), visible=bool(untrained_note(needs)))
     note = gr.Markdown(untrained_note(needs), visible=bool(untrained_note(needs)), elem_classes='untrained')
     run_quietly(on_load(), warning, None, note)
@@ -195,7 +195,7 @@ def keep(
 def follow(
     tabs:list,                    # gr.Tab of every page
 ) -> None:
-    "What was dropped on one page lies on the next: noted when it changes, laid down when a tab is opened"
+    "Carries what was dropped on one page to the others: noted when it changes, restored when a tab is opened"
     shared, parts = gr.State({}), _kept.get(Context.root_block, [])
     for component, kind, _ in parts:
         def note(held, path, kind=kind): return {**held, kind: path}
@@ -232,7 +232,7 @@ def photo_input(
     height:int=220,               # pixels
     examples:bool=True,           # whether they stand below
 ):                                # component whose value is a path
-    "A place for a visitor's picture, with examples below; what lies in it lies in that of the next page, too"
+    "A place for a visitor's picture, with examples below; other pages show the same picture"
     photo = keep(picture_input('Drop your picture here', height=height, elem_id=elem_id), 'image')
     if examples: gr.Examples(example_files(), photo, examples_per_page=16)
     return photo
@@ -241,7 +241,7 @@ def video_input(
     elem_id:str,                  # of the component
     examples,                     # paths, or one
 ):                                # component whose value is a path
-    "A place for a visitor's video, with examples below; what lies in it lies in that of the next page, too"
+    "A place for a visitor's video, with examples below; other pages show the same video"
     video = keep(gr.Video(label='Drop your clip here', height=290, elem_id=elem_id), 'clip')
     if examples: gr.Examples([examples] if isinstance(examples, str) else list(examples), video)
     return video

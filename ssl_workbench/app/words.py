@@ -32,19 +32,19 @@ READS = {'Values': 'values', 'Keys': 'keys', 'Tokens': 'tokens'}
 def split_words(
     text:str,                     # 'star, red disc, a meadow'
 ) -> list:                        # of str, each once
-    "What stands between commas; ValueError where there is nothing, or too much"
+    "The words between the commas; ValueError if there are none, or too many"
     words = list(dict.fromkeys(' '.join(w.split()) for w in (text or '').split(',')))
     words = [w for w in words if w]
-    if not words: raise ValueError('Write a word first, or several with commas between them.')
+    if not words: raise ValueError('Write a word first, or several separated by commas.')
     if len(words) > MOST_WORDS: raise ValueError(f'{len(words)} words: this page draws at most {MOST_WORDS} at once.')
     if long := next((w for w in words if len(w) > LONGEST_WORD), None):
-        raise ValueError(f"'{long[:40]}…' has {len(long)} characters: up to {LONGEST_WORD} are read.")
+        raise ValueError(f"'{long[:40]}…' has {len(long)} characters; the limit is {LONGEST_WORD}.")
     return words
 
 def sentences_of(
     word:str,                     # a noun, a place, or any other words
 ) -> list:                        # of str
-    "The sentences whose mean direction stands for a word"
+    "The sentences whose mean direction represents a word"
     for noun, names in NOUNS.items():
         for code, name in zip(('en', 'es', 'fr', 'de'), names):
             if word.lower() == (name if code == 'en' else name.rsplit(' ', 1)[0]).lower():
@@ -70,7 +70,7 @@ def heat_figure(
     read:str='Values',            # of READS
     fine:bool=False,              # as of `picture_patches`
 ) -> str:                         # HTML
-    "The picture shared out among the words, and a heat for each of them"
+    "The picture divided among the words, and a heat map for each of them"
     words, method = split_words(text), model(name)
     image = read_or_example('image', example_for(name), path)
     classifier = word_classifier(method.embed_texts, {k: sentences_of(w) for k, w in enumerate(words)})
@@ -102,9 +102,9 @@ def added_maps(
     sentence:str,                 # any
     most:int=14,                  # words
 ) -> tuple:                       # words, (n,h,w) cosine with the word minus without it, (h,w) of the sentence
-    "Where each word of a sentence changes the map; ValueError where there are no two words"
+    "Where each word of a sentence changes the map; ValueError if there are fewer than two words"
     words = (sentence or '').split()
-    if len(words) < 2: raise ValueError('Write a sentence of two words or more.')
+    if len(words) < 2: raise ValueError('Write a sentence of at least two words.')
     if len(words) > most: raise ValueError(f'{len(words)} words: this page draws a sentence of up to {most}.')
     without = [' '.join(words[:k] + words[k + 1:]) for k in range(len(words))]
     maps = word_maps(patches, embed_all(method.embed_texts, [' '.join(words), *without]))[0]
@@ -143,7 +143,7 @@ def signed(
 
 # %% ../../nbs/app/48g_words.ipynb #506b1ffe
 def fill() -> None:
-    "Two tabs: a heat a word, and what each word of a sentence adds"
+    "Two tabs: a heat map for each word, and what each word of a sentence adds"
     pick, opened = picker(NEEDS), on_open()
     warn_unread()
     with gr.Row(elem_classes='game-play'):
@@ -155,9 +155,9 @@ def fill() -> None:
     warn_beyond(pick, photo)
     with gr.Tabs():
         with gr.Tab('A heat for each word'):
-            tab(heat_figure, 'heart, ring, disc, beach', 'Words, with commas between them', 'words',
+            tab(heat_figure, 'heart, ring, disc, beach', 'Words, separated by commas', 'words',
                 (opened, pick, photo, read, fine))
-            caption('A noun of the world is put into captions of the grammar, another word into seven templates '
+            caption('A noun from the drawn world is put into its captions, any other word into seven templates '
                     '("a photo of the small …"), a sentence of three words or more stays as it is.')
         with gr.Tab('Which word looks where') as second:
             tab(added_figure, 'A brown heart with a red ring, on a beach.', 'Sentence', 'sentence',
@@ -222,9 +222,9 @@ PAGE = Page(
     'words', 'sfclip', 'Words', 'Which pixels does a word mean?',
     'A heat map for every word you type, and what each word of a sentence adds to it.',
     NEEDS, thumbnail, fill, order=81,
-    lead='CLIP learns from whole pictures and whole sentences. Still each patch can be compared with a word. '
-    '**Type words of your own**, in English or another language.',
-    seeing='Each patch of the picture and each word is a direction in one space; a heat shows the cosine between '
-    'them. The network was never told where a thing is. The bundled weights know the words of drawn scenes; a '
-    'word that they have never read gives a heat, too, and it means nothing.',
+    lead='CLIP learns from whole pictures and whole sentences. Even so, each patch can be compared with a word. '
+    '**Type your own words**, in English or another language.',
+    seeing='Each patch of the picture and each word is a direction in one space; the heat map shows the cosine '
+    'between them. The network was never told where an object is. The bundled weights know the words of drawn '
+    'scenes; a word that they have never read also gives a heat map, but it means nothing.',
     terms=('patch', 'cosine', 'joint space', 'random twin'))
