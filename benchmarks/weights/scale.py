@@ -35,8 +35,8 @@ def backbone_settings():
                 frames=config.get('length', 8))
 
 
-BUILD = dict(scale=(.7, 1.), centre=True, dim=192, heads=6, dropout=.1, hidden=1024, target_hidden=1024, out_dim=128,
-             long=LONG, canvas=CANVAS, pictures=3000, steps=4000, batch=128, lr=1e-3)
+BUILD = dict(scale=(.7, 1.), centre=True, dim=192, heads=6, dropout=.1, hidden=256, target_hidden=256, out_dim=128,
+             long=LONG, canvas=CANVAS, pictures=3000, steps=1500, batch=128, lr=1e-3)
 BACKBONE = backbone_settings()
 recipes = {}
 if BACKBONE: recipes['scale'] = Recipe('scale', f'world:chain:{LEVEL}', changes=BACKBONE | BUILD, seed=0)
