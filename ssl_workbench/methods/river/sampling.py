@@ -64,7 +64,7 @@ class Rollout:
         seed=0,                   # int, or (B,) int64: same seed, same future
         solver:str='euler',       # 'euler', 'midpoint' or 'rk4'
         steps=None,               # of the solver for one frame; None: the config's
-        warm_start:float=0.,      # part of the path that is jumped, from the frame before
+        warm_start:float=0.,      # part of the path that is skipped, starting from the frame before
         context=None,             # frames before the reference from which contexts come; None: as in training, `window`
         guidance=None,            # weight of the conditional over the blank field; 1: none; None: the config's
     ):
@@ -149,7 +149,7 @@ class Rollout:
         return (1 - (1 - self.model.config.sigma_min) * s) * noise + s * self.latents[:, self.known - 1]
 
     def path(self):               # yields (t, z), steps + 1 times
-        "The way of one frame out of noise"
+        "The path of one frame out of noise"
         if self.model.config.path == 'ddpm': yield from self.ancestral(); return
         z, times = self.start(), torch.linspace(self.warm, 1, self.steps + 1, dtype=torch.float64)
         yield self.warm, z
