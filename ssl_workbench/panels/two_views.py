@@ -190,7 +190,7 @@ def draw_contrasts(
     s, (row, p) = tensors['similarity'], softmax_row(tensors, temperature, query)
     n, rival = len(s), int(p.scatter(0, torch.tensor(row), -1.).argmax())
     cell = max(1, MATRIX // n)
-    matrix = upscale(heat((s / temperature).softmax(1), low=0, high=1), cell)
+    matrix = upscale(heat((s / temperature).softmax(1).sqrt(), low=0, high=1), cell)    # the root: 1/N is not black
     matrix = draw_boxes(matrix, torch.tensor([0, row * cell, n * cell - 1, (row + 1) * cell - 1]), width=2)
     three = [tensors['thumbs'][0][row], tensors['thumbs'][1][row], tensors['thumbs'][1][rival]]
     named = [stacked([pixels(to_image(t).resize((104, 104))), written([w], 104, 12)], pad=0)
