@@ -59,7 +59,7 @@ class Config:
         if self.loss_on not in ('hidden', 'all'): raise ValueError(f"loss_on is hidden or all, not '{self.loss_on}'")
         if not 0 <= self.dropped < 1: raise ValueError(f'dropped is at least 0 and less than 1, not {self.dropped}')
         if self.dropped == 0 and self.loss_on == 'hidden':
-            raise ValueError("with dropped=0 no patch is hidden: set loss_on='all'")
+            raise ValueError("with dropped=0 no patch is masked: set loss_on='all'")
         if visible_count(self.cells, self.dropped) < 1:
             raise ValueError(f'of {self.cells} patches none is left at dropped={self.dropped}')
 
@@ -302,10 +302,10 @@ def draw_reconstruction(
     return grid([seen, made, image], 3, pad=4)
 
 reconstruction_panel = Panel('Fill in', reconstruct_masked, draw_reconstruction, (
-    Knob('dropped', .05, .95, .05, .75, 'Part hidden'), Knob('seed', 0, 50, 1, 0, 'Other patches'),
-    Choice('by', ('MAE', 'zero'), 'MAE', 'Painted by',
-           "'zero' predicts 0 for every pixel: what one gets without a network.")),
+    Knob('dropped', .05, .95, .05, .75, 'Part masked'), Knob('seed', 0, 50, 1, 0, 'Other patches'),
+    Choice('by', ('MAE', 'zero'), 'MAE', 'Predicted by',
+           "'zero' predicts 0 for every pixel: what comes for free.")),
     ('method', 'image'),
-    'Left what the network sees, middle what it makes of it, right the truth. If it was trained on normalised pixels, '
+    'Left the visible patches, middle the prediction, right the truth. If it was trained on normalised pixels, '
     'brightness and contrast of every masked patch are taken from the truth.')
 panels = dict(fill=reconstruction_panel, attention=attention_panel, likeness=similarity_panel)

@@ -349,8 +349,8 @@ reconstruction_panel = Panel('Fill in the clip', reconstruct_masked, draw_recons
     Knob('moment', 0, 1, .05, 0, 'Frame', 'Of the clip that the network gets.',
          lambda inputs, tensors: len(tensors()['clip'])),
     Choice('by', ('VideoMAE', 'zero'), 'VideoMAE', 'Predicted by',
-           "'zero' predicts 0 for every pixel: what one gets without a network.")),
+           "'zero' predicts 0 for every pixel: what comes for free.")),
     ('method', 'clip'),
-    'Left what the network sees, middle what it makes of it, right the truth. If it was trained on normalised pixels, '
-    'light and hue of every masked tubelet are taken from the truth.')
+    'Left the visible tubelets, middle the prediction, right the truth. If it was trained on normalised pixels, '
+    'brightness and hue of every masked tubelet are taken from the truth.')
 panels = {}                       # no page of the app shows one yet; `reconstruction_panel` takes a clip

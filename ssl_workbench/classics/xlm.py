@@ -126,7 +126,7 @@ def translations() -> tuple:      # (V,W) int64 ids of the translations of each 
 # %% ../../nbs/classics/12c_xlm.ipynb #5d11f279
 @dataclass(frozen=True)
 class Views:
-    "Sentences, some with a translation behind them, and what is hidden in them"
+    "Sentences, some with a translation behind them, and what is masked in them"
     config:Config                 # settings
 
     def __call__(self,
@@ -207,7 +207,7 @@ class XLM(Inference, nn.Module):
     def forward(self,
         views:dict,               # ids, target, position_ids (B,L), hidden (B,L)
     ) -> dict:                    # embedding (B,D), tokens (B,L,D), logits (M,V), target (M,)
-        "What the model puts into the M masked places"
+        "What the model predicts at the M masked places"
         tokens = self.encoder(views['ids'], position_ids=views['position_ids'])
         hidden, = core.true_rows(views['hidden'])
         logits = tokens.flatten(0, 1)[hidden] @ self.embedding.T + self.bias
@@ -218,7 +218,7 @@ class XLM(Inference, nn.Module):
     def loss(self,
         out:dict,                 # of forward
     ) -> dict:                    # mlm: scalar
-        "Mean over the hidden tokens of the global batch (sections 3.3 and 3.4)"
+        "Mean over the masked tokens of the global batch (sections 3.3 and 3.4)"
         total = cross_entropy(out['logits'], out['target'], reduction='sum')
         return dict(mlm=total * core.world_size() / core.all_sum(torch.full_like(total, len(out['target']))))
 

@@ -69,3 +69,12 @@ from ssl_workbench.panels.patches import (  # noqa: F401
     snap_to_patches,
     spotlight,
 )
+from ssl_workbench.panels.two_views import (  # noqa: F401
+    bar_chart,
+    contrast_panel,
+    crop_panel,
+    on_figure,
+    stacked,
+    target_panel,
+    written,
+)
