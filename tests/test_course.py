@@ -1,0 +1,136 @@
+"""The course in a box: solutions stay out, assignments are graded by otter itself, what is said of it agrees."""
+import ast
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+pytest.importorskip('otter')
+from course import assignments, notebooks, slices  # noqa: E402
+from docs.notebooks import read, sources, text  # noqa: E402
+
+LESSONS = sources()
+FORM = [p for p in LESSONS if assignments.exercises(read(p))]
+ids = lambda p: p.stem
+
+
+def cell(source, *tags):
+    "A cell of a made-up lesson: words where it begins with # or a capital"
+    words = re.match('#+ |[A-Z*]', source) and not tags
+    if words: return dict(cell_type='markdown', id=f'm{hash(source)}', metadata={}, source=source)
+    return notebooks.code_cell(source, f'c{hash(source)}', tags)
+
+
+LESSON = [
+    cell('# Entropy\n> What is least when all agree.'),
+    cell('#| default_exp losses'),
+    cell('#| export\nimport math\n\nimport torch\nimport torch.nn.functional as F'),
+    cell('#| export\ndef mean_entropy(probs):\n    p = probs.mean(0)\n    return -(p * p.log()).sum()'),
+    cell('import matplotlib.pyplot as plt\n\nfrom ssl_workbench.panels.touch import touch'),
+    cell('def rows(n, k):\n    return torch.rand(n, k).softmax(-1)'),
+    cell('probs = rows(4, 3)\nfor _ in range(10**9): probs = rows(4, 3)     # a long training'),
+    cell('picture = torch.zeros(3, 8, 8, dtype=torch.uint8)'),
+    cell('picture[0] += 255'),
+    cell("touch(picture, points=dict(here=(.5, .5)), label='Red')"),
+    cell('What to see: red.'),
+    cell('## Exercises\n\n1. *Write.* `uniform(k)`: the entropy of k equal parts.'),
+    cell('def uniform(k): ...\n\n# check_uniform(uniform)', 'answer'),
+    cell("*Derive.* How often do four fair tosses all agree? The number `chance`."),
+    cell('chance = ...\n\n# check_chance(chance)', 'answer'),
+    cell('''def check_uniform(uniform, tries=4):
+    "Against the loss, on equal rows"
+    for k in torch.randint(2, 90, (tries,)).tolist():
+        found = float(mean_entropy(torch.full((2, k), 1 / k)))
+        assert math.isclose(uniform(k), found, rel_tol=1e-4), f'not for {k} parts'
+
+def check_chance(chance, tries=2000):
+    "Against tosses"
+    found = (torch.rand(tries, 4) < .5).float().mean(1)
+    assert abs(float(chance) - float(((found == 0) | (found == 1)).float().mean())) < .03, 'no'
+'''),
+    cell('## References\n\nShannon, 1948.\n\n## Answers'),
+    cell('def uniform(k): return math.log(k)\n\nchance = 2 / 2**4\n\ncheck_uniform(uniform)', 'solution'),
+    cell('''for wrong in (lambda k: math.log(2), lambda k: 3.):
+    try: check_uniform(wrong)
+    except AssertionError: continue
+    raise ValueError('a wrong answer passed')''', 'solution'),
+    cell('#| hide\nimport nbdev\n\nnbdev.nbdev_export()'),
+]
+
+
+@pytest.fixture(scope='module')
+def made(tmp_path_factory):
+    "A made-up lesson as assignment: the folder"
+    folder = tmp_path_factory.mktemp('course')
+    notebooks.write(LESSON, folder/'lesson.ipynb')
+    assert assignments.write_assignment(folder/'lesson.ipynb', folder/'masters', folder/'students', folder/'teachers',
+                                        notebooks.settings())
+    return folder
+
+
+def test_otter_grades(made):
+    "Everything right is 100 %, nothing answered 0 %, a checker of one's own that accepts everything helps nobody"
+    score = lambda nb: assignments.grade(made/'teachers/lesson.zip', nb)
+    assert score(made/'teachers/lesson.ipynb') == 1
+    untouched = made/'students/lesson.ipynb'
+    assert score(untouched) == 0
+    nb = json.loads(untouched.read_text())
+    half = 'chance = 1 / 8\ndef uniform(k): return 1.\ndef check_uniform(answer): pass\ncheck_uniform(uniform)'
+    nb['cells'].append(cell(half))
+    nb['cells'][-1].pop('id')
+    (made/'half.ipynb').write_text(json.dumps(nb))
+    assert score(made/'half.ipynb') == .5
+
+
+def test_the_student_sees_no_solution(made):
+    "Neither of the assignment nor of the lesson; hidden tests are the teacher's alone"
+    words = (made/'students/lesson.ipynb').read_text()
+    assert 'def uniform(k): ...' in words and 'math.log(k)' not in words and '2**4' not in words
+    assert 'def check_uniform' not in words and 'from ssl_workbench.losses import mean_entropy' in words
+    lesson = json.dumps(notebooks.student(LESSON, notebooks.settings()))
+    assert 'def check_uniform' in lesson and '# check_uniform(uniform)' in lesson and 'Shannon' in lesson
+    assert 'math.log(k)' not in lesson and 'Answers' not in lesson and 'nbdev' not in lesson and '#|' not in lesson
+    assert 'math.log(k)' in json.dumps(notebooks.teacher(LESSON, notebooks.settings()))
+
+
+def test_a_slice_leaves_training_out():
+    "What a widget needs runs, in order; what trains, draws or is asked does not"
+    taken = slices.needed(LESSON, slices.widgets(LESSON))
+    assert [slices.code_of(LESSON[i]).split('\n')[0] for i in taken] == [
+        'import math', 'import matplotlib.pyplot as plt', 'picture = torch.zeros(3, 8, 8, dtype=torch.uint8)',
+        'picture[0] += 255', "touch(picture, points=dict(here=(.5, .5)), label='Red')"]
+    assert slices.unmet(LESSON, taken) == {}
+    assert 'long training' not in json.dumps(notebooks.demo(LESSON))
+
+
+@pytest.mark.parametrize('source, needs, gives', [
+    ('for a in b: c = a', 'b', 'a c'), ('x = f(x)', 'f x', 'x'), ('x += 1', 'x', 'x'), ('[z for z in y if z]', 'y', ''),
+    ('with open(p) as g: h = g.read()', 'p', 'g h'), ('try: q()\nexcept ValueError as e: print(e)', 'q', 'e'),
+    ('import a.b, c as d', '', 'a d'), ('def f(x, y=k): return x + u', 'k u', 'f'), ('lambda v: v + w', 'w', ''),
+    ('class A(B):\n    c: int = d\n    def e(self): return g', 'B d g', 'A'), ('m = 1\nprint(m, n)', 'n', 'm'),
+    ('if r:\n    s = 1\nelse: s = t', 'r t', 's'), ('a, (b, *c) = d', 'd', 'a b c'), ('f"{x} {y!r}"', 'x y', '')])
+def test_names(source, needs, gives):
+    "What a cell reads and gives"
+    own = slices.names(source)
+    assert own.needs | own.later == set(needs.split()) and own.gives == set(gives.split())
+
+
+@pytest.mark.parametrize('path', LESSONS, ids=ids)
+def test_student_notebooks(path):
+    "No solution and no plumbing; the code can be read, and the first cell installs from the setting's address"
+    kept = notebooks.student(read(path), notebooks.settings() | dict(git_url='https://git.example.org/a/b'))
+    code = [c['source'] for c in kept if c['cell_type'] == 'code']
+    for source in code: ast.parse(source)
+    assert 'git+https://git.example.org/a/b@' in code[0] and 'github' not in code[0]
+    words = '\n'.join(text(c['source']) for c in kept)
+    assert not any(slices.tagged(c, 'solution') for c in kept)
+    assert not re.search(r'^#\||nbdev_export\(\)|^#+ (Answers|Solutions)\b', words, re.M)
+    below = words.split('## Exercises', 1)[-1]
+    assert not re.search(r'^check_\w+\(', below, re.M)
+    keys = [slices.code_of(c) for c in read(path) if slices.tagged(c, 'solution')]
+    assert not [k for k in keys if k and k in words]
