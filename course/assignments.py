@@ -13,6 +13,7 @@ from course import slices
 from course.notebooks import code_cell, markdown_cell, package, write
 from docs.notebooks import DIRECTIVE, read, text
 
+IMPORTS = ast.Import, ast.ImportFrom
 SEEDS = 3, 141, 5926                             # of the draws that a hidden test makes
 
 
@@ -84,11 +85,11 @@ def setup(cells, wanted, more='') -> str:
     imports, library, rest = [], set(), []
     for i in taken:
         for statement in ast.parse(slices.code_of(cells[i])).body:
-            if isinstance(statement, (ast.Import, ast.ImportFrom)): imports.append(_imports(statement, asked))
+            if isinstance(statement, IMPORTS): imports.append(_imports(statement, asked))
             elif exported(cells[i]): library |= slices.names(ast.unparse(statement)).gives & asked
         if i not in wanted and not exported(cells[i]):
-            body = [s for s in ast.parse(slices.code_of(cells[i])).body if not isinstance(s, (ast.Import, ast.ImportFrom))]
-            rest.append('\n'.join(map(ast.unparse, body)))
+            body = ast.parse(slices.code_of(cells[i])).body
+            rest.append('\n'.join(ast.unparse(s) for s in body if not isinstance(s, IMPORTS)))
     names = ', '.join(sorted(library))
     lines = sorted(set(filter(None, imports))) + ([f'from {module} import {names}'] if names else [])
     return '\n\n\n'.join(filter(None, ['\n'.join(lines), *rest]))
@@ -140,10 +141,10 @@ def question(cells, exercise) -> list:
               f"''' # BEGIN PROMPT\n{exercise.answer}\n''' # END PROMPT")
     return [raw(f'# BEGIN QUESTION\nname: {exercise.name}\npoints: 1', f'{n}-begin'),
             markdown_cell(exercise.question, f'{n}-question'),
-            raw('# BEGIN SOLUTION', f'{n}-solution'), code_cell(solved, f'{n}-code'), raw('# END SOLUTION', f'{n}-solved'),
-            raw('# BEGIN TESTS', f'{n}-tests'), code_cell(public_test(exercise), f'{n}-public'),
-            code_cell(hidden_test(cells, exercise), f'{n}-hidden'), raw('# END TESTS', f'{n}-tested'),
-            raw('# END QUESTION', f'{n}-end')]
+            raw('# BEGIN SOLUTION', f'{n}-solution'), code_cell(solved, f'{n}-code'),
+            raw('# END SOLUTION', f'{n}-solved'), raw('# BEGIN TESTS', f'{n}-tests'),
+            code_cell(public_test(exercise), f'{n}-public'), code_cell(hidden_test(cells, exercise), f'{n}-hidden'),
+            raw('# END TESTS', f'{n}-tested'), raw('# END QUESTION', f'{n}-end')]
 
 
 CONFIG = '''# ASSIGNMENT CONFIG
@@ -159,7 +160,7 @@ def master(cells, found, ini, lesson) -> list:
     "The notebook that `otter assign` reads"
     title, line = re.match(r'# (.*?)\n+> (.*)', text(cells[0]['source'])).groups()
     answers = '\n'.join(s for e in found for s in (e.answer, e.solution))
-    words = f'# Exercises: {title}\n\n> {line}\n\nThey belong to the lesson `{lesson}`. Answer in the cells below each question.'
+    words = f'# Exercises: {title}\n\n> {line}\n\nFrom the lesson `{lesson}`. Answer in the cell below each question.'
     head = [raw(CONFIG.format(package=package(ini)), 'config'), markdown_cell(words, 'title')]
     ready = setup(cells, [e.checker for e in found], answers)
     asked, rows, said = set(), [code_cell(ready, 'setup')] if ready else [], set()

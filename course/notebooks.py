@@ -11,6 +11,7 @@ from docs.notebooks import DIRECTIVE, NBS, ROOT, read, text
 
 KEYS = re.compile(r'^#+ (?:Answers?|Solutions?|Keys?)\b.*$', re.M)      # what follows is not for students
 HEADING = re.compile(r'^#+ (?!Answers?\b|Solutions?\b|Keys?\b)', re.M)
+COLAB, BINDER = 'https://colab.research.google.com/github', 'https://mybinder.org/v2'
 KERNEL = dict(kernelspec=dict(display_name='python3', language='python', name='python3'))
 
 
@@ -31,8 +32,8 @@ def badges(ini, path) -> str:
     url, branch = ini['git_url'].removesuffix('.git'), ini['course_branch']
     owner = re.fullmatch(r'https://github\.com/([^/]+/[^/]+)', url)
     place = f'gh/{owner[1]}/{branch}' if owner else f"git/{quote(url, safe='')}/{branch}"
-    links = [f'[Colab](https://colab.research.google.com/github/{owner[1]}/blob/{branch}/{quote(path)})'] if owner else []
-    return ' · '.join([*links, f'[Binder](https://mybinder.org/v2/{place}?labpath={quote(path, safe="")})'])
+    links = [f'[Colab]({COLAB}/{owner[1]}/blob/{branch}/{quote(path)})'] if owner else []
+    return ' · '.join([*links, f'[Binder]({BINDER}/{place}?labpath={quote(path, safe="")})'])
 
 
 def code_cell(source, name, tags=(), folded=False) -> dict:
@@ -128,13 +129,14 @@ def student(cells, ini) -> list:
 
 def _words_before(cells, i) -> str:
     "The last heading and the words directly above a cell"
-    heads = [h for c in cells[:i] if c['cell_type'] == 'markdown' for h in re.findall(r'^##+ .*$', text(c['source']), re.M)]
+    words = '\n'.join(text(c['source']) for c in cells[:i] if c['cell_type'] == 'markdown')
+    heads = re.findall(r'^##+ .*$', words, re.M)
     above = text(cells[i - 1]['source']) if cells[i - 1]['cell_type'] == 'markdown' else ''
     return above if re.match(r'##+ ', above) else '\n\n'.join(filter(None, [heads[-1] if heads else '', above]))
 
 
 def demo(cells) -> list:
-    "The widgets of a lesson with the code that they need, folded, and the words around them; none if there is no widget"
+    "The widgets of a lesson with the code that they need, folded, and the words around them; no cells without a widget"
     shown = slices.widgets(cells)
     if not shown: return []
     kept = [markdown_cell('\n'.join(text(cells[0]['source']).split('\n')[:3]), 'title')]

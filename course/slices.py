@@ -37,8 +37,8 @@ def _free(source) -> set:
         for child in table.get_children(): visit(child)
 
     visit(symtable.symtable(source, 'cell', 'exec'))
-    found |= {n.target.id for n in ast.parse(source).body if isinstance(n, ast.AugAssign) and isinstance(n.target, ast.Name)}
-    return found - BUILTINS
+    added = [n.target for n in ast.parse(source).body if isinstance(n, ast.AugAssign)]
+    return (found | {t.id for t in added if isinstance(t, ast.Name)}) - BUILTINS
 
 
 def _bound(statement) -> set:
@@ -69,8 +69,8 @@ def _changed(statement) -> set:
     for node in _outside(statement):
         if isinstance(node, (ast.Attribute, ast.Subscript)) and isinstance(node.ctx, (ast.Store, ast.Del)):
             found.add(_root(node))
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Attribute):
-            found.add(_root(node.value))
+        called = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+        if called and isinstance(node.value.func, ast.Attribute): found.add(_root(node.value))
     return found - {None}
 
 

@@ -1,7 +1,7 @@
 """The course in a box: solutions stay out, assignments are graded by otter itself, what is said of it agrees."""
 import ast
+import importlib.util
 import json
-import os
 import re
 import sys
 from pathlib import Path
@@ -134,3 +134,38 @@ def test_student_notebooks(path):
     assert not re.search(r'^check_\w+\(', below, re.M)
     keys = [slices.code_of(c) for c in read(path) if slices.tagged(c, 'solution')]
     assert not [k for k in keys if k and k in words]
+
+
+# ---- minutes and memory
+
+def _tidy():
+    "nbs/tidy.py as a module"
+    spec = importlib.util.spec_from_file_location('tidy', ROOT/'nbs/tidy.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_minutes_and_memory_are_measured(tmp_path, monkeypatch):
+    "A run at full length writes one line at the top, a second run replaces it, a shortened run leaves it as it is"
+    tidy, path = _tidy(), tmp_path/'lesson.ipynb'
+    cells = [cell('# A lesson\n> One line.'), cell('held = bytearray(700 * 10**6)')]
+    notebooks.write(cells, path)
+    line = lambda: re.findall(r'^\*Measured: .*$', text(read(path)[0]['source']), re.M)
+    monkeypatch.setenv('SSL_BUDGET', '.05')
+    _, gigabytes = tidy.run(path)
+    assert .7 < gigabytes < 1.5 and line() == []
+    monkeypatch.setenv('SSL_BUDGET', '1')
+    for _ in range(2): tidy.run(path)
+    found, = line()
+    assert re.fullmatch(r'\*Measured: (less than|about) a minute on \d+ cores?, (0\.[789]|1\.\d) GB of memory\.\* '
+                        '<!-- measured -->', found)
+    assert len(read(path)) == 2 and '> One line.' in text(read(path)[0]['source'])
+
+
+def test_a_stated_cost_gives_way_to_the_measured_one():
+    "Where a lesson says already how long it takes, that line is replaced"
+    tidy = _tidy()
+    nb = dict(cells=[cell('# A\n> b'), cell('By X.\n\n**About four minutes on two cores, 1.5 GB.**\n\nNext.')])
+    words = tidy.with_cost(nb, tidy.cost_line(2.6, 1.234, 2))['cells'][1]['source']
+    assert words == 'By X.\n\n*Measured: about 3 minutes on 2 cores, 1.2 GB of memory.* <!-- measured -->\n\nNext.'
