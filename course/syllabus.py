@@ -111,23 +111,27 @@ def number(n) -> str:
     return NUMBERS.get(n, str(n))
 
 
-def term(found) -> str:
-    "How the course fits a shorter term"
+def intro(found) -> str:
+    "How long the course is, and how it fits a shorter term"
     left = ', '.join(str(w.number) for w in found if w.number not in TERM)
-    return (f"A term of {number(len(TERM))} weeks takes weeks {', '.join(map(str, TERM))}; "
+    return (f'{number(len(found)).capitalize()} weeks, at most two methods a week. '
+            f"A term of {number(len(TERM))} weeks takes weeks {', '.join(map(str, TERM))}; "
             f'weeks {left} are then further reading.')
+
+
+ABOUT = f"""*Runs*: minutes on a small machine, measured where the lesson has been measured.
+*Takes*: an estimate, {READ} words or {1 / CODE:.2g} cells of code a minute, {DERIVE} minutes for each question to
+change or derive; a question to write takes about an hour more, an open one a week.
+
+Pages of the thesis are its printed ones (S. Sameni, *Efficient Self-Supervised Visual Representation Learning via
+Sparsity*, Bern, 2024); other papers are cited by section, with pages where the edition at hand shows them.
+
+Words: [glossary](lessons/glossary.md). Letters: [symbols](lessons/symbols.md)."""
 
 
 def syllabus(found, root='lessons/') -> str:
     "The whole syllabus"
-    lines = ['# Syllabus', '', f'{number(len(found)).capitalize()} weeks, at most two methods a week. {term(found)}', '',
-             table(found, root), '', '*Runs*: minutes on a small machine, measured where the lesson has been measured. '
-             f'*Takes*: an estimate, {READ} words and {1 / CODE:.2g} cells of code a minute, {DERIVE} minutes for each '
-             'question to change or derive; questions to write take about an hour more each, open ones a week.', '',
-             'Pages of the thesis are its printed ones (S. Sameni, *Efficient Self-Supervised Visual Representation '
-             'Learning via Sparsity*, Bern, 2024); other papers are cited by section, with pages where the edition at '
-             'hand shows them.', '', 'Words: [glossary](lessons/glossary.md). Letters: [symbols](lessons/symbols.md).',
-             '']
+    lines = ['# Syllabus', '', intro(found), '', table(found, root), '', ABOUT, '']
     part = None
     for w in found:
         if w.part != part: lines += [f'## {w.part}', '']
@@ -149,8 +153,7 @@ def answers(w) -> str:
 
 def page(found) -> str:
     "The site's page of the course with the table as it should be"
-    return TABLE.sub(lambda m: f'{m[1]}{number(len(found)).capitalize()} weeks, at most two methods a week. '
-                               f'{term(found)}\n\n{table(found)}\n{m[2]}', PAGE.read_text(encoding='utf-8'))
+    return TABLE.sub(lambda m: f'{m[1]}\n{intro(found)}\n\n{table(found)}\n\n{m[2]}', PAGE.read_text(encoding='utf-8'))
 
 
 def write(students, teachers) -> None:

@@ -110,7 +110,7 @@ def opened(browser, lab):
     page.on('request', lambda r: requests.append(r.url))
     page.on('console', lambda m: m.type == 'error' and errors.append(m.text))
     page.on('pageerror', lambda e: errors.append(str(e)))
-    page.on('websocket', lambda ws: ws.on('framereceived', heard.append))
+    page.on('websocket', lambda ws: ws.on('framereceived', lambda m: heard.append(m)))
     page.heard = heard
     yield page
     ours = lab, lab.replace('http', 'ws'), 'data:', 'blob:'
