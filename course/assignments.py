@@ -46,6 +46,18 @@ def _solution(cells, name) -> str:
     return '\n\n'.join(ast.unparse(body[k]) for k in sorted(taken))
 
 
+def _untouched(source, name) -> str:
+    "The part of an answer cell that is about one name"
+    body = ast.parse(source).body
+    return '\n'.join(ast.get_source_segment(source, s) for s in body
+                     if isinstance(s, IMPORTS) or name in slices.names(ast.unparse(s)).gives)
+
+
+def question_of(above) -> str:
+    "The words above an answer: the last ones, without the line that says how the lesson's own checker is called"
+    return re.sub(r'^.*\buncomment\b.*\n?', '', above[-1], flags=re.M).rstrip()
+
+
 def exercises(cells) -> list:
     "The questions of a lesson that have answer cell, checker and solution"
     checkers = {n.removeprefix('check_'): i for i, c in enumerate(cells) if not slices.tagged(c, 'solution')
@@ -56,8 +68,8 @@ def exercises(cells) -> list:
         above = [text(c['source']) for c in cells[:i] if c['cell_type'] == 'markdown']
         for name in sorted(_given(slices.code_of(cell)) & checkers.keys()):
             if solution := _solution(cells, name):
-                answer = re.sub(r'^# *check_\w+\(.*\n?', '', slices.code_of(cell), flags=re.M).strip('\n')
-                found.append(Exercise(name, above[-1], answer, solution, checkers[name]))
+                found.append(Exercise(name, question_of(above), _untouched(slices.code_of(cell), name), solution,
+                                      checkers[name]))
     return found
 
 
@@ -160,7 +172,8 @@ def master(cells, found, ini, lesson) -> list:
     "The notebook that `otter assign` reads"
     title, line = re.match(r'# (.*?)\n+> (.*)', text(cells[0]['source'])).groups()
     answers = '\n'.join(s for e in found for s in (e.answer, e.solution))
-    words = f'# Exercises: {title}\n\n> {line}\n\nFrom the lesson `{lesson}`. Answer in the cell below each question.'
+    words = (f'# Exercises: {title}\n\n> {line}\n\nFrom the lesson `{lesson}`. Answer in the cell below each question. '
+             '`grader.check` says whether there is an answer; whether it is right, hidden tests decide.')
     head = [raw(CONFIG.format(package=package(ini)), 'config'), markdown_cell(words, 'title')]
     ready = setup(cells, [e.checker for e in found], answers)
     asked, rows, said = set(), [code_cell(ready, 'setup')] if ready else [], set()

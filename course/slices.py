@@ -13,6 +13,7 @@ from docs.notebooks import DIRECTIVE, text
 
 WIDGETS = {'live', 'touch', 'controls'}          # calls that show something to touch
 BUILTINS = set(dir(builtins)) | {'__name__', '__file__', '__doc__'}
+COMPREHENSIONS = {'genexpr', 'listcomp', 'setcomp', 'dictcomp'}     # functions to Python, called at once
 SKIPPED = {'hide', 'gpu', 'slow', 'default_exp'}
 
 
@@ -26,19 +27,20 @@ class Names:
     modules: frozenset = frozenset()             # of those given, the imported ones
 
 
-def _free(source) -> set:
-    "Names that a statement reads from the notebook, those read later inside its functions included"
-    found = set()
+def _free(source) -> tuple:
+    "Names that a statement reads from the notebook: while it runs, and when a function made in it is called"
+    now, later = set(), set()
 
-    def visit(table):
-        for symbol in table.get_symbols():
-            inside = table.get_type() != 'module'
-            if symbol.is_referenced() and (symbol.is_global() if inside else True): found.add(symbol.get_name())
-        for child in table.get_children(): visit(child)
+    def visit(table, called):
+        outside = table.get_type() == 'module'
+        found = {s.get_name() for s in table.get_symbols() if s.is_referenced() and (outside or s.is_global())}
+        (later if called else now).update(found)
+        for child in table.get_children():
+            visit(child, called or child.get_type() == 'function' and child.get_name() not in COMPREHENSIONS)
 
-    visit(symtable.symtable(source, 'cell', 'exec'))
+    visit(symtable.symtable(source, 'cell', 'exec'), False)
     added = [n.target for n in ast.parse(source).body if isinstance(n, ast.AugAssign)]
-    return (found | {t.id for t in added if isinstance(t, ast.Name)}) - BUILTINS
+    return (now | {t.id for t in added if isinstance(t, ast.Name)}) - BUILTINS, later - BUILTINS
 
 
 def _bound(statement) -> set:
@@ -74,7 +76,6 @@ def _changed(statement) -> set:
     return found - {None}
 
 
-FUNCTIONS = ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef
 BLOCKS = ast.For, ast.While, ast.If, ast.With, ast.Try
 
 
@@ -100,9 +101,9 @@ def names(source) -> Names:
     "What a cell reads, gives and changes"
     needs, later, gives, changes, modules = set(), set(), set(), set(), set()
     for statement in _statements(ast.parse(source).body):
-        read = _free(ast.unparse(statement))
-        if isinstance(statement, FUNCTIONS): later |= read
-        else: needs |= read - gives
+        now, called = _free(ast.unparse(statement))
+        needs |= now - gives
+        later |= called
         gives |= _bound(statement)
         changes |= _changed(statement)
         if isinstance(statement, (ast.Import, ast.ImportFrom)): modules |= _bound(statement)

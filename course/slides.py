@@ -13,7 +13,7 @@ from docs.notebooks import NBS, SEEN, described, read, text, title_of
 
 STYLE = Path(__file__).with_name('slides.css')
 SCRIPT = Path(__file__).with_name('slides.js')
-LONG, SHORT = 14, 420                            # lines of code, letters of text that a slide holds
+LONG, SAID, SHORT = 14, 9, 420                   # lines of code and of what it prints, letters of text on a slide
 LINK = re.compile(r'(?<!!)\[([^]]*)\]\([^)]*\)')
 IMAGE = re.compile(r'!\[([^]]*)\]\(([^)\s]+\.svg)\)')
 
@@ -63,7 +63,13 @@ def cut(words) -> str:
     for sentence in re.split(r'(?<=[.?!:])\s+', words.strip()):
         if kept and len(kept) + len(sentence) > SHORT: break
         kept += sentence + ' '
-    return kept.strip()
+    return kept[:1].upper() + kept[1:].strip()
+
+
+def printed(cell) -> str:
+    "What a cell printed, if it is short"
+    said = ''.join(text(o['text']) for o in cell.get('outputs', []) if o['output_type'] == 'stream').rstrip()
+    return f'<pre class="printed">{html.escape(said)}</pre>' if 0 < said.count('\n') + bool(said) <= SAID else ''
 
 
 def first_paragraphs(words) -> str:
@@ -99,7 +105,8 @@ def of_code(cells, i, heading, folder) -> list:
         live = '<p class="live">Live in the demo notebook.</p>' if slices.is_widget(cells[i]) else ''
         return [slide(heading, *shown, marked(said, folder), live, kind='figure')]
     if '$' in before and key and key.count('\n') < LONG and 'import ' not in key:
-        return [slide(heading, marked(first_paragraphs(before), folder), painted(key), kind='equation')]
+        return [slide(heading, marked(first_paragraphs(before), folder), painted(key), printed(cells[i]),
+                      kind='equation')]
     return []
 
 

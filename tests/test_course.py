@@ -11,11 +11,15 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 pytest.importorskip('otter')
-from course import assignments, notebooks, slices  # noqa: E402
+from course import assignments, notebooks, slices, slides, syllabus  # noqa: E402
+from docs import methods  # noqa: E402
 from docs.notebooks import read, sources, text  # noqa: E402
+from ssl_workbench import catalog  # noqa: E402
 
 LESSONS = sources()
 FORM = [p for p in LESSONS if assignments.exercises(read(p))]
+GRADED = 2                                       # lessons that otter grades in CI
+CHEAP = [ROOT/'nbs/06_heads.ipynb', ROOT/'nbs/panels/11_touch.ipynb']
 ids = lambda p: p.stem
 
 
@@ -87,6 +91,40 @@ def test_otter_grades(made):
     assert score(made/'half.ipynb') == .5
 
 
+@pytest.mark.parametrize('path', FORM[:GRADED], ids=ids)
+def test_a_lesson_is_graded(path, tmp_path):
+    "The teacher's notebook gets all points, the untouched one none; `make course-check` does this for all lessons"
+    assert assignments.write_assignment(path, tmp_path, tmp_path/'students', tmp_path/'teachers', notebooks.settings())
+    shares = [assignments.grade(tmp_path/f'teachers/{path.stem}.zip', tmp_path/who/f'{path.stem}.ipynb')
+              for who in ('teachers', 'students')]
+    assert shares == [1, 0]
+
+
+@pytest.mark.parametrize('path', FORM, ids=ids)
+def test_an_assignment_holds_together(path, tmp_path):
+    "Whatever its questions, solutions and hidden tests read is given before"
+    cells = read(path)
+    found = assignments.exercises(cells)
+    ready = assignments.setup(cells, [e.checker for e in found], '\n'.join(e.answer + '\n' + e.solution for e in found))
+    given = slices.names(ready).gives
+    assert slices.names(ready).needs == set()
+    for e in found:
+        own = slices.names(e.solution)
+        assert own.needs <= given and own.later <= given | {x.name for x in found}
+        alone = assignments.setup(cells, [e.checker])
+        asked = slices.names(slices.code_of(cells[e.checker]))
+        assert asked.needs | asked.later <= slices.names(alone).gives | asked.gives
+
+
+@pytest.mark.parametrize('path', CHEAP, ids=ids)
+def test_a_student_notebook_runs(path, tmp_path):
+    "From top to bottom, as students get it"
+    import nbformat
+    from nbclient import NotebookClient
+    notebooks.write(notebooks.student(read(path), notebooks.settings()), tmp_path/path.name)
+    NotebookClient(nbformat.read(tmp_path/path.name, 4), timeout=900, kernel_name='python3').execute(cwd=str(tmp_path))
+
+
 def test_the_student_sees_no_solution(made):
     "Neither of the assignment nor of the lesson; hidden tests are the teacher's alone"
     words = (made/'students/lesson.ipynb').read_text()
@@ -134,6 +172,73 @@ def test_student_notebooks(path):
     assert not re.search(r'^check_\w+\(', below, re.M)
     keys = [slices.code_of(c) for c in read(path) if slices.tagged(c, 'solution')]
     assert not [k for k in keys if k and k in words]
+
+
+# ---- the weeks, and what is said of them
+
+WEEKS = syllabus.weeks()
+
+
+def test_weeks_hold_together():
+    "Numbers in order, every method once, nothing before what it needs, no more than two methods or classics a week"
+    numbers = [w.number for w in WEEKS]
+    assert numbers == list(range(1, len(WEEKS) + 1)) and set(syllabus.TERM) <= set(numbers)
+    taught = [p for w in WEEKS for p in w.lessons]
+    assert len(set(taught)) == len(taught) and all(p.exists() for p in taught)
+    assert {methods.lessons(e)[0] for e in catalog.catalog if e.state == 'ready'} <= set(taught)
+    for w in WEEKS:
+        assert all(n < w.number for n in w.after) and w.goals and w.reading and 4 <= len(w.quiz) <= 6
+        assert len({re.sub(r'^(\d+).*', r'\1', p.stem) for p in w.lessons
+                    if p.parent.name in ('methods', 'classics')}) <= 2, w.title
+        file, = syllabus.WEEKS.glob(f'{w.number:02}_*.md')
+        assert file.read_text(encoding='utf-8').count('**Answer.**') == len(w.quiz)
+
+
+def test_the_course_is_told_alike_everywhere():
+    "The site's table is that of the weeks; README and first page give their number"
+    assert syllabus.page(WEEKS) == syllabus.PAGE.read_text(encoding='utf-8'), 'run python -m course.syllabus --write'
+    words = syllabus.number(len(WEEKS))
+    for name in ('README.md', 'docs/pages/index.md', 'docs/pages/course.md'):
+        text = (ROOT/name).read_text(encoding='utf-8')
+        found = re.findall(r'\b(\w+) weeks\b', text)
+        assert words in map(str.lower, found), f'{name} says {found}'
+
+
+def test_quizzes_keep_their_answers_apart():
+    "Every question is in both, every answer in the teacher's alone"
+    for w in WEEKS:
+        asked, solved = syllabus.quiz(w), syllabus.answers(w)
+        assert all(q in asked and q in solved and a in solved for q, a in w.quiz) and 'Answer' not in asked
+
+
+def test_minutes_of_a_lesson():
+    "The measured line counts, else what the lesson says of itself"
+    said = lambda *words: syllabus.running_minutes([cell(w) for w in ('# A\n> b', *words)])
+    assert said('About four minutes on two cores.') == 4 and said('Nothing.') is None
+    assert said('*Measured: about 12 minutes on 2 cores, 1.0 GB of memory.* x', 'About two minutes.') == 12
+    assert said('*Measured: less than a minute on 2 cores, 1.0 GB of memory.* x') == 1
+
+
+def test_links_follow_the_setting():
+    "Colab where the repository is on GitHub, Binder everywhere; the address is that of the settings"
+    ini = notebooks.settings()
+    there = notebooks.badges(ini | dict(git_url='https://github.com/a/b.git', course_branch='c'), 'lessons/x y.ipynb')
+    assert 'colab.research.google.com/github/a/b/blob/c/lessons/x%20y.ipynb' in there
+    assert 'mybinder.org/v2/gh/a/b/c?labpath=lessons%2Fx%20y.ipynb' in there
+    other = notebooks.badges(ini | dict(git_url='https://git.example.org/a/b'), 'x.ipynb')
+    assert 'colab' not in other and 'mybinder.org/v2/git/https%3A%2F%2Fgit.example.org%2Fa%2Fb/' in other
+    assert not [p for p in (ROOT/'course').rglob('*') if p.is_file() and p.suffix != '.pyc'
+                and ini['git_url'] in p.read_text(encoding='utf-8')], 'the address is a setting'
+
+
+@pytest.mark.parametrize('path', [p for w in WEEKS for p in w.lessons], ids=ids)
+def test_slides(path):
+    "Some slides, nothing from elsewhere, no solution, words for every picture"
+    page = slides.page(path)
+    assert page.count('<section') >= 3
+    assert re.findall(r'(?:src|href)="(?!data:)([^"]*)"', page) == ['assets/mathjax.js']
+    assert all(len(alt) > 8 for alt in re.findall(r'<img[^>]*alt="([^"]*)"', page))
+    for key in (text(c['source']) for c in read(path) if slices.tagged(c, 'solution')): assert key not in page
 
 
 # ---- minutes and memory
