@@ -25,7 +25,9 @@ from playwright.sync_api import expect  # noqa: E402
 
 from benchmarks import app as bench  # noqa: E402
 from course import notebooks, slices  # noqa: E402
+from docs import methods  # noqa: E402
 from docs.notebooks import read, sources, text  # noqa: E402
+from ssl_workbench import catalog  # noqa: E402
 
 WAIT = 300_000  # ms; patience with a busy machine, no claim about speed
 CELLS = ['''from plotly.graph_objects import Figure
@@ -45,8 +47,8 @@ drawn''',
 Panel('Plot', lambda: {}, line, (Knob('n', 2, 9, 1, 3),), (), static=lambda t, n=2: photo).live()''']
 RUN = "() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }"
 PLOTTED = "document.querySelector('.js-plotly-plot')?.data?.[0]?.y?.length === 3"
-TOUCHED = {p.stem: p for p in sources() if slices.widgets(read(p))
-           and ('methods' in p.parts or os.environ.get('LAB') == 'all')}
+METHODS = [methods.lessons(entry)[0] for entry in catalog.catalog]
+TOUCHED = {p.stem: p for p in (sources() if os.environ.get('LAB') == 'all' else METHODS) if slices.widgets(read(p))}
 OPEN = """async path => {
     const app = window.jupyterapp, notebook = await app.commands.execute('docmanager:open', {path})
     await notebook.context.ready
@@ -203,12 +205,12 @@ def desk(lab, browser):
 
 def answered(page, act) -> float:
     "Seconds from a touch to the kernel's word that something has changed"
-    told = lambda m: any(w in m for w in ((b'comm_msg', b'"update"') if isinstance(m, bytes) else ('comm_msg',)))
+    told = lambda m: re.search(rb'"method": ?"update"', m if isinstance(m, bytes) else m.encode())    # no mere echo
     page.heard.clear()
-    act()
     start = time.perf_counter()
+    act()
     while time.perf_counter() - start < WAIT / 1000:
-        if [m for m in page.heard if told(m)]: return time.perf_counter() - start
+        if any(map(told, page.heard)): return time.perf_counter() - start
         page.wait_for_timeout(5)
     raise AssertionError('the kernel did not answer')
 
