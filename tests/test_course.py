@@ -11,14 +11,15 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 pytest.importorskip('otter')
-from course import assignments, notebooks, slices, slides, syllabus  # noqa: E402
+from course import __main__ as course  # noqa: E402
+from course import assignments, notebooks, slices, syllabus  # noqa: E402
 from docs import methods  # noqa: E402
 from docs.notebooks import read, sources, text  # noqa: E402
 from ssl_workbench import catalog  # noqa: E402
 
 LESSONS = sources()
 FORM = [p for p in LESSONS if assignments.exercises(read(p))]
-GRADED = 2                                       # lessons that otter grades in CI
+GRADED = 1                                       # lessons that otter grades in CI
 CHEAP = [ROOT/'nbs/06_heads.ipynb', ROOT/'nbs/panels/11_touch.ipynb']
 ids = lambda p: p.stem
 
@@ -231,14 +232,40 @@ def test_links_follow_the_setting():
                 and ini['git_url'] in p.read_text(encoding='utf-8')], 'the address is a setting'
 
 
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+    "The folder that `make course` writes"
+    folder = tmp_path_factory.mktemp('whole')/'course'
+    assert course.make(folder, only=[p.stem for p in FORM[:GRADED]]) == [p.stem for p in FORM[:GRADED]]
+    return folder
+
+
 @pytest.mark.parametrize('path', [p for w in WEEKS for p in w.lessons], ids=ids)
-def test_slides(path):
+def test_slides(path, whole):
     "Some slides, nothing from elsewhere, no solution, words for every picture"
-    page = slides.page(path)
+    page = (whole/f'students/slides/{path.stem}.html').read_text(encoding='utf-8')
     assert page.count('<section') >= 3
     assert re.findall(r'(?:src|href)="(?!data:)([^"]*)"', page) == ['assets/mathjax.js']
     assert all(len(alt) > 8 for alt in re.findall(r'<img[^>]*alt="([^"]*)"', page))
     for key in (text(c['source']) for c in read(path) if slices.tagged(c, 'solution')): assert key not in page
+
+
+def test_the_whole_course(whole):
+    "Every lesson twice, a demo where there is something to touch, links that lead somewhere, nothing of the teacher's"
+    for half in ('students', 'teachers'):
+        assert {p.relative_to(whole/half/'lessons') for p in (whole/half/'lessons').rglob('*.ipynb')} \
+            == {p.relative_to(ROOT/'nbs') for p in LESSONS}
+    assert {p.name for p in (whole/'teachers/demos').iterdir()} == {p.name for p in LESSONS if slices.widgets(read(p))}
+    students, lost = whole/'students', []
+    assert not [p for p in students.rglob('*') if p.suffix == '.zip' or 'answers' in p.name]
+    for path in [*students.rglob('*.md'), *students.rglob('*.ipynb')]:
+        words = path.read_text(encoding='utf-8') if path.suffix == '.md' else \
+            '\n'.join(text(c['source']) for c in read(path) if c['cell_type'] == 'markdown')
+        lost += [(path.name, link) for link in re.findall(r'\]\(((?!\w+:)[^)\s#]+)[^)]*\)', words)
+                 if not (path.parent/link).exists()]
+    assert lost == []
+    address = notebooks.settings()['git_url']
+    assert address in (students/'binder/requirements.txt').read_text() and address in (students/'README.md').read_text()
 
 
 # ---- minutes and memory
