@@ -31,9 +31,12 @@ Publish the folder `students` as the branch `{course_branch}` of {git_url}. Keep
 
 
 def open_here(ini, made) -> str:
-    "The students' first page: how to begin, and links that open lessons and assignments elsewhere"
+    """The students' first page: how to begin, and links that open lessons and assignments elsewhere
+
+    No Colab for assignments: otter reads its tests from the notebook's file, which Colab keeps elsewhere.
+    """
     rows = [f"| {title_of(p)[0]} | {notebooks.badges(ini, f'lessons/{p.relative_to(NBS).as_posix()}')} | "
-            + (notebooks.badges(ini, f'assignments/{p.stem}.ipynb') if p.stem in made else '–') + ' |'
+            + (notebooks.badges(ini, f'assignments/{p.stem}.ipynb', colab=False) if p.stem in made else '–') + ' |'
             for w in syllabus.weeks() for p in w.lessons]
     home = ['```sh', f"pip install '{notebooks.package(ini)}'", 'jupyter lab lessons', '```']
     begin = [f"# {ini['title']}: a course", '', 'Begin with the [syllabus](syllabus.md). At home:', '', *home, '']

@@ -27,12 +27,12 @@ def package(ini) -> str:
     return f"{ini['lib_name']}[lab] @ git+{ini['git_url']}@{ini['branch']}"
 
 
-def badges(ini, path) -> str:
-    "Links that open a notebook of the course's branch in Colab (of GitHub alone) and in Binder"
+def badges(ini, path, colab=True) -> str:
+    "Links that open a notebook of the course's branch in Colab (from GitHub alone) and in Binder"
     url, branch = ini['git_url'].removesuffix('.git'), ini['course_branch']
     owner = re.fullmatch(r'https://github\.com/([^/]+/[^/]+)', url)
     place = f'gh/{owner[1]}/{branch}' if owner else f"git/{quote(url, safe='')}/{branch}"
-    links = [f'[Colab]({COLAB}/{owner[1]}/blob/{branch}/{quote(path)})'] if owner else []
+    links = [f'[Colab]({COLAB}/{owner[1]}/blob/{branch}/{quote(path)})'] if owner and colab else []
     return ' · '.join([*links, f'[Binder]({BINDER}/{place}?labpath={quote(path, safe="")})'])
 
 

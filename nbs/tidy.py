@@ -139,7 +139,8 @@ def with_cost(nb, line):
     top = [c for c in nb['cells'][:8] if c['cell_type'] == 'markdown']
     old = next((c for c in top if COST.search(text(c['source']))), None)
     if old: old['source'] = COST.sub(lambda _: line, text(old['source']), count=1)
-    else: top[0]['source'] = f"{text(top[0]['source']).rstrip()}\n\n{line}"
+    else: top[0]['source'] = re.sub(r'\A(.*?^>.*?)(?=\n\n|\n*\Z)', lambda m: f'{m[1]}\n\n{line}',
+                                    text(top[0]['source']), count=1, flags=re.M | re.S)
     return nb
 
 

@@ -299,5 +299,9 @@ def test_a_stated_cost_gives_way_to_the_measured_one():
     "Where a lesson says already how long it takes, that line is replaced"
     tidy = _tidy()
     nb = dict(cells=[cell('# A\n> b'), cell('By X.\n\n**About four minutes on two cores, 1.5 GB.**\n\nNext.')])
-    words = tidy.with_cost(nb, tidy.cost_line(2.6, 1.234, 2))['cells'][1]['source']
+    line = tidy.cost_line(2.6, 1.234, 2)
+    words = tidy.with_cost(nb, line)['cells'][1]['source']
     assert words == 'By X.\n\n*Measured: about 3 minutes on 2 cores, 1.2 GB of memory.* <!-- measured -->\n\nNext.'
+    for rest in ('', '\n\n*Words:* x'):
+        title = tidy.with_cost(dict(cells=[cell(f'# A\n\n> b\n> c{rest}')]), line)['cells'][0]['source']
+        assert title == f'# A\n\n> b\n> c\n\n{line}{rest}'
