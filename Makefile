@@ -16,7 +16,7 @@ MATHJAX := django-static-mathjax==3.2.2.1
 CHECK   := $(QUIET) MPLBACKEND=agg OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-full lint lab docs export refresh tidy bench hooks
+.PHONY: help run test test-full lint lab docs course course-check export refresh tidy bench hooks
 
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */make \1\t/' | expand -t 20
@@ -39,6 +39,13 @@ lab: $(VENV)/.dev    ## open the notebooks in JupyterLab
 docs: $(VENV)/.dev    ## build the site in _site (python -m http.server -d _site shows it)
 	$(QUIET) $(BIN)/python -m docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build -q
+
+course: $(VENV)/.dev    ## write the course to _course: notebooks, assignments, slides, syllabus, quizzes
+	$(QUIET) $(BIN)/python -m course
+
+course-check: course    ## otter grades every assignment; every widget of every lesson in JupyterLab (long)
+	$(QUIET) MPLBACKEND=agg OMP_NUM_THREADS=1 $(BIN)/python -m course check
+	LAB=all SSL_BUDGET=$(BUDGET) $(CHECK) -n 0 -s tests/test_lab.py
 
 export: $(VENV)/.dev    ## write ssl_workbench/ from the notebooks
 	$(BIN)/nbdev_export

@@ -2,15 +2,18 @@
 
     python nbs/tidy.py [FILES]           rewrite them (all notebooks when none is named)
     python nbs/tidy.py --check [FILES]   only say which are untidy; exit code 1 if any
-    python nbs/tidy.py --run [FILES]     run them first and keep their outputs
+    python nbs/tidy.py --run [FILES]     run them first and keep their outputs; at full length (SSL_BUDGET=1), write
+                                         minutes and memory, as measured, into the line marked <!-- measured -->
 """
 import argparse
 import base64
 import io
 import json
+import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 NBS = Path(__file__).resolve().parent
@@ -20,6 +23,10 @@ WIDGETS = 'application/vnd.jupyter.widget'
 PATHS = re.compile(r'(?<![\w.])/(?:home|root|tmp|work|Users|mnt|var|opt)/[^\s\'":,<>)]*')
 ADDRESS = re.compile(r' at 0x[0-9a-f]+')
 TEMPORARY = re.compile(r'(?:/[\w.-]+)+/tmp[a-z0-9_]{8}(?![a-z0-9_])')
+MARK = '<!-- measured -->'                      # ends the line that says what a notebook costs
+COST = re.compile(rf'^.*{MARK}$|^\**About [\w ]+ minutes? on two cores[^\n]*\.\**$', re.M)
+MEMORY = '''import resource
+max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))'''
 KERNEL = {'display_name': 'python3', 'language': 'python', 'name': 'python3'}
 
 
@@ -120,14 +127,38 @@ def staged():
     return [Path(n) for n in names if n]
 
 
+def cost_line(minutes, gigabytes, cores):
+    "What a notebook costs, in words"
+    n = round(minutes)
+    spent = f'about {n} minutes' if n > 1 else 'about a minute' if n else 'less than a minute'
+    return f"*Measured: {spent} on {cores} core{'s' * (cores > 1)}, {gigabytes:.1f} GB of memory.* {MARK}"
+
+
+def with_cost(nb, line):
+    "The notebook with this line: in place of the one there is near its top, else below its title"
+    top = [c for c in nb['cells'][:8] if c['cell_type'] == 'markdown']
+    old = next((c for c in top if COST.search(text(c['source']))), None)
+    if old: old['source'] = COST.sub(lambda _: line, text(old['source']), count=1)
+    else: top[0]['source'] = re.sub(r'\A(.*?^>.*?)(?=\n\n|\n*\Z)', lambda m: f'{m[1]}\n\n{line}',
+                                    text(top[0]['source']), count=1, flags=re.M | re.S)
+    return nb
+
+
 def run(path):
-    "Execute a notebook in place with its own folder as working folder"
+    "Execute a notebook in place with its own folder as working folder; minutes, and gigabytes of its largest process"
     import nbformat
     from nbclient import NotebookClient
-    nb = nbformat.read(path, 4)
+    nb, start = nbformat.read(path, 4), time.monotonic()
+    nb.cells.append(nbformat.v4.new_code_cell(MEMORY))
     NotebookClient(nb, timeout=3600, kernel_name='python3', record_timing=False, store_widget_state=False,
                    resources={'metadata': {'path': str(path.parent)}}).execute()
+    minutes, peak = (time.monotonic() - start) / 60, int(nb.cells.pop().outputs[0]['data']['text/plain'])
+    gigabytes = peak / (1e9 if sys.platform == 'darwin' else 1e6 / 1.024)      # bytes there, kibibytes elsewhere
+    if float(os.environ.get('SSL_BUDGET', 1)) == 1:
+        with_cost(nb, cost_line(minutes, gigabytes, len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity')
+                                else os.cpu_count()))
     nbformat.write(nb, path)
+    return minutes, gigabytes
 
 
 def main():
@@ -139,7 +170,7 @@ def main():
     args = p.parse_args()
     bad = 0
     for path in staged() if args.staged else args.files or notebooks():
-        if args.run: print('running', path); run(path)
+        if args.run: print('running', path); print('{:.1f} minutes, {:.1f} GB'.format(*run(path)))
         old = path.read_text(encoding='utf-8')
         new = dumps(tidy(json.loads(old)))
         if new != old and args.check: print(f'{path}: untidy, run: python nbs/tidy.py {path}'); bad += 1

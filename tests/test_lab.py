@@ -1,4 +1,9 @@
-"""Pictures to touch in a real JupyterLab in headless Chromium: a click and a drag answered, no outside request."""
+"""Pictures to touch in a real JupyterLab in headless Chromium: a click and a drag answered, no outside request.
+
+Of each lesson the widget cells run with the code that they need, and no more: `course.slices` cuts them out. CI opens
+the lessons of the methods; LAB=all, which `make course-check` sets, opens every notebook that has something to touch.
+"""
+import contextlib
 import json
 import os
 import re
@@ -19,8 +24,12 @@ pytest.importorskip('playwright')
 from playwright.sync_api import expect  # noqa: E402
 
 from benchmarks import app as bench  # noqa: E402
+from course import notebooks, slices  # noqa: E402
+from docs import methods  # noqa: E402
+from docs.notebooks import read, sources, text  # noqa: E402
+from ssl_workbench import catalog  # noqa: E402
 
-WAIT = 120_000  # ms; patience with a busy machine, no claim about speed
+WAIT = 300_000  # ms; patience with a busy machine, no claim about speed
 CELLS = ['''from plotly.graph_objects import Figure
 
 from ssl_workbench import catalog, world
@@ -38,6 +47,23 @@ drawn''',
 Panel('Plot', lambda: {}, line, (Knob('n', 2, 9, 1, 3),), (), static=lambda t, n=2: photo).live()''']
 RUN = "() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }"
 PLOTTED = "document.querySelector('.js-plotly-plot')?.data?.[0]?.y?.length === 3"
+METHODS = [methods.lessons(entry)[0] for entry in catalog.catalog]
+TOUCHED = {p.stem: p for p in (sources() if os.environ.get('LAB') == 'all' else METHODS) if slices.widgets(read(p))}
+OPEN = """async path => {
+    const app = window.jupyterapp, notebook = await app.commands.execute('docmanager:open', {path})
+    await notebook.context.ready
+    await notebook.sessionContext.ready
+    await notebook.sessionContext.session.kernel.info
+    app.shell.activateById(notebook.id)
+    await app.commands.execute('notebook:run-all-cells')
+    return notebook.content.widgets.filter(c => c.model.type === 'code').map(c => c.model.outputs.toJSON())
+}"""
+CLOSE = """async () => {
+    const app = window.jupyterapp, notebook = app.shell.currentWidget
+    await notebook.sessionContext.shutdown()
+    await app.commands.execute('docmanager:save')
+    notebook.close()
+}"""
 READY = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
 
 
@@ -51,42 +77,59 @@ def notebook(cells):
 
 @pytest.fixture(scope='module')
 def lab(tmp_path_factory):
-    "The address of a JupyterLab over a folder with one notebook; its settings in that folder, too"
+    "The address of a JupyterLab over a folder with its notebooks; its settings in that folder, too"
     folder = tmp_path_factory.mktemp('lab')
     (folder/'touch.ipynb').write_text(notebook(CELLS))
+    for name, path in TOUCHED.items(): notebooks.write(notebooks.demo(read(path)), folder/f'{name}.ipynb')
     words = ['-m', 'jupyterlab', '--no-browser', '--allow-root', '--expose-app-in-browser', '--IdentityProvider.token=',
              '--ServerApp.password=', f'--ServerApp.root_dir={folder}', '--LabApp.extension_manager=readonly', '--port']
     own = {name: str(folder/name) for name in ('JUPYTER_CONFIG_DIR', 'JUPYTER_DATA_DIR', 'JUPYTERLAB_SETTINGS_DIR',
                                                'JUPYTERLAB_WORKSPACES_DIR', 'IPYTHONDIR')}
-    quiet = folder/'JUPYTERLAB_SETTINGS_DIR/@jupyterlab/apputils-extension'
-    quiet.mkdir(parents=True)
-    (quiet/'notification.jupyterlab-settings').write_text('{"fetchNews": "false", "checkForUpdates": false}')
+    for plugin, name, said in (('apputils', 'notification', dict(fetchNews='false', checkForUpdates=False)),
+                               ('notebook', 'tracker', dict(windowingMode='none'))):     # draws all cells
+        place = folder/f'JUPYTERLAB_SETTINGS_DIR/@jupyterlab/{plugin}-extension'
+        place.mkdir(parents=True)
+        (place/f'{name}.jupyterlab-settings').write_text(json.dumps(said))
     with bench.served(words=words, OMP_NUM_THREADS='1', **own) as (url, _): yield url
 
 
 @pytest.fixture(scope='module')
-def page(lab):
-    "The notebook, all its cells run; at the end no error in the console, and no request has left this machine"
+def browser():
+    "The system's Chromium"
     if not (shutil.which('chromium') or shutil.which('google-chrome')):
         assert not os.environ.get('CI'), 'CI opens JupyterLab in Chromium, and there is none here'
         pytest.skip('no chromium on this machine')
-    requests, errors = [], []
-    with bench.chromium() as browser:
-        page = browser.new_context(viewport=dict(width=1280, height=1000)).new_page()
-        page.set_default_timeout(WAIT)
-        expect.set_options(timeout=WAIT)
-        page.on('request', lambda r: requests.append(r.url))
-        page.on('console', lambda m: m.type == 'error' and errors.append(m.text))
-        page.on('pageerror', lambda e: errors.append(str(e)))
+    expect.set_options(timeout=WAIT)
+    with bench.chromium() as browser: yield browser
+
+
+@contextlib.contextmanager
+def opened(browser, lab):
+    "JupyterLab on a page; at the end no error in the console, and no request has left this machine"
+    requests, errors, heard = [], [], []
+    page = browser.new_context(viewport=dict(width=1280, height=1000)).new_page()
+    page.set_default_timeout(WAIT)
+    page.on('request', lambda r: requests.append(r.url))
+    page.on('console', lambda m: m.type == 'error' and errors.append(m.text))
+    page.on('pageerror', lambda e: errors.append(str(e)))
+    page.on('websocket', lambda ws: ws.on('framereceived', lambda m: heard.append(m)))
+    page.heard = heard
+    yield page
+    ours = lab, lab.replace('http', 'ws'), 'data:', 'blob:'
+    assert requests and not [r for r in requests if not r.startswith(ours)]
+    assert not errors
+
+
+@pytest.fixture(scope='module')
+def page(lab, browser):
+    "The notebook, all its cells run"
+    with opened(browser, lab) as page:
         page.goto(f'{lab}/lab/tree/touch.ipynb')
         page.wait_for_function(READY)
         page.evaluate(RUN)
         page.locator('.touch[data-drawn]').nth(1).wait_for()
         page.wait_for_function(PLOTTED)
         yield page
-    ours = lab, lab.replace('http', 'ws'), 'data:', 'blob:'
-    assert requests and not [r for r in requests if not r.startswith(ours)]
-    assert not errors
 
 
 def frame(page, k):
@@ -147,3 +190,81 @@ def test_knobs_and_picture_fit_one_screen(page):
     "No live panel is higher than the window"
     _, box = frame(page, 0)
     assert box['height'] <= 1000 * .62 + 1
+
+
+# ---- every lesson
+
+@pytest.fixture(scope='module')
+def desk(lab, browser):
+    "JupyterLab without a notebook, into which one lesson after the other is opened"
+    with opened(browser, lab) as page:
+        page.goto(f'{lab}/lab')
+        page.wait_for_function("window.jupyterapp?.restored.then(() => true)")
+        yield page
+
+
+def answered(page, act) -> float:
+    "Seconds from a touch to the kernel's word that something has changed"
+    told = lambda m: re.search(rb'"method": ?"update"', m if isinstance(m, bytes) else m.encode())    # no mere echo
+    page.heard.clear()
+    start = time.perf_counter()
+    act()
+    while time.perf_counter() - start < WAIT / 1000:
+        if any(map(told, page.heard)): return time.perf_counter() - start
+        page.wait_for_timeout(5)
+    raise AssertionError('the kernel did not answer')
+
+
+def drag(page, found, x=(.3, .65), y=(.4, .6)):
+    "From one place of an element to another, held"
+    found.scroll_into_view_if_needed()
+    box = found.bounding_box()
+    at = lambda k: (box['x'] + x[k] * box['width'], box['y'] + y[k] * box['height'])
+    page.mouse.move(*at(0))
+    page.mouse.down()
+    page.mouse.move(*at(1), steps=4)
+    page.mouse.up()
+
+
+def click_of(page, cell):
+    "A way to click in a widget: in its picture, on a knob, on a button; nothing where it has none"
+    if cell.locator('.touch-handle').count():
+        picture = cell.locator('.touch-frame').first
+        return lambda: picture.click(position={k: .4 * v for k, v in dict(
+            x=picture.bounding_box()['width'], y=picture.bounding_box()['height']).items()})
+    for kind in ('.touch-question input', '.jupyter-widgets input[type=checkbox]'):
+        if cell.locator(kind).count(): return cell.locator(kind).first.click
+    if (menu := cell.locator('.jupyter-widgets select')).count() and not cell.locator('.jupyter-button').count():
+        options = menu.first.locator('option').all_inner_texts()
+        return lambda: menu.first.select_option(options[-1])
+    if (button := cell.get_by_role('button', name='Step')).count(): return button.first.click
+    return None
+
+
+def drag_of(page, cell):
+    "A way to drag in a widget: in its picture, a slider; nothing where it has neither"
+    if cell.locator('.touch-handle').count(): return lambda: drag(page, cell.locator('.touch-frame').first)
+    if (slider := cell.locator('.noUi-target:visible')).count(): return lambda: drag(page, slider.first, y=(.5, .5))
+    return None
+
+
+@pytest.mark.parametrize('name', TOUCHED)
+def test_lesson(name, desk):
+    "Each widget of the lesson is drawn, and a click and a drag in it are answered; the times are printed, not judged"
+    cells = [c for c in notebooks.demo(read(TOUCHED[name])) if c['cell_type'] == 'code']
+    shown = [i for i, c in enumerate(cells) if slices.tagged(c, 'widget')]
+    outputs, seconds, dragged = desk.evaluate(OPEN, f'{name}.ipynb'), [], 0
+    assert [o for out in outputs for o in out if o['output_type'] == 'error'] == []
+    panel = desk.locator('.jp-NotebookPanel:not(.lm-mod-hidden)')
+    for i in shown:
+        cell = panel.locator('.jp-CodeCell').nth(i)
+        cell.scroll_into_view_if_needed()
+        cell.locator('.touch[data-drawn], .js-plotly-plot, .jupyter-widgets').first.wait_for()
+        if cell.locator('.touch').count(): cell.locator('.touch[data-drawn]').first.wait_for()
+        ways = click_of(desk, cell), drag_of(desk, cell)
+        assert any(ways), f'nothing to touch in {text(cells[i]["source"])}'
+        seconds += [answered(desk, way) for way in ways if way]
+        dragged += ways[1] is not None
+    assert dragged, 'nothing in the lesson can be dragged'
+    print(f'{name}: {len(shown)} widgets, answer after a touch: median {statistics.median(seconds):.2f} s')
+    desk.evaluate(CLOSE)
