@@ -95,7 +95,7 @@ PAGE = Page(
     'features', None, fill, order=20, door='See where it looks',
     lead='Where does a network look, and what does it find similar? Pick one of ours, or **type the name of any '
     'vision transformer in timm**, such as `vit_tiny_patch16_224`.',
-    seeing='Above, the attention of the last block: how much each patch contributes to the summary of the picture. Below, '
+    seeing='Above, the attention of the last block: how much each patch adds to the summary of the picture. Below, '
     'the similarity of every patch to the one you click. A random network gives maps too: neighbouring patches '
     'share colours, and colours alone make maps that look good. Press *Beside its random twin and raw '
     'colours* before you trust a map.', terms=('patch', 'head', 'attention', 'mass kept', 'similarity', 'random twin'))

@@ -47,7 +47,7 @@ def changed_caption(
     wrong = hard_negative(facts, CHANGES[change], int(number))
     if wrong is None:
         can = [words for words, kind in CHANGES.items() if hard_negative(facts, kind, int(number)) is not None]
-        raise ValueError(f'This scene does not allow “{change}”. Possible: {", ".join(can[:4]) or "choose another number"}.')
+        raise ValueError(f'This scene does not allow “{change}”. Try: {", ".join(can[:4]) or "another number"}.')
     return write_caption(facts, TONGUES[tongue]), write_caption(wrong, TONGUES[tongue])
 
 # %% ../../nbs/app/48h_captions.ipynb #7998eb7d

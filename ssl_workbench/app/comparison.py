@@ -142,7 +142,7 @@ def fill() -> None:
     with gr.Row():
         names = gr.Dropdown(offered(), value=shown_first(), multiselect=True, max_choices=MOST, label='Networks',
                             allow_custom_value=True, scale=3,
-                            info=f'Ours, random twins, or any vision transformer from timm by its name; at most {MOST}.')
+                            info=f'Ours, random twins, or any vision transformer from timm by name; at most {MOST}.')
         view = gr.Radio(['all', *VIEWS], value='all', label='View', scale=2)
     with gr.Row(elem_classes='game-play'):
         with gr.Column(min_width=220): shown = picture_output('The first picture', elem_id='compare-shown')

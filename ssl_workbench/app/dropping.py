@@ -80,7 +80,7 @@ def thumbnail() -> torch.Tensor:  # uint8 (3,H,W)
 
 PAGE = Page(
     'dropping', 'vidrop', 'Dropping', 'How little of a clip is enough?',
-    'A network that learnt from 15 % of every clip. Slide the drop rate: see what is left and how much the network notices.',
+    'A network that learnt from 15 % of every clip. Slide the drop rate: see what is left, and how much that matters.',
     'sparse_features', thumbnail, fill, order=65,
     lead='ViDROP learns from 15 % of a clip: most tokens are **dropped**, that is, left out; some of the rest are '
     '**masked**: only their place is known. Slide the drop rate: when can **you** no longer see what '

@@ -291,9 +291,9 @@ PAGE = Page(
     'Small crops follow things through a street. '
     'Watch features keep their colours over a clip, and read classes from them.',
     'norm_map', thumbnail, fill, order=60,
-    lead='PooDLe is made to learn from videos of crowded streets: **a thing that moves must keep its feature**, pixel by '
+    lead='PooDLe is made for videos of crowded streets: **a thing that moves must keep its feature**, pixel by '
     'pixel, and small crops that follow the same thing must agree as a whole.',
     seeing='*Subcrops* shows what the network is trained on: pairs of small crops that lie on the same thing in '
     'two frames. Under *Features*, one colour is one kind of feature, within this clip only. Under *Classes*, a '
     'linear readout that was trained with labels of drawn roads predicts the class of each pixel. A random '
-    'network of the same architecture stands beside both.', terms=('patch', 'PCA', 'linear readout', 'IoU', 'random twin'))
+    'network of the same shape stands beside both.', terms=('patch', 'PCA', 'linear readout', 'IoU', 'random twin'))

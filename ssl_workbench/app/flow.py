@@ -73,7 +73,8 @@ def colour_key(
     bar = (f'<figure class="bar">{ramp}<figcaption><span>0</span><span>off by {error:.2g} px or more</span>'
            '</figcaption></figure>') if error else ''
     return (f'<div class="key"><figure class="wheel">{wheel}<figcaption>Hue is the direction, as the wheel’s arrows '
-            f'point. White is no motion; the rim is {top:.3g} pixels or more. All sources share this scale.</figcaption></figure>'
+            f'point. White is no motion; the rim is {top:.3g} pixels or more. All sources share this scale.'
+            '</figcaption></figure>'
             f'{bar}</div>')
 
 def score_table(

@@ -76,11 +76,11 @@ MISSING = 'One more picture is needed: a first and a last one.'
 def solver_knobs() -> list:       # components, as `rollouts.rollout_options` takes their values
     "How a frame is integrated"
     futures = gr.Slider(1, 4, 3, step=1, label='Futures', info='How many at once, each with its own seed.')
-    steps = gr.Slider(1, 50, 10, step=1, label='Steps', info='From noise to picture: fewer are faster, more are more exact.')
+    steps = gr.Slider(1, 50, 10, step=1, label='Steps', info='From noise to picture: fewer is faster, more is better.')
     with gr.Accordion('Solver, warm start, context, guidance, seed', open=False):
         names = [(f'{name}, {n} call{"s" if n > 1 else ""} a step', name) for name, n in SOLVERS.items()]
         solver = gr.Radio(names, value='euler', label='Solver')
-        warm = gr.Slider(0, .9, 0, step=.05, label='Warm start', info='Share of the path that is skipped: start from the '
+        warm = gr.Slider(0, .9, 0, step=.05, label='Warm start', info='Share of the path to skip: start from the '
                          'previous frame mixed with noise rather than from noise alone.')
         context = gr.Slider(0, MOST_AHEAD, 0, step=1, label='Context window',
                             info='How many frames back the network may look; 0: as in training.')

@@ -65,7 +65,7 @@ def clip_video(
     latest = len(whole) - 1 - (seen - 1) * every
     if latest < 0:
         there = len(whole[::every])
-        raise ValueError(f'Only {there} frames of the clip can be given, not {seen}: give fewer, or use a smaller step.')
+        raise ValueError(f'Only {there} frames of the clip can be given, not {seen}: give fewer, or take more of them.')
     return middle_square(whole[min(int(number) - 1, latest)::every][:seen + ahead], size)
 
 # %% ../../nbs/app/48a_rollouts.ipynb #b1885289

@@ -301,7 +301,7 @@ def thumbnail() -> torch.Tensor:  # uint8 (3,H,W)
 
 PAGE = Page(
     'timeline', 'scale', 'Timeline', 'What happens in a long video?',
-    'A long video as a row of clips. Take clips out, and see which of the others its summary uses and which videos it is '
+    'A long video as a row of clips. Take clips out: which of the others does its summary use, and which videos is it '
     'like.',
     'embed', thumbnail, fill, order=75,
     lead='SCALE reads a long video as a set of clips. **Take clips out** and watch: which of the others does it use '
