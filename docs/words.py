@@ -1,6 +1,7 @@
 """The glossary's words in the method lessons: none is used before it is explained or linked.
 
-`python -m docs.words` lists what is missing; `--write` puts one line of links to them below a lesson's title.
+`python -m docs.words` lists what is missing; `--write` puts one line of links to them below a lesson's title, and
+copies the glossary into the package, where the app reads it.
 """
 import json
 import re
@@ -9,15 +10,18 @@ from pathlib import Path
 
 from docs.notebooks import ROOT, read, text
 
-GLOSSARY = ROOT/'nbs/glossary.md'
+GLOSSARY, PACKAGED = ROOT/'nbs/glossary.md', ROOT/'ssl_workbench/app/glossary.md'
+APP = "\n## Reading the app's pictures\n"                 # everyday words, which lessons need not explain
 ENTRY = re.compile(r'^### (.+)\n(?:\*Also: (.+)\.\*\n)?(.+)', re.M)
-TWO_MEANINGS = {'flow', 'contrast', 'contrasted', 'positive', 'negative', 'centre', 'codes', 'warp', 'views', 'clips'}
+TWO_MEANINGS = {'flow', 'contrast', 'contrasted', 'positive', 'negative', 'centre', 'codes', 'warp', 'views', 'clips',
+                'rank', 'linear readout'}
 LINE = '*Words:* '                                       # how the line of links begins
 
 
-def glossary() -> dict:
-    "Entry → every word for it that has no second meaning"
-    found = ENTRY.findall(GLOSSARY.read_text(encoding='utf-8'))
+def glossary(app=False) -> dict:
+    "Entry → every word for it that has no second meaning; with `app` also those that only the app explains"
+    text = GLOSSARY.read_text(encoding='utf-8')
+    found = ENTRY.findall(text if app else text.split(APP)[0])
     return {word: [word, *(w for w in also.split(', ') if w and w not in TWO_MEANINGS)] for word, also, _ in found}
 
 
@@ -85,6 +89,7 @@ def write(path) -> bool:
 
 
 def main():
+    if '--write' in sys.argv: PACKAGED.write_bytes(GLOSSARY.read_bytes())
     for path in map(Path, lessons()):
         if '--write' in sys.argv: print(path.name, 'changed' if write(path) else 'as it was')
         else: print(path.name, ', '.join(missing(read(path))) or 'nothing is missing')

@@ -26,7 +26,7 @@ def _column(
     seeds:torch.Tensor,           # (B,)
     default:float=1.,             # for None
 ) -> torch.Tensor:                # (B,1) float64
-    "One number a sample"
+    "One number per sample"
     value = default if value is None else value
     how = dict(dtype=torch.float64, device=seeds.device)
     if isinstance(value, (int, float)): return torch.full((len(seeds), 1), value, **how)
@@ -42,7 +42,7 @@ def _random_boxes(
     n:int=10,                     # how many
     draw:str='area',              # what is uniform: the 'area', or the 'zoom', 1/√area
 ) -> tuple:                       # boxes (B,n,4), (B,n) bool: fits
-    "Random boxes, with those that are larger than the picture marked"
+    "Random boxes, and which of them fit into the picture"
     for name, (least, most) in dict(scale=scale, ratio=ratio).items():
         if not 0 < least <= most:
             raise ValueError(f'{name} is 0 < smallest <= largest, not {least}, {most}')
@@ -110,7 +110,7 @@ def overlapping_boxes(
 def _grey(
     x:torch.Tensor,               # (B,3,H,W) float 0–1
 ) -> torch.Tensor:                # (B,1,H,W)
-    "Luma of ITU-R 601, as torchvision weighs it"
+    "Luma of ITU-R 601, with torchvision's weights"
     return (x * constant([.2989, .587, .114], x)[:, None, None]).sum(1, keepdim=True)
 
 def brighten(
@@ -169,7 +169,7 @@ def jitter(
     hue:float=.1,                 # turn within ± this
     p:float=.8,                   # probability of any change
 ) -> torch.Tensor:                # (B,3,H,W)
-    "Colour jitter in a random order a sample (torchvision's ColorJitter within RandomApply)"
+    "Colour jitter in a random order per sample (torchvision's ColorJitter within RandomApply)"
     if not p: return x
     u = uniform(seeds, stream, 9).to(x.device)
     spread = constant([brightness, contrast, saturation, hue], u)
@@ -184,7 +184,7 @@ def _change_rows(
     chosen:torch.Tensor,          # (B,) bool
     change,                       # (some of x, their rows) → those, changed
 ) -> torch.Tensor:                # (B,…)
-    "The chosen samples changed: a CPU computes only those; a GPU computes all and selects, as asking would stop it"
+    "The chosen samples changed: a CPU computes only those; a GPU computes all and selects, so that it need not wait"
     chosen = chosen.to(x.device)
     if x.device.type != 'cpu':
         return torch.where(chosen.view(-1, *[1] * (x.dim() - 1)), change(x, slice(None)), x)
@@ -347,14 +347,14 @@ def view_colours(
     views,                        # with a `config` that has colour, grey, blur, solarise and perhaps blur_at
     which:int,                    # view or group
 ) -> Photometric:
-    "BYOL's augmentation of one view, as the config of its `Views` asks for; a method of those, `photometric`"
+    "BYOL's augmentation of one view with the strengths in the config of `views`; a method of those, `photometric`"
     c = views.config
     return byol_photometric(c.colour, c.grey, c.blur[which], c.solarise[which], getattr(c, 'blur_at', 224) or None)
 
 # %% ../nbs/04_views.ipynb #df03c8fe
 @dataclass(frozen=True)
 class CropGroup:
-    "Random crops of each picture; where they lie follows from its seed and its shape alone"
+    "Random crops of each picture; their places depend on its seed and shape only"
     stream:str                    # name of the group, another for each
     count:int = 1                 # V, crops of each picture
     size:int = 64                 # S, side of a view
@@ -408,7 +408,7 @@ def crops_of(
     group:CropGroup,              # which crops
     photometric=None,             # one recipe for all, or a tuple of one a crop
 ) -> dict:                        # x (B,V,3,S,S), matrix (B,V,2,3), box (B,V,4), flip (B,V) bool
-    "A group of crops of each picture of a batch, cut from its frames, or cut already when the pictures were read"
+    "A group of crops of each picture of a batch, cut now from its frames or earlier while the pictures were read"
     if 'cuts' not in batch: return group(batch['frames'][:, 0], batch['seed'], photometric, batch.get('aspect'))
     cut = batch['cuts'][group.stream]
     pixels = [x.float() / 255 for x in cut['x'].unbind(1)]
@@ -420,7 +420,7 @@ def cut_crop(
     size:int,                     # S
     interpolation:str='bicubic',  # or 'bilinear'
 ) -> torch.Tensor:                # (3,S,S) uint8
-    "One crop, from the pixels around it alone: `resample`, rounded to bytes"
+    "One crop, computed from the pixels around it only: `resample`, rounded to bytes"
     part, inner = [], matrix.double().clone()
     for axis, n in enumerate(picture.shape[:0:-1]):                # width, height
         ends = sorted((float(inner[axis, 2]), float(inner[axis, 2] + inner[axis, axis])))
@@ -435,7 +435,7 @@ def cut_crop(
 
 @dataclass(frozen=True)
 class Cutter:
-    "Cuts what a method's Views want from one picture: bytes, from the picture's own pixels"
+    "Cuts the crops that a method's Views need from one picture, as bytes, from the picture's own pixels"
     views: object                 # with `groups()`
 
     @property
@@ -523,7 +523,7 @@ def undo_affine(
     maps:torch.Tensor,            # (B,C,h0,w0) of the augmented view
     matrix:torch.Tensor,          # (B,2,3) augmented view → view
     size:tuple,                   # (h,w), the same or finer
-) -> torch.Tensor:                # (B,C,h,w) on the view's own grid, bilinear; beyond the maps their edge goes on
+) -> torch.Tensor:                # (B,C,h,w) on the view's own grid, bilinear; edge values are repeated beyond
     "Maps resampled onto the grid of the view before its affine"
     points = _to_augmented(matrix, size).to(maps) * 2 - 1
     return grid_sample(maps, points, 'bilinear', 'border', align_corners=False)
@@ -562,7 +562,7 @@ def _block_tries(
     stream:str,                   # name of the purpose
     chunk:int=32,                 # tries drawn at once
 ):                                # yields (4,B) float64 arrays
-    "Four uniform numbers a sample for each try, without end"
+    "Four uniform numbers per sample for each try, without end"
     for part in count():
         u = uniform(seeds, f'{stream}/{part}', 4 * chunk).unflatten(1, (chunk, 4))
         yield from u.permute(1, 2, 0).cpu().numpy()
@@ -574,7 +574,7 @@ def _block(
     log_aspect:tuple,             # log of smallest and largest height/width
     min_area:int,                 # patches
 ) -> tuple:                       # (B,h,w) bool, (B,) bool: smaller than the grid
-    "One random block a sample: area U(min_area, room), log-uniform shape, anywhere"
+    "One random block per sample: area U(min_area, room), log-uniform shape, anywhere"
     area = np.maximum(min_area + (room - min_area) * u[0], 0)
     shape = np.exp(log_aspect[0] + (log_aspect[1] - log_aspect[0]) * u[1])
     h, w = np.rint(np.sqrt(area * shape)), np.rint(np.sqrt(area / shape))

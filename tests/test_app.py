@@ -658,7 +658,7 @@ def test_refused_launches():
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         s.listen()
-        with pytest.raises(SystemExit, match='cannot be had'): shell('training', [str(s.getsockname()[1])])
+        with pytest.raises(SystemExit, match='is not available'): shell('training', [str(s.getsockname()[1])])
     with pytest.raises(SystemExit, match="there is no page 'nowhere'"): shell('nowhere', [])
 
 

@@ -114,12 +114,12 @@ def test_dinov3_is_known_by_its_shapes(tmp_path):
         assert recognise(state)[0] == name
 
 
-BAD = dict(cut=(r'cut, or a pickle that is no', lambda f: f.write_bytes(b'PK\3\4' + bytes(60))),
-           empty=(r'cut, or a pickle that is no', lambda f: f.write_bytes(b'')),
-           text=(r'cut, or a pickle that is no', lambda f: f.write_text('hello')),
+BAD = dict(cut=(r'incomplete, or a pickle that is not', lambda f: f.write_bytes(b'PK\3\4' + bytes(60))),
+           empty=(r'incomplete, or a pickle that is not', lambda f: f.write_bytes(b'')),
+           text=(r'incomplete, or a pickle that is not', lambda f: f.write_text('hello')),
            code=(r'may run code', lambda f: torch.save(dict(model=core.pick), f)),
            list=(r'holds list', lambda f: torch.save([torch.zeros(2)], f)),
-           other=(r'no plain ViT', lambda f: torch.save(dict(a=torch.zeros(2)), f)),
+           other=(r'a plain ViT', lambda f: torch.save(dict(a=torch.zeros(2)), f)),
            half=(r'is not recognised|does not fit', lambda f: torch.save(
                dict(list(timm.create_model('test_vit', num_classes=0).state_dict().items())[:9]), f)))
 
@@ -186,6 +186,6 @@ def test_an_encoder_that_is_no_start_says_so(tmp_path):
     with pytest.raises(ValueError, match='--set patch=16 dim=128 depth=2 heads=2'):
         training._begin_at(catalog.build('slotmim', 'cpu'), file)
     from ssl_workbench.encoders import encoder_settings
-    with pytest.raises(ValueError, match='no plain ViT'): encoder_settings(open_timm('resnet10t', False))
+    with pytest.raises(ValueError, match='not a plain ViT'): encoder_settings(open_timm('resnet10t', False))
     with pytest.raises(ValueError, match='LayerScale'):
         encoder_settings(open_timm('vit_small_patch14_dinov2', False, img_size=28, depth=1))

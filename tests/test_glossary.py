@@ -23,7 +23,7 @@ def test_links_lead_to_entries(path):
     "Every link into the glossary meets a heading"
     prose = '\n'.join(notebooks.text(c['source']) for c in notebooks.read(path) if c['cell_type'] == 'markdown')
     links = re.findall(r'glossary\.md#([^)]+)\)', prose)
-    assert set(links) <= {words.anchor(e) for e in words.glossary()}
+    assert set(links) <= {words.anchor(e) for e in words.glossary(app=True)}
 
 
 def test_the_check_finds_what_is_missing():
@@ -46,6 +46,17 @@ def test_entries():
         lesson = re.search(r'\[[^]]+\]\(([^)]+\.ipynb)\)$', meaning)
         assert lesson and (ROOT/'nbs'/lesson[1]).exists(), entry
         assert 30 < len(meaning) < 330, entry
+
+
+def test_the_app_reads_the_same_glossary():
+    "The package holds a copy; every word of an entry is one that the app can explain, without the link"
+    assert words.PACKAGED.read_bytes() == words.GLOSSARY.read_bytes(), 'run: python -m docs.words --write'
+    pytest.importorskip('gradio')
+    from ssl_workbench.app.about import GLOSSARY
+    text = words.GLOSSARY.read_text(encoding='utf-8')
+    for entry, also, meaning in words.ENTRY.findall(text):
+        for word in (entry, *filter(None, also.split(', '))):
+            assert meaning.startswith(GLOSSARY[word]) and GLOSSARY[word].endswith('.'), word
 
 
 def test_symbols():

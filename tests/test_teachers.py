@@ -116,7 +116,7 @@ def test_the_grid_decides_the_size_of_the_picture():
     assert teacher.features(torch.rand(1, 3, 224, 224))['grid'] == (14, 14) and seen == [(196, 196)]
     sam = open_timm('samvit_base_patch16', False, (14, 14), **SMALL, global_attn_indexes=(0,))
     assert sam.features(torch.rand(1, 3, 224, 224))['tokens'].shape == (1, 196, 256)       # its neck
-    with pytest.raises(ValueError, match='cannot be built so'): open_timm('resnet18', False, wrong=1)
+    with pytest.raises(ValueError, match='cannot be built like this'): open_timm('resnet18', False, wrong=1)
 
 
 def test_kept_features_are_whole_or_absent(tmp_path):
