@@ -140,7 +140,11 @@ def likeness(
     pooled = F.normalize(method.features(crops.to(next(method.parameters()).device))['pooled'].float(), dim=1)
     return float(pooled[0] @ pooled[1])
 
-def crop_figure(tensors:dict, lit, words:str) -> torch.Tensor:
+def crop_figure(
+    tensors:dict,                 # of `crop_pair`
+    lit:list,                     # boxes in 0-1 of the picture that stay bright
+    words:str,                    # the line below
+) -> torch.Tensor:                # uint8 (3,H,W)
     "The picture with its two boxes, bright inside `lit`; the crops beside it and a line of words below"
     image = pixels(to_image(tensors['image']).resize((SIDE, SIDE)))
     bright = torch.full((SIDE, SIDE), .45)
