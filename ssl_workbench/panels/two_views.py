@@ -141,13 +141,8 @@ def likeness(
     return float(pooled[0] @ pooled[1])
 
 def crop_figure(
-<<<<<<< HEAD
-    tensors:dict,                 # image, boxes (2,4) in 0-1, crops
-    lit:list,                     # of boxes (x1,y1,x2,y2) in 0-1 that stay bright
-=======
     tensors:dict,                 # of `crop_pair`
     lit:list,                     # boxes in 0-1 of the picture that stay bright
->>>>>>> h3
     words:str,                    # the line below
 ) -> torch.Tensor:                # uint8 (3,H,W)
     "The picture with its two boxes, bright inside `lit`; the crops beside it and a line of words below"
