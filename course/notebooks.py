@@ -68,7 +68,7 @@ def write(cells, path) -> Path:
 
 
 def without_directives(cell) -> dict | None:
-    "A cell as one reads it: nbdev's words out, imports and hidden code folded; None for plumbing"
+    "A cell for readers: without nbdev's directives, imports and hidden code folded; None for plumbing"
     if cell['cell_type'] != 'code': return dict(cell, source=text(cell['source']))
     source = text(cell['source'])
     words, source = set(DIRECTIVE.findall(source)), DIRECTIVE.sub('', source).strip('\n')
@@ -80,7 +80,7 @@ def without_directives(cell) -> dict | None:
 
 
 def readable(cells) -> list:
-    "Every cell as one reads it"
+    "Every cell for readers"
     return [c for c in map(without_directives, cells) if c]
 
 
@@ -150,7 +150,7 @@ def demo(cells) -> list:
 
 
 def lessons() -> list:
-    "All notebooks but those that the tests alone need"
+    "All notebooks"
     return sorted(p for p in NBS.rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
 
 

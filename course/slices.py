@@ -1,7 +1,7 @@
 """The cells that one cell needs: a slice of a lesson by the names that its cells read, give and change.
 
-What shows a widget in a lesson of a hundred cells depends on a dozen. The tests in a browser, the assignments and the
-teacher's demos run those alone.
+A widget in a lesson of a hundred cells needs about a dozen of them. The browser tests, the assignments and the
+teacher's demos run only those.
 """
 import ast
 import builtins

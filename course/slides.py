@@ -14,6 +14,7 @@ from docs.notebooks import NBS, SEEN, described, read, text, title_of
 STYLE = Path(__file__).with_name('slides.css')
 SCRIPT = Path(__file__).with_name('slides.js')
 LONG, SAID, SHORT = 14, 9, 420                   # lines of code and of what it prints, letters of text on a slide
+FEW = 5                                          # slides with which a lesson is not told
 LINK = re.compile(r'(?<!!)\[([^]]*)\]\([^)]*\)')
 IMAGE = re.compile(r'!\[([^]]*)\]\(([^)\s]+\.svg)\)')
 
@@ -110,18 +111,28 @@ def of_code(cells, i, heading, folder) -> list:
     return []
 
 
-def slides(path) -> list:
-    "The slides of a lesson"
-    cells, folder, (title, line) = read(path), path.parent, title_of(path)
-    made = [f'<section class="title"><h1>{html.escape(title)}</h1>{marked(line, folder)}</section>']
-    heading = title
+def walked(cells, title, folder, sections) -> list:
+    "Slides of all cells; with sections, also one for the first words of each"
+    heading, made = title, []
     for i, cell in enumerate(cells):
         if slices.tagged(cell, 'solution'): continue
+        words = text(cell['source'])
         if cell['cell_type'] == 'markdown':
-            heading = (re.findall(r'^##+ (.*)$', text(cell['source']), re.M) or [heading])[-1]
-            made += of_words(cell, heading, title, folder)
+            heading = (re.findall(r'^##+ (.*)$', words, re.M) or [heading])[-1]
+            found = of_words(cell, heading, title, folder)
+            if sections and not found and len(first := first_paragraphs(words)) > 60 and i:
+                found = [slide(heading, marked(first, folder), kind='equation')]
+            made += found
         elif cell['cell_type'] == 'code': made += of_code(cells, i, heading, folder)
     return made
+
+
+def slides(path) -> list:
+    "The slides of a lesson; one without figures and equations is told by the first words of its sections"
+    cells, folder, (title, line) = read(path), path.parent, title_of(path)
+    made = walked(cells, title, folder, sections=False)
+    if len(made) < FEW: made = walked(cells, title, folder, sections=True)
+    return [f'<section class="title"><h1>{html.escape(title)}</h1>{marked(line, folder)}</section>', *made]
 
 
 def page(path, assets='assets') -> str:

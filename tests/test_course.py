@@ -79,7 +79,7 @@ def made(tmp_path_factory):
 
 
 def test_otter_grades(made):
-    "Everything right is 100 %, nothing answered 0 %, a checker of one's own that accepts everything helps nobody"
+    "Everything right is 100 %, nothing answered 0 %, a checker that the student redefines changes nothing"
     score = lambda nb: assignments.grade(made/'teachers/lesson.zip', nb)
     assert score(made/'teachers/lesson.ipynb') == 1
     untouched = made/'students/lesson.ipynb'
