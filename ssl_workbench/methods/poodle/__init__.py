@@ -23,7 +23,8 @@ from ...geometry import resample
 from ...heads import BatchNorm, BatchNorm2d, Inference, ema_update, frozen_copy, mlp
 from ...learner import param_groups_weight_decay
 from ...losses import cosine_regression
-from .crops import extract_subcrops, numbered_boxes, subcrop_panel, subcrops
+from .crops import extract_subcrops, subcrop_panel, subcrops
+from .crops import numbered_boxes as numbered_boxes
 from .toy import mean_by_size as mean_by_size
 from .toy import subcrop_probabilities as subcrop_probabilities
 from .toy import toy_panel
