@@ -232,7 +232,7 @@ def click_of(page, cell):
         picture = cell.locator('.touch-frame').first
         return lambda: picture.click(position={k: .4 * v for k, v in dict(
             x=picture.bounding_box()['width'], y=picture.bounding_box()['height']).items()})
-    if (tick := cell.locator('.jupyter-widgets input[type=checkbox]')).count(): return tick.first.click
+    if (tick := cell.locator('.widget-checkbox input')).count(): return tick.first.click
     if (menu := cell.locator('.jupyter-widgets select')).count() and not cell.locator('.jupyter-button').count():
         options = menu.first.locator('option').all_inner_texts()
         return lambda: menu.first.select_option(options[-1])
