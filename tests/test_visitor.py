@@ -68,12 +68,12 @@ def test_a_saved_training_is_offered(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match='nothing to save'): training.save_run('nobody')
     run = training._runs.of('visitor-1', 'vicreg')
-    next(run.steps())
-    run.stopped = True
+    run.live.step(1)
     file, words = training.save_run('visitor-1')
     home = str(Path('runs')/'app-vicreg-visito')
     assert home in words and Path(file['value']).stat().st_size > 1000
-    assert home in models.choices('features') and models.model(home).config == run.method.config
-    assert models.seen_by(home) == [run.data]
+    assert home in models.choices('features') and models.model(home).config == run.live.method.config
+    assert models.seen_by(home) == [f'world:{run.live.config.kind}:{run.live.config.level}']
+    assert 'step 0' in run.examine() and 'rank' not in training.examined('nobody')
     assert json.loads((Path(home)/'settings.json').read_text())['method'] == 'vicreg'
     training._runs.drop('visitor-1')
