@@ -29,7 +29,7 @@ from docs import methods  # noqa: E402
 from docs.notebooks import read, sources, text  # noqa: E402
 from ssl_workbench import catalog  # noqa: E402
 
-WAIT = 300_000  # ms; patience with a busy machine, no claim about speed
+WAIT = 90_000  # ms; patience with a busy machine, no claim about speed
 CELLS = ['''from plotly.graph_objects import Figure
 
 from ssl_workbench import catalog, world
