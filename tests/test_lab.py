@@ -234,17 +234,21 @@ def click_of(page, cell):
             x=picture.bounding_box()['width'], y=picture.bounding_box()['height']).items()})
     if (tick := cell.locator('.widget-checkbox input')).count(): return tick.first.click
     if (menu := cell.locator('.jupyter-widgets select')).count() and not cell.locator('.jupyter-button').count():
-        options = menu.first.locator('option').all_inner_texts()
+        now = menu.first.locator('option:checked').inner_text()
+        options = [o for o in menu.first.locator('option').all_inner_texts() if o != now]
         return lambda: menu.first.select_option(options[-1])
     if (button := cell.get_by_role('button', name='Step')).count(): return button.first.click
     return None
 
 
 def guess_in(cell) -> bool:
-    "Commits to the first guess and reveals the answer, which the browser has already; whether there is a question"
-    if not (choices := cell.locator('.touch-question input')).count(): return False
+    "Commits to a guess, in words or a place, and reveals the answer; whether there is a question"
+    if not cell.locator('.touch-reveal:visible').count(): return False
     assert cell.locator('.touch-answer').count() == 0 and cell.locator('.touch-reveal').is_disabled()
-    choices.first.click()
+    if (choices := cell.locator('.touch-question input')).count(): choices.first.click()
+    else:
+        box = cell.locator('.touch-frame').first.bounding_box()
+        cell.locator('.touch-frame').first.click(position=dict(x=.75 * box['width'], y=.5 * box['height']))
     cell.locator('.touch-reveal').click()
     cell.locator('.touch-layer').first.wait_for()
     return True
