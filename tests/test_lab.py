@@ -250,7 +250,7 @@ def guess_in(cell) -> bool:
         box = cell.locator('.touch-frame').first.bounding_box()
         cell.locator('.touch-frame').first.click(position=dict(x=.75 * box['width'], y=.5 * box['height']))
     cell.locator('.touch-reveal').click()
-    cell.locator('.touch-layer').first.wait_for()
+    cell.locator('.touch-answer, .touch-layer').first.wait_for()
     return True
 
 
