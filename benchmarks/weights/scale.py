@@ -17,7 +17,7 @@ from ssl_workbench.methods.scale import ClipPlan, build_cache, open_backbone
 from ssl_workbench.methods.scale.probes import ClipContext, Reader, linear_score, reader_score
 from ssl_workbench.world import CHAIN_TASKS, World
 
-TASKS = tuple(CHAIN_TASKS)         # order, count, first: classes; fraction: a number
+TASKS = tuple(reversed(CHAIN_TASKS))    # fraction: a number; first, count, order: classes
 LONG, CANVAS, LEVEL = 96, 64, 1
 TEACH, TEST, FOUND = 1200, 1200, 64  # videos that teach, that are scored, whose halves are compared
 GRID = (12, 1)                     # test clips: twelve moments, the middle of the picture
