@@ -63,7 +63,7 @@ class Run:
     def __init__(self, name:str='slotmim', total:int=300, batch:int=16, seed:int=0):
         config = shelf.module(name).presets['cpu']
         change = dict(steps=total, batch=min(batch, config.batch), pictures=512)
-        self.name, self.home = name, Path(tempfile.mkdtemp(prefix='ssl-workbench-'))
+        self.name, self.home, self.forgotten = name, Path(tempfile.mkdtemp(prefix='ssl-workbench-')), False
         self.live = live_training(name, shelf.replace_config(config, change), out=self.home/'run', breaks=BREAKS[name],
                                   seed=seed, device='cpu', seconds=.5)
 
@@ -77,7 +77,8 @@ class Run:
         self.live.halt.set()
 
     def drop(self) -> None:
-        "Stops, and removes what it wrote"
+        "Stops, and removes what it wrote; whoever watches it sees no more of it"
+        self.forgotten = True
         self.live.pause()
         shutil.rmtree(self.home, ignore_errors=True)
 
@@ -166,13 +167,13 @@ def run_frames(
 ):                                # yields (PIL image, plotly figure, status)
     "The run as pictures, curves and words, until it stops; if the loss explodes, it ends with a message"
     at = -1
-    while run.live.running:
+    while run.live.running and not run.forgotten:
         if (now := run.live.learner.i) != at and now:
             at, due = now, time.monotonic() + seconds
             yield *drawn_run(run), run.status
             while run.live.running and time.monotonic() < due: time.sleep(.02)
         else: time.sleep(.02)
-    yield *drawn_run(run), run.status
+    if not run.forgotten: yield *drawn_run(run), run.status
 
 def drawn_run(
     run:Run,                      # between two steps
