@@ -309,7 +309,7 @@ def test_locations_three_at_once(visit):
     page = visit('Locations')
     page.locator(FIGURE).nth(2).wait_for()
     for word in ('all', 'a fifth', 'none'):
-        line = re.compile(rf'Visible: {word} · of \d+ patches \d+ within one cell')
+        line = re.compile(rf'Visible: {word} · of \d+ patches, \d+ within one cell')
         page.locator('.caption', has_text=line).first.wait_for()
     before = [shown(page, n) for n in range(3)]
     figure = page.locator(FIGURE).nth(1)
@@ -385,7 +385,7 @@ def test_flow_of_own_frames(visit, moments):
     page.locator('#flow-status', has_text='One more picture').wait_for()
     page.locator('#flow-b input[type=file]').set_input_files(moments/'small.png')
     page.locator('#flow-status', has_text='shrunk from 640 × 480').wait_for()
-    assert 'B, 160 × 120, is brought to the size of A' in page.locator('#flow-status').inner_text()
+    assert 'B, 160 × 120, is resized to match A' in page.locator('#flow-status').inner_text()
     page.locator('#flow-b button[aria-label^=Remove], #flow-b button[aria-label=Clear]').first.click()
     page.locator('#flow-status', has_text='One more picture').wait_for()
     page.locator('#flow-b input[type=file]').set_input_files(moments/'turned.png')
@@ -408,7 +408,7 @@ def test_flow_refuses_one_frame(moments):
     _, pictures, clip = ORIGINS
     large, small, turned = (str(moments/f'{name}.png') for name in ('large', 'small', 'turned'))
     (moments/'notes.mp4').write_text('Dear diary, this is no film.')
-    assert refusal(clip, clip=str(moments/'still.mp4')) == 'still.mp4 holds one frame only: motion needs two.'
+    assert refusal(clip, clip=str(moments/'still.mp4')) == 'still.mp4 holds a single frame: motion needs two.'
     assert 'notes.mp4' in refusal(clip, clip=str(moments/'notes.mp4'))
     assert '640 × 480 and 120 × 160' in refusal(pictures, large, turned)
     assert frames(pictures, large, small)['frames'].shape == (2, 3, 336, 448)
@@ -508,7 +508,7 @@ def test_frames_names_what_weights_cannot():
     _, balls, clip = rollouts.ORIGINS
     given = dict(clip=example_clip(), start=999, every=8, seen=3, ahead=4)
     past = lambda where, **more: rollouts.past_frames(name, where, 'bounce', 1, [], **given | more)
-    with pytest.raises(ValueError, match=r'has 2 frames to show, not 3'): past(clip)
+    with pytest.raises(ValueError, match='Only 2 frames of the clip can be given, not 3'): past(clip)
     with pytest.raises(ValueError, match='no ball yet'): past(balls)
     end = past(clip, every=1)
     assert end['seen'].shape == (3, 3, 64, 64) and end['truth'] is None, 'at the end of a clip nothing more is known'
