@@ -553,7 +553,7 @@ def test_readme_make():
     "Every `make` of README is a target, and `make run` is what the tests of the app start"
     text = (ROOT/'README.md').read_text(encoding='utf-8')
     targets = set(re.findall(r'^make (\w+)|`make (\w+)`', text, re.M))
-    assert {''.join(t) for t in targets} == {'run', 'test', 'lab', 'docs'}
+    assert {''.join(t) for t in targets} == {'run', 'test', 'lab', 'docs', 'course'}
     for target in map(''.join, targets):
         done = subprocess.run(['make', '-n', target, 'PYTHON=python3'], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
