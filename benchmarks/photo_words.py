@@ -8,6 +8,7 @@ pictures of Tiny-ImageNet's validation set are new and its words are not; CIFAR-
 SF-CLIP's teachers are bundled weights that know photographs of streets, and a published sentence encoder (minilm).
 """
 import argparse
+import sys
 import time
 from pathlib import Path
 
@@ -15,11 +16,10 @@ import torch
 
 from benchmarks import provenance
 from benchmarks.protocols.captions import embedded, sized
-from benchmarks.protocols.runs import as_drawn, train
+from benchmarks.protocols.runs import train
 from ssl_workbench import catalog, core, probes
 from ssl_workbench.data import Cifar10, TinyImageNet
 from ssl_workbench.probes.zero_shot import TEMPLATES, class_prompts
-from ssl_workbench.training import with_teachers
 
 RESULT = Path(__file__).resolve().parent/'results/photo-words.json'
 SEEDS = (0, 1, 2)
@@ -71,21 +71,12 @@ def unlike(names):
 
 
 def arm(name, steps, seed, pool, sets, device):
-    "One run: figures and seconds"
+    "One run: the method, figures and seconds"
     method, changes = ARMS[name]
     config = catalog.replace_config(catalog.module(method).presets['cpu'], SHARED | changes | dict(steps=steps))
     start = time.time()
     run = train(method, config, pool, seed, device)
-    return judged(run, sets, device) | dict(seconds=round(time.time() - start, 1))
-
-
-def drawn(seed, sets, device):
-    "SF-CLIP's network with random weights"
-    config = catalog.replace_config(catalog.module('sfclip').presets['cpu'], SHARED)
-    config, teachers = with_teachers(config)
-    network = as_drawn(type(catalog.build('sfclip', config)), config, seed, device)
-    network.adopt(*teachers)
-    return judged(network.eval(), sets, device)
+    return run, judged(run, sets, device) | dict(seconds=round(time.time() - start, 1))
 
 
 def main(argv=None):
@@ -104,10 +95,12 @@ def main(argv=None):
     rows = []
     for seed in args.seeds:
         for name in args.arms:
-            rows.append(dict(arm=name, seed=seed, **arm(name, args.steps, seed, pool, sets, device)))
-            print(rows[-1], flush=True)
-        rows.append(dict(arm='random init', seed=seed, **drawn(seed, sets, device)))
-    about = dict(what=__doc__.splitlines()[0], command=f'python -m benchmarks.photo_words --steps {args.steps}',
+            run, found = arm(name, args.steps, seed, pool, sets, device)
+            twin = judged(probes.random_init(run, seed=seed), sets, device)
+            rows += [dict(arm=name, seed=seed, **found), dict(arm=f'{name}, random init', seed=seed, **twin)]
+            print(*rows[-2:], sep='\n', flush=True)
+    again = provenance.command('benchmarks.photo_words', sys.argv[1:] if argv is None else argv)
+    about = dict(what=__doc__.splitlines()[0], command=again,
                  steps=args.steps, seeds=list(args.seeds), pool=POOL, judged={k: len(v) for k, v in sets.items()},
                  shared=SHARED, arms=ARMS)
     about |= dict(commit=provenance.commit('benchmarks/photo_words.py'), device=provenance.device_name(str(device)),

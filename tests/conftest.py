@@ -5,7 +5,10 @@ drove a browser or ran threads is not safe to fork.
 """
 import multiprocessing
 import os
+import sys
+from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parent.parent/'nbs'))     # for `import tidy`
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 import pytest  # noqa: E402

@@ -4,7 +4,6 @@ The files are those that CONTRIBUTING lists. What they hold is short, but all of
 command line trains the toy, its recipe writes weights with their card, its claim is measured, its page is filled, and
 the contract and the house hold for it. Nothing else is touched by hand.
 """
-import importlib.util
 import json
 import os
 import re
@@ -14,23 +13,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import tidy
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def tidy():
-    "The module nbs/tidy.py"
-    spec = importlib.util.spec_from_file_location('tidy', ROOT/'nbs/tidy.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def notebook(cells):
     "The text of a notebook; a cell that begins with a heading or a capital letter is prose, every other is code"
     kind = lambda c: 'markdown' if re.match(r'#+ [^|]|[A-Z>]', c) else 'code'
     nb = [dict(cell_type=kind(c), id=f'toy{i:05}', metadata={}, source=c.strip()) for i, c in enumerate(cells)]
-    return tidy().dumps(tidy().tidy(dict(cells=nb, metadata={}, nbformat=4, nbformat_minor=5)))
+    return tidy.dumps(tidy.tidy(dict(cells=nb, metadata={}, nbformat=4, nbformat_minor=5)))
 
 
 # ---- what is written by hand
@@ -193,7 +185,7 @@ def write_toy(tree):
     source = ''.join(cell['source'])
     assert source.rstrip().endswith('\n)')
     cell['source'] = (source.rstrip()[:-1] + ROW).splitlines(keepends=True)
-    files['nbs/29_catalog.ipynb'] = tidy().dumps(nb)
+    files['nbs/29_catalog.ipynb'] = tidy.dumps(nb)
     for name, text in files.items(): (tree/name).write_text(text, encoding='utf-8')
     return sorted(files)
 

@@ -1,6 +1,5 @@
 """The course in a box: solutions stay out, assignments are graded by otter itself, what is said of it agrees."""
 import ast
-import importlib.util
 import json
 import re
 import sys
@@ -11,6 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 pytest.importorskip('otter')
+import tidy  # noqa: E402
+
 from course import __main__ as course  # noqa: E402
 from course import assignments, notebooks, slices, syllabus  # noqa: E402
 from docs import methods  # noqa: E402
@@ -270,17 +271,9 @@ def test_the_whole_course(whole):
 
 # ---- minutes and memory
 
-def _tidy():
-    "nbs/tidy.py as a module"
-    spec = importlib.util.spec_from_file_location('tidy', ROOT/'nbs/tidy.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_minutes_and_memory_are_measured(tmp_path, monkeypatch):
     "A run at full length writes one line at the top, a second run replaces it, a shortened run leaves it as it is"
-    tidy, path = _tidy(), tmp_path/'lesson.ipynb'
+    path = tmp_path/'lesson.ipynb'
     cells = [cell('# A lesson\n> One line.'), cell('held = bytearray(700 * 10**6)')]
     notebooks.write(cells, path)
     line = lambda: re.findall(r'^\*Measured: .*$', text(read(path)[0]['source']), re.M)
@@ -297,7 +290,6 @@ def test_minutes_and_memory_are_measured(tmp_path, monkeypatch):
 
 def test_a_stated_cost_gives_way_to_the_measured_one():
     "Where a lesson says already how long it takes, that line is replaced"
-    tidy = _tidy()
     nb = dict(cells=[cell('# A\n> b'), cell('By X.\n\n**About four minutes on two cores, 1.5 GB.**\n\nNext.')])
     line = tidy.cost_line(2.6, 1.234, 2)
     words = tidy.with_cost(nb, line)['cells'][1]['source']

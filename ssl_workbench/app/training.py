@@ -26,7 +26,7 @@ from gradio.context import Context
 from .. import catalog as shelf
 from .models import RANDOM, example_folder, model
 from .widgets import QUIET, Page, on_open, run_quietly
-from ..doctor import doctor, prescription
+from ..doctor import doctor
 from ..live_training import AS_IT_IS, live_training, thinned
 from ..panels import errors_shown, picture_output
 from ..panels.compare import network_maps, principal_colours
@@ -63,7 +63,9 @@ class Run:
     def __init__(self, name:str='slotmim', total:int=300, batch:int=16, seed:int=0):
         config = shelf.module(name).presets['cpu']
         change = dict(steps=total, batch=min(batch, config.batch), pictures=512)
-        self.name, self.home, self.forgotten = name, Path(tempfile.mkdtemp(prefix='ssl-workbench-')), False
+        self.name, self.forgotten = name, False
+        self.folder = tempfile.TemporaryDirectory(prefix='ssl-workbench-', ignore_cleanup_errors=True)
+        self.home = Path(self.folder.name)
         self.live = live_training(name, shelf.replace_config(config, change), out=self.home/'run', breaks=BREAKS[name],
                                   seed=seed, device='cpu', seconds=.5)
 
@@ -80,13 +82,14 @@ class Run:
         "Stops, and removes what it wrote; whoever watches it sees no more of it"
         self.forgotten = True
         self.live.pause()
-        shutil.rmtree(self.home, ignore_errors=True)
+        self.folder.cleanup()
 
     def examine(self) -> str:
         "What the doctor says of the run so far, as Markdown"
         if not self.live.records: return 'There is nothing to examine yet: press Start first.'
         if not self.live.error: self.live.save()
-        return prescription(doctor(self.live.out))
+        return '\n\n'.join('**{}**  \n{}'.format(*str(v).replace('\n', '  \n').split('  \n', 1))
+                           for v in doctor(self.live.out))
 
     def save(self, folder) -> Path:
         "Copies the run where `catalog.load`, the pages' pickers and `ssl-workbench train --resume` find it"
@@ -218,13 +221,14 @@ def restart(name:str, visitor:str):
     return untrained_sheet(name), None, 'Not started.', ''
 
 def first_view(name:str, visitor:str, request:gr.Request):
-    "What the page shows when it is opened: this visitor's run, or an untrained network; and the visitor's identifier"
+    "What an opened page shows: this visitor's run, or an untrained network; the visitor's identifier; Start, enabled"
     visitor = visitor or uuid4().hex
     _visits[request.session_hash] = visitor
     while len(_visits) > 256: _visits.popitem(last=False)
     run = _runs.held.get(visitor)
-    if run is None: return untrained_sheet(name), gr.skip(), 'Not started.', gr.skip(), visitor
-    return *drawn_run(run), run.status, run.name, visitor
+    ready = visitor, gr.update(interactive=True)               # before there is an identifier nothing can be started
+    if run is None: return untrained_sheet(name), gr.skip(), 'Not started.', gr.skip(), *ready
+    return *drawn_run(run), run.status, run.name, *ready
 
 def other_method(name:str, visitor:str):
     "The ways to break another method, and its run"
@@ -261,7 +265,7 @@ def fill() -> None:
     how = gr.Radio(ways('slotmim'), value=AS_IT_IS, label='Train',
                    info='You can change this between stop and resume, so a broken run can be mended.')
     with gr.Row(elem_id='go'):
-        go = gr.Button('Start · resume', variant='primary', min_width=120)
+        go = gr.Button('Start · resume', variant='primary', min_width=120, interactive=False)
         halt = gr.Button('Stop', min_width=80)
         over = gr.Button('Start over', min_width=80)
         keep = gr.Button('Save the weights', min_width=120)
@@ -284,7 +288,7 @@ def fill() -> None:
     keep.click(errors_shown(save_run), visitor, [file, status], **QUIET)
     ask.click(errors_shown(examined), visitor, verdict, **QUIET)
     name.input(other_method, [name, visitor], [how, sheet, status, verdict], **QUIET)
-    run_quietly(on_open(), first_view, [name, visitor], [*outputs, name, visitor])
+    run_quietly(on_open(), first_view, [name, visitor], [*outputs, name, visitor, go])
     Context.root_block.unload(leave)
 
 PAGE = Page(
