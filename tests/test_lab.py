@@ -86,7 +86,8 @@ def lab(tmp_path_factory):
     own = {name: str(folder/name) for name in ('JUPYTER_CONFIG_DIR', 'JUPYTER_DATA_DIR', 'JUPYTERLAB_SETTINGS_DIR',
                                                'JUPYTERLAB_WORKSPACES_DIR', 'IPYTHONDIR')}
     for plugin, name, said in (('apputils', 'notification', dict(fetchNews='false', checkForUpdates=False)),
-                               ('notebook', 'tracker', dict(windowingMode='none'))):     # draws all cells
+                               ('notebook', 'tracker', dict(windowingMode='none')),      # draws all cells
+                               ('docmanager', 'plugin', dict(autosave=False))):          # asks nothing of two tabs
         place = folder/f'JUPYTERLAB_SETTINGS_DIR/@jupyterlab/{plugin}-extension'
         place.mkdir(parents=True)
         (place/f'{name}.jupyterlab-settings').write_text(json.dumps(said))
@@ -115,6 +116,7 @@ def opened(browser, lab):
     page.on('websocket', lambda ws: ws.on('framereceived', lambda m: heard.append(m)))
     page.heard = heard
     yield page
+    page.context.close()
     ours = lab, lab.replace('http', 'ws'), 'data:', 'blob:'
     assert requests and not [r for r in requests if not r.startswith(ours)]
     assert not errors
@@ -198,7 +200,7 @@ def test_knobs_and_picture_fit_one_screen(page):
 def desk(lab, browser):
     "JupyterLab without a notebook, into which one lesson after the other is opened"
     with opened(browser, lab) as page:
-        page.goto(f'{lab}/lab')
+        page.goto(f'{lab}/lab/workspaces/desk')
         page.wait_for_function("window.jupyterapp?.restored.then(() => true)")
         yield page
 

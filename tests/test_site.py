@@ -24,7 +24,7 @@ from ssl_workbench import catalog  # noqa: E402
 SHOWN = ['', 'methods/24_mcjepa/', 'methods/slotmim/', 'methods/', 'results/', 'results/claims/', 'glossary/',
          'symbols/', 'api/ssl_workbench.losses/', 'course/']
 
-SET = 'n => document.querySelectorAll(".arithmatex mjx-container svg").length == n'     # all equations are set
+SET = 'n => document.querySelectorAll(".arithmatex mjx-container > svg").length == n'     # all equations are set
 
 
 @pytest.fixture(scope='module')

@@ -44,6 +44,7 @@ def patch_input(
     detail:int,                   # patches along the longer side
 ) -> torch.Tensor:                # (1,3,H,W) on the method's device
     "The picture as the method takes it"
+    if not hasattr(method, 'patch'): raise ValueError(f'{type(method).__name__} has no patches of a picture')
     return snap_to_patches(image, method.patch, detail).to(next(method.parameters()).device)
 
 # %% ../../nbs/panels/11b_patches.ipynb #9849a7a8
