@@ -27,7 +27,7 @@ MARK = '<!-- measured -->'                      # ends the line that says what a
 COST = re.compile(rf'^.*{MARK}$|^\**About [\w ]+ minutes? on two cores[^\n]*\.\**$', re.M)
 COSTS = '''import pathlib, re, resource
 own, others = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-status = pathlib.Path('/proc/self/status')     # on Linux, ru_maxrss is at least that of the process that started this one
+status = pathlib.Path('/proc/self/status')     # Linux: ru_maxrss is at least that of whoever started this process
 peak = int(re.search(r'VmHWM:\\s+(\\d+)', status.read_text())[1]) if status.exists() else own.ru_maxrss
 print(max(peak, others.ru_maxrss), sum(u.ru_utime + u.ru_stime for u in (own, others)))'''
 KERNEL = {'display_name': 'python3', 'language': 'python', 'name': 'python3'}
