@@ -7,14 +7,14 @@ from benchmarks.weights.scores import SEEDS, camvid, cifar, iconic, over_seeds, 
 from ssl_workbench import catalog, probes
 
 MILD = dict(colour=.2, grey=0., momentum=(.98, 1.), steps=4000)    # colour tells things apart, so it is changed less
-PHOTOS = dict(canvas=64, dim=128, depth=4, heads=4)                # 64-pixel photographs, one processor core, two hours
+PHOTOS = dict(canvas=64, dim=128, depth=4, heads=4)                # 64-pixel photographs, one processor core, an hour and a half
 recipes = {
     'slotmim': Recipe('slotmim', 'world:scene:3', changes=dict(
         MILD, colour=.1, level=3, canvas=192, scale=(.06, .35), prototypes=64, pictures=8192)),
     'slotmim-real': Recipe('slotmim', 'camvid:0001TP,0016E5+cifar10', changes=dict(
         MILD, dim=192, hidden=384, scale=(.1, .6), prototypes=32, sinkhorn=True, steps=2500)),
     'slotmim-photos': Recipe('slotmim', 'tiny_imagenet', changes=dict(
-        MILD, **PHOTOS, hidden=384, scale=(.2, 1.), prototypes=64, sinkhorn=True, steps=8000),
+        MILD, **PHOTOS, hidden=384, scale=(.2, 1.), prototypes=64, sinkhorn=True, steps=5000),
         gpu=dict(canvas=64, depth=5, hidden=384, scale=(.2, 1.), prototypes=256, sinkhorn=True, momentum=(.99, 1.),
                  steps=4000))}
 
