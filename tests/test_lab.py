@@ -43,6 +43,8 @@ slotmim = catalog.load('slotmim')''',
               values=[values('red', photo[0])], layers=[layer('negative', 255 - photo, .5)])
 drawn.observe(lambda change: drawn.show(caption=' '.join(f'{v:.2f}' for v in change['new']['flow'])), 'places')
 drawn''',
+         '''from ipywidgets import VBox
+VBox([touch(photo, question=f'Question {k}', choices=['yes', 'no']) for k in (1, 2)])''',
          '''line = lambda t, n=2: Figure().add_scatter(y=list(range(n)), name='line')
 Panel('Plot', lambda: {}, line, (Knob('n', 2, 9, 1, 3),), (), static=lambda t, n=2: photo).live()''']
 RUN = "() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }"
@@ -194,6 +196,13 @@ def test_knobs_and_picture_fit_one_screen(page):
     assert box['height'] <= 1000 * .62 + 1
 
 
+def test_a_guess_stays_when_another_is_made(page):
+    "Each question has choices of its own"
+    questions = page.locator('.touch-question:visible')
+    for k in (0, 1): questions.nth(k).locator('input').first.check()
+    assert page.locator('.touch-question input:checked').count() == 2
+
+
 # ---- every lesson
 
 @pytest.fixture(scope='module')
@@ -205,7 +214,7 @@ def desk(lab, browser):
         yield page
 
 
-def answered(page, act) -> float:
+def answered(page, act, cell) -> float:
     "Seconds from a touch to the kernel's word that something has changed"
     told = lambda m: re.search(rb'"method": ?"update"', m if isinstance(m, bytes) else m.encode())    # no mere echo
     page.heard.clear()
@@ -214,7 +223,7 @@ def answered(page, act) -> float:
     while time.perf_counter() - start < WAIT / 1000:
         if any(map(told, page.heard)): return time.perf_counter() - start
         page.wait_for_timeout(5)
-    raise AssertionError('the kernel did not answer')
+    raise AssertionError(f'the kernel did not answer in {cell}')
 
 
 def drag(page, found, x=(.3, .65), y=(.4, .6)):
@@ -226,6 +235,14 @@ def drag(page, found, x=(.3, .65), y=(.4, .6)):
     page.mouse.down()
     page.mouse.move(*at(1), steps=4)
     page.mouse.up()
+
+
+def slide(page, slider):
+    "A slider's handle taken to the farther end"
+    handle, track = slider.locator('.noUi-handle').first, slider.bounding_box()
+    box = handle.bounding_box()
+    at = (box['x'] + box['width'] / 2 - track['x']) / track['width']
+    drag(page, slider, (at, .05 if at > .5 else .95), (.5, .5))
 
 
 def click_of(page, cell):
@@ -259,7 +276,7 @@ def guess_in(cell) -> bool:
 def drag_of(page, cell):
     "A way to drag in a widget: in its picture, a slider; nothing where it has neither"
     if cell.locator('.touch-handle').count(): return lambda: drag(page, cell.locator('.touch-frame').first)
-    if (slider := cell.locator('.noUi-target:visible')).count(): return lambda: drag(page, slider.first, y=(.5, .5))
+    if (slider := cell.locator('.noUi-target:visible')).count(): return lambda: slide(page, slider.first)
     return None
 
 
@@ -276,9 +293,9 @@ def test_lesson(name, desk):
         cell.scroll_into_view_if_needed()
         cell.locator('.touch[data-drawn], .js-plotly-plot, .jupyter-widgets').first.wait_for()
         if cell.locator('.touch').count(): cell.locator('.touch[data-drawn]').first.wait_for()
-        ways = click_of(desk, cell), drag_of(desk, cell)
-        assert guess_in(cell) or any(ways), f'nothing to touch in {text(cells[i]["source"])}'
-        seconds += [answered(desk, way) for way in ways if way]
+        ways, shows = (click_of(desk, cell), drag_of(desk, cell)), text(cells[i]['source']).splitlines()[-1]
+        assert guess_in(cell) or any(ways), f'nothing to touch in {shows}'
+        seconds += [answered(desk, way, shows) for way in ways if way]
         dragged += ways[1] is not None
     assert dragged, 'nothing in the lesson can be dragged'
     print(f'{name}: {len(shown)} widgets, answer after a touch: median {statistics.median(seconds):.2f} s')

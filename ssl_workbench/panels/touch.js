@@ -148,7 +148,8 @@ function listen(model, frame, handles, go) {
     if (event.button || !handles.length) return
     const [x, y] = place(event), [far, near] = nearest(x, y)
     const active = handles.find(h => h.button === frame.getRootNode().activeElement) || near
-    held = far < 18 ? near : active
+    const asked = hidden(model) && handles.find(h => h.name === model.get('guess_place'))
+    held = far < 18 ? near : asked || active            // a place is asked for: a click is the guess
     event.preventDefault()
     frame.setPointerCapture(event.pointerId)
     if (far >= 18 && held.kind !== 'point') {           // a new arrow or box begins here
@@ -234,8 +235,6 @@ function fit(model, img, frame) {
   frame.classList.toggle('touch-pixels', img.naturalHeight * 2 <= model.get('max_height'))
 }
 
-let count = 0
-
 function render({model, el}) {
   const root = make('div', 'touch', el), main = make('div', 'touch-main', root), side = make('div', 'touch-side', root)
   const frame = make('div', 'touch-frame', main), img = make('img', 'touch-picture', frame)
@@ -249,7 +248,7 @@ function render({model, el}) {
   const readout = make('div', 'touch-readout', main), knobs = make('div', 'touch-knobs', side)
   const question = make('fieldset', 'touch-question', side), toggles = make('div', 'touch-toggles', side)
   const caption = make('p', 'touch-caption', side), bars = make('div', 'touch-bars', side)
-  question.dataset.group = `touch-${++count}`
+  question.dataset.group = `touch-${Math.random().toString(36).slice(2)}`      // each widget runs its own copy of this file
   caption.setAttribute('aria-live', 'polite')
   const handles = handlesOf(model).map(h => ({...h, button: make('button', `touch-handle touch-${h.kind}${h.part}`, frame)}))
   for (const {button} of handles) {
