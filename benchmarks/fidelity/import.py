@@ -5,7 +5,9 @@
     git clone https://github.com/CVMI-Lab/SlotMIM PUBLIC/SlotMIM
     git clone https://github.com/MCG-NJU/VideoMAE PUBLIC/VideoMAE
     git clone https://github.com/mlfoundations/open_clip PUBLIC/open_clip
-    python -m benchmarks.fidelity.import --public PUBLIC [--only mae]
+    git clone https://github.com/google-research/scenic PUBLIC/scenic
+    python -m venv JAX && JAX/bin/pip install jax flax optax               # for LOCA
+    SSL_JAX=JAX/bin/python python -m benchmarks.fidelity.import --public PUBLIC [--only mae]
 
 Each network is built by its authors' code at a small size with random weights, and saved as their training script saves
 it. `catalog.load` reads the file. The figures of both go to benchmarks/results/fidelity-import.json; the exit code is 1
@@ -38,6 +40,7 @@ from ssl_workbench import catalog
 SIDE, PATCH, DIM, DEPTH, HEADS = 64, 16, 128, 2, 2               # 64 channels a head, as published
 SIZES = dict(img_size=SIDE, patch_size=PATCH, embed_dim=DIM, depth=DEPTH, num_heads=HEADS, mlp_ratio=4,
              norm_layer=partial(nn.LayerNorm, eps=1e-6))
+JAX = os.environ.get('SSL_JAX', sys.executable)                  # a Python with jax, flax and optax, for LOCA
 ARGUMENTS = argparse.Namespace(arch='vit', lr=1e-3, output_dir='.')          # beside the weights, as scripts save them
 
 
@@ -143,6 +146,23 @@ def mae(path, file, images):
                 prediction=figure(theirs.forward_decoder(latent, restore),
                                   mine.decoder(tokens, cls, keep, mine.encoder.grid(images))),
                 encoder_alone=figure(patches, encoder.features(images)['tokens']))
+
+
+def loca(path, file, images):
+    file = file.with_name('checkpoint_799')                        # as Flax names them
+    settings = dict(size=SIDE, patch=PATCH, dim=DIM, depth=DEPTH, heads=4, hidden=48, out_dim=24, prototypes=16)
+    given, out = (file.with_name(f'{k}.npz') for k in ('given', 'found'))
+    np.savez(given, reference=standard(images).movedim(1, -1).numpy(),
+             **{f'setting/{k}': np.asarray(v) for k, v in settings.items()})
+    subprocess.run([JAX, Path(__file__).with_name('loca_checkpoint.py'), path, given, file, out], check=True)
+    found = {k: torch.from_numpy(v) for k, v in np.load(out).items() if v.dtype == np.float32}
+    mine = catalog.load(file)
+    teacher, student = (b.tokens(images) for b in (mine.teacher, mine.student))
+    rows = lambda branch, tokens: branch.scores(tokens).flatten(0, 1)
+    return dict(tokens=figure(found['tokens'], teacher),
+                scores=figure(found['teacher_scores'], rows(mine.teacher, teacher)),
+                student_scores=figure(found['student_scores'], rows(mine.student, student)),
+                position=figure(found['position'], mine.student.locator(student, teacher[:, :5])))
 
 
 def videomae(path, file, images):
@@ -264,7 +284,8 @@ def open_clip(path, file, images):
 FORMATS = dict(dino=('dino', 'facebookresearch/dino'), ibot=('ibot', 'bytedance/ibot'),
                mae=('mae', 'facebookresearch/mae'),
                mocov3=('moco-v3', 'facebookresearch/moco-v3'), slotmim=('SlotMIM', 'CVMI-Lab/SlotMIM'),
-               videomae=('VideoMAE', 'MCG-NJU/VideoMAE'), vicreg=('vicreg', 'facebookresearch/vicreg'),
+               loca=('scenic', 'google-research/scenic'), videomae=('VideoMAE', 'MCG-NJU/VideoMAE'),
+               vicreg=('vicreg', 'facebookresearch/vicreg'),
                dinov2=('dinov2', 'facebookresearch/dinov2'), open_clip=('open_clip', 'mlfoundations/open_clip'))
 DIFFERENCES = [
     'What is compared are pictures of the size that a network was built for: at others each interpolates its positions '
