@@ -6,6 +6,8 @@
     git clone https://github.com/MCG-NJU/VideoMAE PUBLIC/VideoMAE
     git clone https://github.com/mlfoundations/open_clip PUBLIC/open_clip
     git clone https://github.com/google-research/scenic PUBLIC/scenic
+    git clone https://github.com/Separius/DILEMMA PUBLIC/DILEMMA
+    git clone https://github.com/yaox12/BYOL-PyTorch PUBLIC/byol
     python -m venv JAX && JAX/bin/pip install jax flax optax               # for LOCA
     SSL_JAX=JAX/bin/python python -m benchmarks.fidelity.import --public PUBLIC [--only mae]
 
@@ -202,6 +204,42 @@ def mocov3(path, file, images):
                 tokens=figure(theirs.base_encoder.forward_features(x), sees(mine.student.encoder, images)))
 
 
+def dilemma(path, file, images):
+    build = partial(importlib.import_module('vits').VisionTransformerMoCo, qkv_bias=True, no_embed_class=True,
+                    global_pool='token', **SIZES)
+    theirs = shaken(importlib.import_module('moco.builder').MoCo_ViT(build, 24, 48, .2, dilemma_probability=.2))
+    torch.save(dict(epoch=3, arch='vit_small', state_dict=wrapped(theirs.state_dict())), file)
+    mine, x = catalog.load(file), standard(images)
+    student, teacher = mine.base.student, mine.base.teacher
+    tokens, cls, z = student(images)
+    their_z, their_tokens = theirs.base_encoder(x)
+    n = (SIDE // PATCH)**2
+    keep, place = (torch.rand(len(images), n).argsort(1)[:, :n // 2] for _ in range(2))
+    body = theirs.base_encoder       # its own pass forgets the places, and takes them for one picture at a time only
+    sparse = torch.cat([body._pos_embed(body.patch_embed(x[i:i + 1]), keep[i:i + 1], place[i:i + 1]) for i in (0, 1)])
+    sparse = body.norm(body.blocks(body.norm_pre(sparse)))[:, 1:]
+    ours = student.encoder(images, keep=keep, position_ids=place)[0]
+    return dict(tokens=figure(their_tokens, tokens), projection=figure(their_z, z),
+                prediction=figure(theirs.predictor(their_z), mine.base.predictor(z)),
+                key=figure(theirs.momentum_encoder(x)[0], teacher(images)[2]),
+                logits=figure(theirs.dilemma_head(their_tokens), mine.head(tokens)),
+                misplaced_tokens=figure(sparse, ours),
+                misplaced_logits=figure(theirs.dilemma_head(sparse), mine.head(ours)))
+
+
+def byol(path, file, images):
+    sizes = dict(input_dim=512, hidden_dim=48, output_dim=24)
+    config = dict(model=dict(backbone=dict(type='resnet18', pretrained=False), projection=sizes,
+                             predictor=sizes | dict(input_dim=24)))
+    theirs = shaken(importlib.import_module('model.byol_model').BYOLModel(config))
+    for m in theirs.modules():
+        if isinstance(m, nn.BatchNorm2d): m.running_mean.normal_(0, .1)
+    torch.save(dict(config=config, epoch=3, steps=9, model=wrapped(theirs.state_dict()), amp={}), file)
+    mine, x = catalog.load(file), standard(images)
+    return dict(pooled=figure(theirs.online_network.encoder(x).flatten(1), mine.features(images)['pooled']),
+                map=figure(theirs.online_network.encoder[:8](x).flatten(2).mT, mine.features(images)['tokens']))
+
+
 def slotmim(path, file, images):
     models = importlib.import_module('models.slotmim')
     nets = importlib.import_module('models.vision_transformer')
@@ -283,7 +321,8 @@ def open_clip(path, file, images):
 
 FORMATS = dict(dino=('dino', 'facebookresearch/dino'), ibot=('ibot', 'bytedance/ibot'),
                mae=('mae', 'facebookresearch/mae'),
-               mocov3=('moco-v3', 'facebookresearch/moco-v3'), slotmim=('SlotMIM', 'CVMI-Lab/SlotMIM'),
+               mocov3=('moco-v3', 'facebookresearch/moco-v3'), dilemma=('DILEMMA', 'Separius/DILEMMA'),
+               byol=('byol', 'yaox12/BYOL-PyTorch'), slotmim=('SlotMIM', 'CVMI-Lab/SlotMIM'),
                loca=('scenic', 'google-research/scenic'), videomae=('VideoMAE', 'MCG-NJU/VideoMAE'),
                vicreg=('vicreg', 'facebookresearch/vicreg'),
                dinov2=('dinov2', 'facebookresearch/dinov2'), open_clip=('open_clip', 'mlfoundations/open_clip'))
