@@ -147,6 +147,38 @@ def test_dinov2_and_vicreg_are_encoders(tmp_path):
     assert torch.allclose(mine.features(x)['pooled'], net.eval()((x - mine.mean) / mine.std), atol=1e-5)
 
 
+def poodle():
+    sizes = dict(bottleneck=True, small=False, channels=(8, 16, 24, 32), hidden=24, out_dim=12, block_first=True)
+    method = shaken(catalog.build('poodle', 'cpu', sizes))
+    pairs = tuple((ours, theirs) for theirs, ours in importers.frames._poodle_names() if ours)
+    state = turned(method.state_dict(), pairs)
+    for k, v in list(state.items()):
+        if k.endswith(('or.0.weight', 'or.3.weight')): state[k] = v.reshape(*v.shape[:2], 1, 1)
+        if 'dense' in k and k.endswith('0.weight'): state[k.replace('weight', 'bias')] = torch.randn(len(v))
+    for k, v in state.items():
+        if 'dense' in k and k.endswith('1.running_mean'): state[k] = v + state[k.replace('1.running_mean', '0.bias')]
+    return method, dict(model={f'module.{k}': v for k, v in state.items()} | {
+        'module.flow_model.fnet.conv1.weight': torch.zeros(2)}, epoch=100)
+
+
+def test_poodle_comes_back_whole(tmp_path):
+    "Both networks with decoders and heads, their biases in the norms; cut, strange or of another name: one sentence"
+    method, tree = poodle()
+    torch.save(tree, file := tmp_path/'poodle.pth')
+    again, x = catalog.load(file), torch.rand(1, 3, 64, 64)
+    for k, v in again.state_dict().items():
+        assert torch.allclose(v.float(), method.state_dict()[k].float(), atol=1e-6), k
+    for mine, theirs in zip(again.teacher.dense(x), method.teacher.dense(x)):
+        assert torch.allclose(mine, theirs, rtol=1e-4, atol=1e-4)
+    assert again.config.block_first and again.config.channels == (8, 16, 24, 32)
+    for change, name in (('decoder_laterals.1.weight', ''), ('teacher_backbone.layer2', ''),
+                         ('pooled_predictor.3.', ''), (None, ''), (None, 'mocov3')):
+        kept = {k: v for k, v in tree['model'].items() if not change or change not in k}
+        torch.save(dict(model=kept | ({} if change or name else {'module.extra': torch.zeros(1)})), file)
+        with pytest.raises(ValueError) as e: catalog.import_checkpoint(file, name)
+        assert '\n' not in str(e.value)
+
+
 @pytest.mark.parametrize('form', ['port', 'published', 'backbone'])
 def test_byol_is_a_resnet(form, tmp_path):
     "The port's two networks, the form of its published file, a ResNet alone: the online one; a cut one is refused"

@@ -8,6 +8,7 @@
     git clone https://github.com/google-research/scenic PUBLIC/scenic
     git clone https://github.com/Separius/DILEMMA PUBLIC/DILEMMA
     git clone https://github.com/yaox12/BYOL-PyTorch PUBLIC/byol
+    git clone https://github.com/agentic-learning-ai-lab/poodle PUBLIC/poodle   # and: git checkout 7518934
     python -m venv JAX && JAX/bin/pip install jax flax optax               # for LOCA
     SSL_JAX=JAX/bin/python python -m benchmarks.fidelity.import --public PUBLIC [--only mae]
 
@@ -240,6 +241,45 @@ def byol(path, file, images):
                 map=figure(theirs.online_network.encoder[:8](x).flatten(2).mT, mine.features(images)['tokens']))
 
 
+def poodle(path, file, images):
+    class RAFT(nn.Linear):
+        "In the flow network's place, which is left out"
+        def __init__(self): super().__init__(1, 1)
+        def load_state_dict(self, state, **_): "Nothing to load"
+    known = {'registry': dict(register_model=lambda f: f), 'raft.raft': dict(RAFT=RAFT)}
+    for name, things in known.items(): sys.modules[f'src.models.{name}'] = SimpleNamespace(**things)
+    sys.modules |= {'kornia.augmentation': SimpleNamespace(), 'kornia': SimpleNamespace(augmentation=None)}
+    for name, things in (('flow', ('flow_to_warp', 'mask_invalid', 'warp', 'compute_occlusion_mask')),
+                         ('bbox', ('resize_crop_to_bounding_boxes',))):
+        sys.modules[f'src.utils.{name}'] = SimpleNamespace(**dict.fromkeys(things))
+    for package in ('src', 'src.models', 'src.utils'):
+        sys.modules[package] = ModuleType(package)
+        sys.modules[package].__path__ = [str(path/package.replace('.', '/'))]
+    torch.save({}, empty := file.with_name('flow.pth'))
+    build = importlib.import_module('src.models.poodle').Poodle
+    theirs = shaken(build('resnet50', empty, mlp_hidden_dim=48, proj_dim=24))
+    for m in theirs.modules():
+        if isinstance(m, nn.BatchNorm2d): m.running_mean.normal_(0, .1)
+    torch.save(dict(model=wrapped(theirs.state_dict()), epoch=3), file)
+    mine, x, found = catalog.load(file), standard(images), {}
+    for side, prefix in (('student', ''), ('teacher', 'teacher_')):
+        of = lambda name, prefix=prefix: getattr(theirs, prefix + name)
+        maps = of('backbone').forward_feature_pyramid(x, stages=theirs.encoder_stages)
+        z = maps[-1]
+        for i, (block, lateral) in enumerate(zip(of('decoder_blocks'), of('decoder_laterals'))):
+            z = nn.functional.interpolate(block(z), scale_factor=2, mode='bilinear') + lateral(maps[-i - 2])
+        branch = getattr(mine, side)
+        (top, fine), pooled = branch.maps(images), maps[-1].mean((2, 3), keepdim=True)
+        found |= {f'{side}: encoder': figure(maps[-1], top), f'{side}: decoder': figure(z, fine),
+                  f'{side}: dense projection': figure(of('dense_projector')(z), branch.dense_projector(fine)),
+                  f'{side}: pooled projection': figure(of('pooled_projector')(pooled),
+                                                       branch.pooled_projector(top.mean((2, 3))))}
+    p = theirs.dense_projector(z)
+    return found | dict(dense_prediction=figure(theirs.dense_predictor(p), mine.dense_predictor(p)),
+                        pooled_prediction=figure(theirs.pooled_predictor(p).flatten(2).mT,
+                                                 mine.pooled_predictor(p.flatten(2).mT)))
+
+
 def slotmim(path, file, images):
     models = importlib.import_module('models.slotmim')
     nets = importlib.import_module('models.vision_transformer')
@@ -322,15 +362,23 @@ def open_clip(path, file, images):
 FORMATS = dict(dino=('dino', 'facebookresearch/dino'), ibot=('ibot', 'bytedance/ibot'),
                mae=('mae', 'facebookresearch/mae'),
                mocov3=('moco-v3', 'facebookresearch/moco-v3'), dilemma=('DILEMMA', 'Separius/DILEMMA'),
-               byol=('byol', 'yaox12/BYOL-PyTorch'), slotmim=('SlotMIM', 'CVMI-Lab/SlotMIM'),
+               byol=('byol', 'yaox12/BYOL-PyTorch'), poodle=('poodle', 'agentic-learning-ai-lab/poodle'),
+               slotmim=('SlotMIM', 'CVMI-Lab/SlotMIM'),
                loca=('scenic', 'google-research/scenic'), videomae=('VideoMAE', 'MCG-NJU/VideoMAE'),
                vicreg=('vicreg', 'facebookresearch/vicreg'),
                dinov2=('dinov2', 'facebookresearch/dinov2'), open_clip=('open_clip', 'mlfoundations/open_clip'))
+COMMITS = dict(poodle='7518934e1a7824c70acf4088f2f19f89c14acb1b')                # where the folder is no checkout
 DIFFERENCES = [
     'What is compared are pictures of the size that a network was built for: at others each interpolates its positions '
     'in its own way.',
     'DINO and iBOT: the lengths of prototypes are 1 (their norm_last_layer); other lengths are left out at import.',
     'VideoMAE: pictures of 224 pixels and 16 frames, its sizes, since its file does not hold them.',
+    'LOCA: written and run by the authors\' code in JAX (flax.serialization.to_bytes); read here without JAX.',
+    'DILEMMA: their own pass forgets the places of kept patches; here their layers are given them, one picture at a time.',
+    'BYOL: a port to PyTorch, whose heads end in a bias; the ResNet of the online network alone. DeepMind\'s own files '
+    'are pickles of Python objects, which are not opened.',
+    'PooDLe: of their class (commit 7518934) the constructor and the backbone run; the flow network has a stand-in. '
+    'Decoder and heads are applied here as in the middle of their training pass, in eval mode.',
     'OpenCLIP: the image tower alone; its projection is applied to our summary here.']
 
 
@@ -364,8 +412,9 @@ def main():
     args.quick = bool(args.only)
     cases = []
     for name in [args.only] if args.only else FORMATS:
-        cases.append(dict(format=name, dtype='float32', upstream=comparison.upstream(
-            args.public/FORMATS[name][0], FORMATS[name][1]),
+        where = comparison.upstream(args.public/FORMATS[name][0], FORMATS[name][1])
+        where['commit'] = where['commit'] or COMMITS.get(name)
+        cases.append(dict(format=name, dtype='float32', upstream=where,
             figures={f'{name}: {k}': f for k, f in in_its_process(name, args.public).items()}))
         print(name, f"{max(f['max_difference'] for f in cases[-1]['figures'].values()):.1e}", flush=True)
     comparison.conclude(args, "Checkpoints that public code saved, imported: both networks on the same pictures",

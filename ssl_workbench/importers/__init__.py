@@ -19,6 +19,7 @@ from timm.models import eva, vision_transformer
 from ..encoders import network_of, read_checkpoint, tensors_of
 from .flax import is_flax, read_flax, read_loca
 from .found import Found, heads_of, plain_vit, renamed, under
+from .frames import read_poodle
 from ..nets import sincos
 
 # %% ../../nbs/28x_importers.ipynb #475af3c3
@@ -307,8 +308,8 @@ def read_vicreg(
 
 # %% ../../nbs/28x_importers.ipynb #ac96fe1d
 READERS = dict(dino=read_dino, ibot=read_ibot, mae=read_mae, mocov3=read_mocov3, dilemma=read_dilemma,
-               slotmim=read_slotmim, videomae=read_videomae, loca=read_loca, byol=read_byol, dinov2=read_dinov2,
-               dinov3=read_dinov3, vicreg=read_vicreg, clip=read_clip, encoder=read_encoder)
+               slotmim=read_slotmim, videomae=read_videomae, loca=read_loca, poodle=read_poodle, byol=read_byol,
+               dinov2=read_dinov2, dinov3=read_dinov3, vicreg=read_vicreg, clip=read_clip, encoder=read_encoder)
 
 def format_of(
     tree:dict,                    # of `encoders.read_checkpoint`
@@ -328,6 +329,7 @@ def format_of(
     if has('base_encoder.'): return 'dilemma' if has('dilemma_head.') else 'mocov3'
     if 'online_backbone' in tree or has('online_network.encoder.'): return 'byol'
     if has('encoder_q.', 'grouping_q.'): return 'slotmim'
+    if has('teacher_backbone.', 'decoder_laterals.'): return 'poodle'
     if has('storage_tokens'): return 'dinov3'
     if has('visual.conv1', 'visual.class_embedding'): return 'clip'
     if has('backbone.layer1', 'projector.'): return 'vicreg'
@@ -344,6 +346,7 @@ HOMES = {'DINO': ('https://github.com/facebookresearch/dino', 'Apache-2.0'),    
          'DINOv3': ('https://github.com/facebookresearch/dinov3', 'DINOv3 License'),
          'VideoMAE': ('https://github.com/MCG-NJU/VideoMAE', 'CC-BY-NC 4.0'),
          'LOCA': ('https://github.com/google-research/scenic', 'Apache-2.0'),
+         'PooDLe': ('https://github.com/agentic-learning-ai-lab/poodle', 'not known'),
          'VICReg': ('https://github.com/facebookresearch/vicreg', 'MIT'),
          'OpenCLIP': ('https://github.com/mlfoundations/open_clip', 'that of the weights: not known'),
          'CLIP': ('https://github.com/openai/CLIP', 'that of the weights: not known')}

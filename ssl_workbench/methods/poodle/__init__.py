@@ -157,9 +157,9 @@ presets = dict(cpu=cpu, gpu=gpu, paper=paper, walking_tours=walking_tours)
 def public_code(
     config:Config,                # of PooDLe
 ) -> Config:
-    "As the authors' public code (commit 7518934): colours, blur, zoom, .5/.5, EMA before the step, order of the decoder"
+    "As the authors' public code (commit 7518934) draws and weights: colours, blur, zoom, .5/.5, EMA before the step"
     return replace(config, strengths=(.8, .8, .8, .2), blur=(.5, .5), blur_at=0, draw='zoom', ratio=(2., 2.),
-                   dense_weight=.5, pooled_weight=.5, ema_first=True, block_first=True)
+                   dense_weight=.5, pooled_weight=.5, ema_first=True)
 
 # %% ../../../nbs/methods/23c_poodle.ipynb #54ed8fbc
 @dataclass(frozen=True)
