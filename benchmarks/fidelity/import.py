@@ -374,7 +374,8 @@ DIFFERENCES = [
     'DINO and iBOT: the lengths of prototypes are 1 (their norm_last_layer); other lengths are left out at import.',
     'VideoMAE: pictures of 224 pixels and 16 frames, its sizes, since its file does not hold them.',
     'LOCA: written and run by the authors\' code in JAX (flax.serialization.to_bytes); read here without JAX.',
-    'DILEMMA: their own pass forgets the places of kept patches; here their layers are given them, one picture at a time.',
+    'DILEMMA: their own pass forgets the places of kept patches; here their layers are given them, one picture at a '
+    'time.',
     'BYOL: a port to PyTorch, whose heads end in a bias; the ResNet of the online network alone. DeepMind\'s own files '
     'are pickles of Python objects, which are not opened.',
     'PooDLe: of their class (commit 7518934) the constructor and the backbone run; the flow network has a stand-in. '
