@@ -24,7 +24,9 @@ from safetensors.torch import load_file, save_file
 from . import core
 from .core import sha256
 from .encoders import PICKLES, Encoder, from_state, open_timm
-from .importers import HOMES, Found, read
+from .importers import HOMES, read
+from .importers.flax import is_flax
+from .importers.found import Found
 from .learner import newest_checkpoint, read_run
 
 _all_ = ['sha256']
@@ -392,7 +394,7 @@ TIMM = 'timm'                     # in the place of a method's name on the card 
 
 def _of_others(path:Path) -> bool:
     "Whether this is a file of weights without a card of ours"
-    return path.is_file() and (path.suffix in PICKLES or path.suffix == '.safetensors'
+    return path.is_file() and (path.suffix in PICKLES or is_flax(path) or path.suffix == '.safetensors'
                                and not path.with_suffix('.json').exists())
 
 def from_found(

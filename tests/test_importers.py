@@ -68,6 +68,19 @@ def mocov3():
     return method, dict(state_dict=turned(method.state_dict(), pairs), arch='vit_small')
 
 
+def dilemma():
+    method = shaken(catalog.build('dilemma', 'cpu', SIZE | dict(given=dict(hidden=24, out_dim=12))))
+    method.dice.zero_()
+    pairs = (('base.student.projector.', 'module.base_encoder.head.'), ('base.student.encoder.mask_token', None),
+             ('base.teacher.projector.', 'module.momentum_encoder.head.'), ('base.teacher.encoder.mask_token', None),
+             ('base.student.encoder.net.', 'module.base_encoder.'), ('head.', 'module.dilemma_head.'), ('dice', None),
+             ('base.teacher.encoder.net.', 'module.momentum_encoder.'), ('base.predictor.', 'module.predictor.'))
+    for side in (method.base.student, method.base.teacher): side.encoder.net.pos_embed.data[:, 0] = 0
+    state = turned(method.state_dict(), pairs)                     # no row for the class token
+    for k in ('module.base_encoder.pos_embed', 'module.momentum_encoder.pos_embed'): state[k] = state[k][:, 1:]
+    return method, dict(state_dict=state, arch='vit_small')
+
+
 def slotmim():
     method = shaken(catalog.build('slotmim', 'cpu', SIZE | HEAD))
     method.student.encoder.mask_token.data.fill_(.3)
@@ -80,7 +93,7 @@ def slotmim():
     return method, dict(model=turned(method.state_dict(), pairs))
 
 
-METHODS = dict(dino=dino, ibot=ibot, mae=mae, mocov3=mocov3, slotmim=slotmim)
+METHODS = dict(dino=dino, ibot=ibot, mae=mae, mocov3=mocov3, dilemma=dilemma, slotmim=slotmim)
 
 
 @pytest.mark.parametrize('name', METHODS)
@@ -132,6 +145,61 @@ def test_dinov2_and_vicreg_are_encoders(tmp_path):
     torch.save(dict(model=state | {'module.projector.0.weight': torch.zeros(8, 128)}), file := tmp_path/'model.pth')
     mine, x = catalog.load(file), torch.rand(1, 3, 64, 64)
     assert torch.allclose(mine.features(x)['pooled'], net.eval()((x - mine.mean) / mine.std), atol=1e-5)
+
+
+def poodle():
+    sizes = dict(bottleneck=True, small=False, channels=(8, 16, 24, 32), hidden=24, out_dim=12, block_first=True)
+    method = shaken(catalog.build('poodle', 'cpu', sizes))
+    pairs = tuple((ours, theirs) for theirs, ours in importers.frames._poodle_names() if ours)
+    state = turned(method.state_dict(), pairs)
+    for k, v in list(state.items()):
+        if k.endswith(('or.0.weight', 'or.3.weight')): state[k] = v.reshape(*v.shape[:2], 1, 1)
+        if 'dense' in k and k.endswith('0.weight'): state[k.replace('weight', 'bias')] = torch.randn(len(v))
+    for k, v in state.items():
+        if 'dense' in k and k.endswith('1.running_mean'): state[k] = v + state[k.replace('1.running_mean', '0.bias')]
+    return method, dict(model={f'module.{k}': v for k, v in state.items()} | {
+        'module.flow_model.fnet.conv1.weight': torch.zeros(2)}, epoch=100)
+
+
+def test_poodle_comes_back_whole(tmp_path):
+    "Both networks with decoders and heads, their biases in the norms; cut, strange or of another name: one sentence"
+    method, tree = poodle()
+    torch.save(tree, file := tmp_path/'poodle.pth')
+    again, x = catalog.load(file), torch.rand(1, 3, 64, 64)
+    for k, v in again.state_dict().items():
+        assert torch.allclose(v.float(), method.state_dict()[k].float(), atol=1e-6), k
+    for mine, theirs in zip(again.teacher.dense(x), method.teacher.dense(x)):
+        assert torch.allclose(mine, theirs, rtol=1e-4, atol=1e-4)
+    assert again.config.block_first and again.config.channels == (8, 16, 24, 32)
+    for change, name in (('decoder_laterals.1.weight', ''), ('teacher_backbone.layer2', ''),
+                         ('pooled_predictor.3.', ''), (None, ''), (None, 'mocov3')):
+        kept = {k: v for k, v in tree['model'].items() if not change or change not in k}
+        torch.save(dict(model=kept | ({} if change or name else {'module.extra': torch.zeros(1)})), file)
+        with pytest.raises(ValueError) as e: catalog.import_checkpoint(file, name)
+        assert '\n' not in str(e.value)
+
+
+@pytest.mark.parametrize('form', ['port', 'published', 'backbone'])
+def test_byol_is_a_resnet(form, tmp_path):
+    "The port's two networks, the form of its published file, a ResNet alone: the online one; a cut one is refused"
+    nets = [timm.create_model('resnet18', num_classes=0, channels=(8, 16, 24, 32), stem_width=8) for _ in range(2)]
+    pairs = {b: a for a, b in importers.NUMBERED.items()}
+    online, target = (turned(n.state_dict(), tuple(pairs.items())) for n in nets)
+    whole = {f'online_network.encoder.{k}': v for k, v in online.items()} | {
+        f'target_network.encoder.{k}': v for k, v in target.items()} | {
+        f'{k}.l2.bias': torch.zeros(3) for k in ('online_network.projetion', 'predictor')}
+    whole = {f'module.{k}': v for k, v in whole.items()}
+    tree = dict(port=dict(model=whole, steps=9), published=dict(online_backbone=nets[0].state_dict(), epoch=300),
+                backbone=nets[0].state_dict())[form]
+    torch.save(tree, file := tmp_path/'byol.pth.tar')
+    (mine, found), x = catalog.import_checkpoint(file, 'byol'), torch.rand(1, 3, 64, 64)
+    assert found.format == 'BYOL'
+    assert torch.allclose(mine.features(x)['pooled'], nets[0].eval()((x - mine.mean) / mine.std), atol=1e-5)
+    place = tree.get('model') or tree.get('online_backbone') or tree
+    del place[next(k for k in place if 'bn2.running_mean' in k)]
+    torch.save(tree, file)
+    with pytest.raises(ValueError) as e: catalog.import_checkpoint(file, 'byol')
+    assert '\n' not in str(e.value)
 
 
 def test_import_on_the_command_line(tmp_path, capsys):

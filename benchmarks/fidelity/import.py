@@ -5,7 +5,12 @@
     git clone https://github.com/CVMI-Lab/SlotMIM PUBLIC/SlotMIM
     git clone https://github.com/MCG-NJU/VideoMAE PUBLIC/VideoMAE
     git clone https://github.com/mlfoundations/open_clip PUBLIC/open_clip
-    python -m benchmarks.fidelity.import --public PUBLIC [--only mae]
+    git clone https://github.com/google-research/scenic PUBLIC/scenic
+    git clone https://github.com/Separius/DILEMMA PUBLIC/DILEMMA
+    git clone https://github.com/yaox12/BYOL-PyTorch PUBLIC/byol
+    git clone https://github.com/agentic-learning-ai-lab/poodle PUBLIC/poodle   # and: git checkout 7518934
+    python -m venv JAX && JAX/bin/pip install jax flax optax               # for LOCA
+    SSL_JAX=JAX/bin/python python -m benchmarks.fidelity.import --public PUBLIC [--only mae]
 
 Each network is built by its authors' code at a small size with random weights, and saved as their training script saves
 it. `catalog.load` reads the file. The figures of both go to benchmarks/results/fidelity-import.json; the exit code is 1
@@ -38,6 +43,7 @@ from ssl_workbench import catalog
 SIDE, PATCH, DIM, DEPTH, HEADS = 64, 16, 128, 2, 2               # 64 channels a head, as published
 SIZES = dict(img_size=SIDE, patch_size=PATCH, embed_dim=DIM, depth=DEPTH, num_heads=HEADS, mlp_ratio=4,
              norm_layer=partial(nn.LayerNorm, eps=1e-6))
+JAX = os.environ.get('SSL_JAX', sys.executable)                  # a Python with jax, flax and optax, for LOCA
 ARGUMENTS = argparse.Namespace(arch='vit', lr=1e-3, output_dir='.')          # beside the weights, as scripts save them
 
 
@@ -145,6 +151,23 @@ def mae(path, file, images):
                 encoder_alone=figure(patches, encoder.features(images)['tokens']))
 
 
+def loca(path, file, images):
+    file = file.with_name('checkpoint_799')                        # as Flax names them
+    settings = dict(size=SIDE, patch=PATCH, dim=DIM, depth=DEPTH, heads=4, hidden=48, out_dim=24, prototypes=16)
+    given, out = (file.with_name(f'{k}.npz') for k in ('given', 'found'))
+    np.savez(given, reference=standard(images).movedim(1, -1).numpy(),
+             **{f'setting/{k}': np.asarray(v) for k, v in settings.items()})
+    subprocess.run([JAX, Path(__file__).with_name('loca_checkpoint.py'), path, given, file, out], check=True)
+    found = {k: torch.from_numpy(v) for k, v in np.load(out).items() if v.dtype == np.float32}
+    mine = catalog.load(file)
+    teacher, student = (b.tokens(images) for b in (mine.teacher, mine.student))
+    rows = lambda branch, tokens: branch.scores(tokens).flatten(0, 1)
+    return dict(tokens=figure(found['tokens'], teacher),
+                scores=figure(found['teacher_scores'], rows(mine.teacher, teacher)),
+                student_scores=figure(found['student_scores'], rows(mine.student, student)),
+                position=figure(found['position'], mine.student.locator(student, teacher[:, :5])))
+
+
 def videomae(path, file, images):
     registry, layers, utils = (ModuleType(n) for n in ('timm.models.registry', 'timm.models.layers', 'utils'))
     registry.register_model = lambda f: f
@@ -180,6 +203,81 @@ def mocov3(path, file, images):
                 prediction=figure(theirs.predictor(theirs.base_encoder(x)), mine.predictor(z)),
                 key=figure(theirs.momentum_encoder(x), mine.teacher(images)[2]),
                 tokens=figure(theirs.base_encoder.forward_features(x), sees(mine.student.encoder, images)))
+
+
+def dilemma(path, file, images):
+    build = partial(importlib.import_module('vits').VisionTransformerMoCo, qkv_bias=True, no_embed_class=True,
+                    global_pool='token', **SIZES)
+    theirs = shaken(importlib.import_module('moco.builder').MoCo_ViT(build, 24, 48, .2, dilemma_probability=.2))
+    torch.save(dict(epoch=3, arch='vit_small', state_dict=wrapped(theirs.state_dict())), file)
+    mine, x = catalog.load(file), standard(images)
+    student, teacher = mine.base.student, mine.base.teacher
+    tokens, cls, z = student(images)
+    their_z, their_tokens = theirs.base_encoder(x)
+    n = (SIDE // PATCH)**2
+    keep, place = (torch.rand(len(images), n).argsort(1)[:, :n // 2] for _ in range(2))
+    body = theirs.base_encoder       # its own pass forgets the places, and takes them for one picture at a time only
+    sparse = torch.cat([body._pos_embed(body.patch_embed(x[i:i + 1]), keep[i:i + 1], place[i:i + 1]) for i in (0, 1)])
+    sparse = body.norm(body.blocks(body.norm_pre(sparse)))[:, 1:]
+    ours = student.encoder(images, keep=keep, position_ids=place)[0]
+    return dict(tokens=figure(their_tokens, tokens), projection=figure(their_z, z),
+                prediction=figure(theirs.predictor(their_z), mine.base.predictor(z)),
+                key=figure(theirs.momentum_encoder(x)[0], teacher(images)[2]),
+                logits=figure(theirs.dilemma_head(their_tokens), mine.head(tokens)),
+                misplaced_tokens=figure(sparse, ours),
+                misplaced_logits=figure(theirs.dilemma_head(sparse), mine.head(ours)))
+
+
+def byol(path, file, images):
+    sizes = dict(input_dim=512, hidden_dim=48, output_dim=24)
+    config = dict(model=dict(backbone=dict(type='resnet18', pretrained=False), projection=sizes,
+                             predictor=sizes | dict(input_dim=24)))
+    theirs = shaken(importlib.import_module('model.byol_model').BYOLModel(config))
+    for m in theirs.modules():
+        if isinstance(m, nn.BatchNorm2d): m.running_mean.normal_(0, .1)
+    torch.save(dict(config=config, epoch=3, steps=9, model=wrapped(theirs.state_dict()), amp={}), file)
+    mine, x = catalog.load(file), standard(images)
+    return dict(pooled=figure(theirs.online_network.encoder(x).flatten(1), mine.features(images)['pooled']),
+                map=figure(theirs.online_network.encoder[:8](x).flatten(2).mT, mine.features(images)['tokens']))
+
+
+def poodle(path, file, images):
+    class RAFT(nn.Linear):
+        "In the flow network's place, which is left out"
+        def __init__(self): super().__init__(1, 1)
+        def load_state_dict(self, state, **_): "Nothing to load"
+    known = {'registry': dict(register_model=lambda f: f), 'raft.raft': dict(RAFT=RAFT)}
+    for name, things in known.items(): sys.modules[f'src.models.{name}'] = SimpleNamespace(**things)
+    sys.modules |= {'kornia.augmentation': SimpleNamespace(), 'kornia': SimpleNamespace(augmentation=None)}
+    for name, things in (('flow', ('flow_to_warp', 'mask_invalid', 'warp', 'compute_occlusion_mask')),
+                         ('bbox', ('resize_crop_to_bounding_boxes',))):
+        sys.modules[f'src.utils.{name}'] = SimpleNamespace(**dict.fromkeys(things))
+    for package in ('src', 'src.models', 'src.utils'):
+        sys.modules[package] = ModuleType(package)
+        sys.modules[package].__path__ = [str(path/package.replace('.', '/'))]
+    torch.save({}, empty := file.with_name('flow.pth'))
+    build = importlib.import_module('src.models.poodle').Poodle
+    theirs = shaken(build('resnet50', empty, mlp_hidden_dim=48, proj_dim=24))
+    for m in theirs.modules():
+        if isinstance(m, nn.BatchNorm2d): m.running_mean.normal_(0, .1)
+    torch.save(dict(model=wrapped(theirs.state_dict()), epoch=3), file)
+    mine, x, found = catalog.load(file), standard(images), {}
+    for side, prefix in (('student', ''), ('teacher', 'teacher_')):
+        of = lambda name, prefix=prefix: getattr(theirs, prefix + name)
+        maps = of('backbone').forward_feature_pyramid(x, stages=theirs.encoder_stages)
+        z = maps[-1]
+        for i, (block, lateral) in enumerate(zip(of('decoder_blocks'), of('decoder_laterals'))):
+            z = nn.functional.interpolate(block(z), scale_factor=2, mode='bilinear') + lateral(maps[-i - 2])
+        branch = getattr(mine, side)
+        (top, fine), pooled = branch.maps(images), maps[-1].mean((2, 3), keepdim=True)
+        found |= {f'{side}: encoder': figure(maps[-1], top), f'{side}: decoder': figure(z, fine),
+                  f'{side}: dense projection': figure(of('dense_projector')(z), branch.dense_projector(fine)),
+                  f'{side}: pooled projection': figure(of('pooled_projector')(pooled),
+                                                       branch.pooled_projector(top.mean((2, 3))))}
+    p = theirs.dense_projector(z)
+    return found | dict(dense_prediction=figure(theirs.dense_predictor(p), mine.dense_predictor(p)),
+                        pooled_prediction=figure(theirs.pooled_predictor(p).flatten(2).mT,
+                                                 mine.pooled_predictor(p.flatten(2).mT)))
 
 
 def slotmim(path, file, images):
@@ -263,14 +361,25 @@ def open_clip(path, file, images):
 
 FORMATS = dict(dino=('dino', 'facebookresearch/dino'), ibot=('ibot', 'bytedance/ibot'),
                mae=('mae', 'facebookresearch/mae'),
-               mocov3=('moco-v3', 'facebookresearch/moco-v3'), slotmim=('SlotMIM', 'CVMI-Lab/SlotMIM'),
-               videomae=('VideoMAE', 'MCG-NJU/VideoMAE'), vicreg=('vicreg', 'facebookresearch/vicreg'),
+               mocov3=('moco-v3', 'facebookresearch/moco-v3'), dilemma=('DILEMMA', 'Separius/DILEMMA'),
+               byol=('byol', 'yaox12/BYOL-PyTorch'), poodle=('poodle', 'agentic-learning-ai-lab/poodle'),
+               slotmim=('SlotMIM', 'CVMI-Lab/SlotMIM'),
+               loca=('scenic', 'google-research/scenic'), videomae=('VideoMAE', 'MCG-NJU/VideoMAE'),
+               vicreg=('vicreg', 'facebookresearch/vicreg'),
                dinov2=('dinov2', 'facebookresearch/dinov2'), open_clip=('open_clip', 'mlfoundations/open_clip'))
+COMMITS = dict(poodle='7518934e1a7824c70acf4088f2f19f89c14acb1b')                # where the folder is no checkout
 DIFFERENCES = [
     'What is compared are pictures of the size that a network was built for: at others each interpolates its positions '
     'in its own way.',
     'DINO and iBOT: the lengths of prototypes are 1 (their norm_last_layer); other lengths are left out at import.',
     'VideoMAE: pictures of 224 pixels and 16 frames, its sizes, since its file does not hold them.',
+    'LOCA: written and run by the authors\' code in JAX (flax.serialization.to_bytes); read here without JAX.',
+    'DILEMMA: their own pass forgets the places of kept patches; here their layers are given them, one picture at a '
+    'time.',
+    'BYOL: a port to PyTorch, whose heads end in a bias; the ResNet of the online network alone. DeepMind\'s own files '
+    'are pickles of Python objects, which are not opened.',
+    'PooDLe: of their class (commit 7518934) the constructor and the backbone run; the flow network has a stand-in. '
+    'Decoder and heads are applied here as in the middle of their training pass, in eval mode.',
     'OpenCLIP: the image tower alone; its projection is applied to our summary here.']
 
 
@@ -304,8 +413,9 @@ def main():
     args.quick = bool(args.only)
     cases = []
     for name in [args.only] if args.only else FORMATS:
-        cases.append(dict(format=name, dtype='float32', upstream=comparison.upstream(
-            args.public/FORMATS[name][0], FORMATS[name][1]),
+        where = comparison.upstream(args.public/FORMATS[name][0], FORMATS[name][1])
+        where['commit'] = where['commit'] or COMMITS.get(name)
+        cases.append(dict(format=name, dtype='float32', upstream=where,
             figures={f'{name}: {k}': f for k, f in in_its_process(name, args.public).items()}))
         print(name, f"{max(f['max_difference'] for f in cases[-1]['figures'].values()):.1e}", flush=True)
     comparison.conclude(args, "Checkpoints that public code saved, imported: both networks on the same pictures",

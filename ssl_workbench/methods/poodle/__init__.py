@@ -56,6 +56,7 @@ class Config:
     heads:int = 3                 # ViT: attention heads
     registers:int = 0             # ViT: learnt tokens beside the patches, for what belongs to no place
     decoder:str = 'full'          # 'full', 'top-down' (no laterals), 'lateral', 'none'; the last two dilate the encoder
+    block_first:bool = False      # decoder: each block before its enlargement (public code), not after it (eq. 3)
     dense:bool = True             # the dense loss
     pooled:bool = True            # the pooled loss
     hidden:int = 192              # width inside projectors and predictors
@@ -219,8 +220,10 @@ class SpatialDecoder(nn.Module):
         blocks:int=2,             # doublings
         compute:bool=True,        # a bottleneck block after each
         laterals:bool=True,       # add the earlier stage's map, widened
+        block_first:bool=False,   # the block before the enlargement, as the public code has it
     ):
         super().__init__()
+        self.block_first = block_first
         wide, norm = dims[-1], BatchNorm2d
         block = lambda: Bottleneck(wide, wide // 4, base_width=32, norm_layer=norm) if compute else nn.Identity()
         self.blocks = nn.ModuleList(block() for _ in range(blocks))
@@ -233,7 +236,8 @@ class SpatialDecoder(nn.Module):
         z = maps[-1]
         for i, block in enumerate(self.blocks):
             earlier = maps[-2 - i]
-            z = block(F.interpolate(z, earlier.shape[-2:], mode='bilinear'))
+            larger = lambda x, size=earlier.shape[-2:]: F.interpolate(x, size, mode='bilinear')
+            z = larger(block(z)) if self.block_first else block(larger(z))
             if self.laterals is not None: z = z + self.laterals[i](earlier)
         return z
 
@@ -286,7 +290,8 @@ class Branch(nn.Module):
         super().__init__()
         self.encoder = build_encoder(c)
         wide = self.encoder.dim
-        self.decoder = SpatialDecoder(self.encoder.dims, 2, c.compute, c.laterals) if c.compute or c.laterals else None
+        decoder = lambda: SpatialDecoder(self.encoder.dims, 2, c.compute, c.laterals, c.block_first)
+        self.decoder = decoder() if c.compute or c.laterals else None
         if c.dense: self.dense_projector = conv_head(wide, c.hidden, c.out_dim)
         if c.pooled: self.pooled_projector = pooled_head(wide, c.hidden, c.out_dim)
 
