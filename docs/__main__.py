@@ -59,6 +59,7 @@ def main():
     shutil.copytree(HERE/'assets', SITE/'assets')
     shutil.copytree(ROOT/'nbs/images', SITE/'images')
     shutil.copy(mathjax(), SITE/'assets/mathjax.js')
+    for name in ('touch.js', 'touch.css'): shutil.copy(ROOT/'ssl_workbench/panels'/name, SITE/'assets')
     for source, target in (('CONTRIBUTING.md', 'contributing.md'), ('CHANGELOG.md', 'changes.md'),
                            ('nbs/glossary.md', 'glossary.md'), ('nbs/symbols.md', 'symbols.md')):
         copied(source, target)

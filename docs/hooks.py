@@ -1,4 +1,4 @@
-"""What mkdocs does on the way: the navigation, a publisher's settings, and equations."""
+"""What mkdocs does on the way: the navigation, a publisher's settings, equations, and moments of touch."""
 import configparser
 import json
 import re
@@ -9,6 +9,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 SCRIPTS = ('<script src="{0}assets/mathjax-settings.js"></script>\n'
            '<script id="MathJax-script" async src="{0}assets/mathjax.js"></script>\n')
+
+STILLS = ('<link rel="stylesheet" href="{0}assets/touch.css">\n'
+          '<script type="module" src="{0}assets/stills.js"></script>\n')
 
 
 def on_config(config):
@@ -38,7 +41,7 @@ def on_page_content(html, page, config, files):
 
 
 def on_post_page(output, page, config):
-    "Equations are set where there are any"
-    if 'class="arithmatex"' not in (page.content or ''): return output
+    "Equations are set where there are any, and moments of touch are played"
+    wanted = SCRIPTS * ('class="arithmatex"' in (page.content or '')) + STILLS * ('data-still=' in (page.content or ''))
     depth = page.url.count('/') if page.url not in ('', '.', './') else 0
-    return output.replace('</body>', SCRIPTS.format('../' * depth) + '</body>')
+    return output.replace('</body>', wanted.format('../' * depth) + '</body>')

@@ -5,10 +5,12 @@ The pages are Markdown, so that mkdocs itself checks their links, lists their he
 import base64
 import json
 import re
+import shutil
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT/'nbs'
+STATES = ROOT/'docs/states'              # what widgets show at some settings: see `docs.stills`
 DIRECTIVE = re.compile(r'^#\|\s*(\w+).*\n?', re.M)
 SEEN = re.compile(r'\*+What to see:?\*+:?\s*')
 LINK = re.compile(r'(\]\()((?!\w+:)[^)#\s]*?)([^)/#\s]+)\.ipynb(#[^)\s]*)?\)')
@@ -93,16 +95,28 @@ def picture(data, name, folder) -> str:
     return file
 
 
+def still(cells, i, folder) -> list:
+    "A moment of touch: its first picture, which the page's script replaces by the widget; its states lie beside it"
+    name = cells[i].get('id', '')
+    states = STATES/folder.name.removesuffix('_files')/f'{name}.json'
+    if not states.is_file(): return []
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in states.parent.glob(f'{name}[._]*'): shutil.copy(file, folder)
+    first = json.loads(states.read_text(encoding='utf-8'))['picture']
+    return [f'![{described(cells, i)}]({folder.name}/{first}){{ .figure loading=lazy data-still={name}.json }}', '']
+
+
 def outputs(cells, i, folder) -> list:
     "What a cell printed and drew"
-    lines = []
+    lines, played = [], still(cells, i, folder)
     for k, output in enumerate(cells[i]['outputs']):
         data = output.get('data', {})
-        file = picture(data, f'{i:03}_{k}', folder)
+        file = '' if played else picture(data, f'{i:03}_{k}', folder)
         if file: lines += [f'![{described(cells, i)}]({folder.name}/{file}){{ .figure loading=lazy }}', '']
         elif output['output_type'] == 'stream': lines += fence(text(output['text']), '.text .output')
-        elif 'text/plain' in data: lines += fence(text(data['text/plain']), '.text .output')
-    return lines
+        elif 'text/plain' in data and not (played and 'image/png' in data):
+            lines += fence(text(data['text/plain']), '.text .output')
+    return lines + played
 
 
 def code(cells, i, folder) -> list:

@@ -127,6 +127,12 @@ def test_a_student_notebook_runs(path, tmp_path):
     NotebookClient(nbformat.read(tmp_path/path.name, 4), timeout=900, kernel_name='python3').execute(cwd=str(tmp_path))
 
 
+def test_every_lesson_of_the_first_weeks_has_an_assignment():
+    "Whoever starts the course has something to hand in from the first week on"
+    taught = [p for w in syllabus.weeks() if w.part == 'Foundations' and w.number <= 6 for p in w.lessons]
+    assert len(taught) >= 13 and set(taught) <= set(FORM)
+
+
 def test_the_student_sees_no_solution(made):
     "Neither of the assignment nor of the lesson; hidden tests are the teacher's alone"
     words = (made/'students/lesson.ipynb').read_text()

@@ -11,7 +11,10 @@ METHODS = {name: sorted((NBS/'methods').glob(f'{number}*.ipynb')) for number, na
     (20, 'DILEMMA'), (21, 'LOCA'), (22, 'SlotMIM'), (23, 'PooDLe'), (24, 'MC-JEPA'), (25, 'SCALE'), (26, 'ViDROP'),
     (27, 'RIVER'), (28, 'SF-CLIP'))}
 CLASSICS = {p.stem: [p] for p in sorted((NBS/'classics').glob('*.ipynb'))}
-LESSONS = [p for some in (METHODS | CLASSICS).values() for p in some]
+WEEKS = sorted((NBS.parent/'course/weeks').glob('*.md'))
+FOUNDATIONS = [NBS/f'{name}.ipynb' for w in WEEKS[:6]                    # what the first six weeks teach
+               for name in re.search(r'^lessons: (.*)$', w.read_text(encoding='utf-8'), re.M)[1].split(', ')]
+LESSONS = [p for some in (METHODS | CLASSICS).values() for p in some] + FOUNDATIONS
 
 
 def cells(path): return json.loads(path.read_text(encoding='utf-8'))['cells']
@@ -52,3 +55,13 @@ def test_answers_stand_apart(path):
 def test_exercises_of_a_method(name):
     "Two with a checker at least, whose key stands apart"
     assert sum(tagged(c, 'answer') for p in METHODS[name] for c in cells(p)) >= 2
+
+
+@pytest.mark.parametrize('path', FOUNDATIONS, ids=lambda p: p.stem)
+def test_exercises_of_a_foundation(path):
+    "One with a checker at least, derived or written, whose key shows wrong answers that fail"
+    found = cells(path)
+    assert any(tagged(c, 'answer') for c in found)
+    words = '\n'.join(source(c) for c in found if c['cell_type'] == 'markdown')
+    assert re.search(r'^\d\. \*(Derive|Write)\b', words[words.index('## Exercises'):], re.M)
+    assert sum(source(c).count('refused(check_') for c in found if tagged(c, 'solution')) >= 1

@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 pytest.importorskip('mkdocs')
-from docs import methods, notebooks  # noqa: E402
+from docs import methods, notebooks, stills  # noqa: E402
 from ssl_workbench import catalog  # noqa: E402
 
 SHOWN = ['', 'methods/24_mcjepa/', 'methods/slotmim/', 'methods/', 'results/', 'results/claims/', 'glossary/',
@@ -211,3 +211,88 @@ def test_equations_of_lessons(browser, address, name):
         n = page.locator('.arithmatex').count()
         page.wait_for_function(SET, arg=n)
         assert n and page.locator('[data-mml-node="merror"]').count() == 0 and foreign == []
+
+
+# ---- moments of touch, played without a kernel
+
+def played(page, cell):
+    "The widget of a moment, in sight"
+    page.locator(f'img[data-still="{cell}.json"], .still[data-moment="{cell}"]').first.scroll_into_view_if_needed()
+    box = page.locator(f'.still[data-moment="{cell}"]')
+    box.locator('.touch[data-drawn]').wait_for()
+    return box
+
+
+def shown(box):
+    "What a moment shows: its picture and overlays, its words and bars"
+    return box.evaluate("""b => [...b.querySelectorAll('.touch-picture, .touch-layer')].map(i => i.src.split('/').pop())
+        .concat([...b.querySelectorAll('.touch-caption, .touch-bars, .touch-answer')].map(e => e.textContent))""")
+
+
+def revealed(page, box):
+    "What a moment shows once the reader has made a guess, where it asks for one"
+    button = box.locator('.touch-reveal')
+    if button.count() and button.text_content() == 'Reveal':
+        if button.is_disabled():
+            dots = box.locator('.touch-question input')
+            dots.first.check() if dots.count() else box.locator('.touch-handle').last.press('ArrowLeft')
+        button.click()
+        assert box.locator('.touch-answer').count() or box.locator('.touch-layer').count()
+    return shown(box)
+
+
+def moved_by_pointer(page, box, moment):
+    "Clicks on another computed place, or at both ends of a slider; False where there is neither"
+    points = [h for h in box.locator('.touch-point0').all()]
+    if points:
+        name = next(n for n, v in moment.over.items() if isinstance(v[0], tuple))
+        for x, y in (moment.over[name][-1], moment.over[name][0]):
+            box.locator('.touch-frame').scroll_into_view_if_needed()
+            place = box.locator('.touch-frame').bounding_box()
+            yield page.mouse.click(place['x'] + x * place['width'], place['y'] + y * place['height'])
+    for slider in box.locator('input[type=range]').all():
+        size = slider.bounding_box()
+        for x in (size['width'] - 3, 3): yield slider.click(position=dict(x=x, y=size['height'] / 2))
+
+
+def moved_by_keys(page, box, moment):
+    "Arrow keys on marks and sliders, a choice, a tick"
+    for handle in box.locator('.touch-handle').all():
+        for key in ('ArrowRight', 'ArrowDown', 'ArrowLeft', 'ArrowUp'): yield handle.press(key)
+    for slider in box.locator('input[type=range]').all():
+        for key in ('End', 'Home'): yield slider.press(key)
+    for tick in box.locator('.touch-knobs input[type=checkbox]').all(): yield tick.press('Space')
+    for choice in box.locator('select').all(): yield choice.select_option(index=1)
+
+
+@pytest.mark.parametrize('number', range(20, 29))
+def test_moments_play_without_a_kernel(browser, address, number):
+    "Three a method at least: another setting by pointer and by keyboard shows another picture or other words"
+    moments = [m for m in stills.MOMENTS if Path(m.lesson).name.startswith(str(number))]
+    ways = {moved_by_pointer: 0, moved_by_keys: 0}
+    with opened(browser, address, 'light', 1280) as (page, foreign):
+        for moment in moments:
+            page.goto(f'{address}{moment.lesson}/', wait_until='domcontentloaded')
+            box = played(page, moment.cell)
+            for way in ways:
+                before = revealed(page, box)
+                changed = any(revealed(page, box) != before for _ in way(page, box, moment))
+                ways[way] += changed
+                assert changed or way is moved_by_pointer, (moment.cell, way.__name__)
+        assert foreign == [] and len(moments) >= 3 and min(ways.values()) >= 1
+
+
+@pytest.mark.parametrize('width', [390, 1280])
+def test_a_page_with_moments_fits(browser, address, width):
+    "Widget, question and knobs stay inside the page, and a mark moves to a computed place"
+    with opened(browser, address, 'light', width) as (page, foreign):
+        page.goto(f'{address}methods/21_loca/', wait_until='domcontentloaded')
+        box = played(page, '51080004')
+        assert page.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth') <= 0
+        frame = box.locator('.touch-frame').bounding_box()
+        assert frame['x'] >= 0 and frame['x'] + frame['width'] <= width
+        box.locator('.touch-frame').scroll_into_view_if_needed()
+        frame = box.locator('.touch-frame').bounding_box()
+        page.mouse.click(frame['x'] + .4 * frame['width'], frame['y'] + .9 * frame['height'])
+        mark = box.locator('.touch-handle').evaluate('h => [parseFloat(h.style.left), parseFloat(h.style.top)]')
+        assert [round(v / 100, 3) for v in mark] == [.417, .833] and foreign == []

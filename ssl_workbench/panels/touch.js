@@ -5,6 +5,7 @@
 const SVG = 'http://www.w3.org/2000/svg'
 const CORNERS = {point: [[0, 1]], arrow: [[0, 1], [2, 3]], box: [[0, 1], [2, 3]]}
 const PARTS = {point: [''], arrow: ['start of ', 'end of '], box: ['one corner of ', 'other corner of ']}
+const MANY = 30                                          // dots that a still page shows at most
 const STEPS = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]}
 
 const within = x => Math.min(1, Math.max(0, x))
@@ -96,15 +97,21 @@ function moved(model, name, part, x, y) {
   return {...model.get('places'), [name]: value}
 }
 
+function outline(kind, v) {
+  if (kind === 'box') return [[v[0], v[1]], [v[2], v[1]], [v[2], v[3]], [v[0], v[3]], [v[0], v[1]]]
+  return kind === 'arrow' ? [[v[0], v[1]], [v[2], v[3]]] : []
+}
+
 function drawMarks(model, svg) {
   svg.replaceChildren()
   const [rows, columns] = model.get('grid')
   for (let k = 1; k < rows; k++) line(svg, 'touch-grid', [[0, k / rows], [1, k / rows]])
   for (let k = 1; k < columns; k++) line(svg, 'touch-grid', [[k / columns, 0], [k / columns, 1]])
   for (const [name, v] of Object.entries(model.get('places'))) {
-    const kind = model.get('kinds')[name]
-    const path = kind === 'box' ? [[v[0], v[1]], [v[2], v[1]], [v[2], v[3]], [v[0], v[3]], [v[0], v[1]]] :
-      kind === 'arrow' ? [[v[0], v[1]], [v[2], v[3]]] : []
+    const kind = model.get('kinds')[name], path = outline(kind, v), spots = (model.spots || {})[name] || []
+    if (spots.length <= MANY) for (const spot of spots) {
+      line(svg, kind === 'point' ? 'touch-spot' : 'touch-ghost', kind === 'point' ? [spot, spot] : outline(kind, spot))
+    }
     for (const side of ['touch-under', 'touch-over']) if (path.length) line(svg, side, path)
   }
 }
@@ -129,7 +136,7 @@ function drawHandles(model, handles) {
   }
 }
 
-// Pointer and keyboard both end in `go(handle, x, y, done)`
+// Pointer and keyboard both end in `go(handle, x, y, done)`; on a still page keys go from one computed place to the next
 function listen(model, frame, handles, go) {
   let held = null
   const place = event => {
@@ -170,6 +177,7 @@ function listen(model, frame, handles, go) {
     if (!step) return
     event.preventDefault()
     event.stopPropagation()                             // the notebook would change the cell
+    if (model.next) return go(handle, 0, 0, true, model.next(handle, step))
     const [rows, columns] = model.get('grid'), many = event.shiftKey ? 5 : 1
     const free = !rows || (handle.kind === 'arrow' && handle.part === 1)
     const v = model.get('places')[handle.name], [a, b] = CORNERS[handle.kind][handle.part]
@@ -204,19 +212,33 @@ function drawQuestion(model, box) {
 
 // ---- knobs of still pages: where there is a kernel they are ipywidgets
 
+function control(options, value, label) {
+  const words = typeof options[0] === 'string', ticked = typeof options[0] === 'boolean'
+  const input = make(words ? 'select' : 'input', '', label)
+  if (ticked) {
+    Object.assign(input, {type: 'checkbox', checked: value})
+    return [input, () => input.checked]
+  }
+  if (words) for (const option of options) make('option', '', input, option)
+  else Object.assign(input, {type: 'range', min: 0, max: options.length - 1, step: 1})
+  input[words ? 'selectedIndex' : 'value'] = options.indexOf(value)
+  return [input, () => options[words ? input.selectedIndex : Number(input.value)]]
+}
+
 function drawKnobs(model, box) {
   box.replaceChildren()
   for (const {name, title, options} of model.get('knobs')) {
-    const label = make('label', '', box, title || name), slider = make('input', '', label)
-    const said = make('output', '', label, short(model.get('settings')[name]))
-    Object.assign(slider, {type: 'range', min: 0, max: options.length - 1, step: 1})
-    slider.value = options.indexOf(model.get('settings')[name])
-    slider.setAttribute('aria-valuetext', said.textContent)
-    slider.oninput = () => {
-      const value = options[Number(slider.value)]
-      said.textContent = short(value)
-      slider.setAttribute('aria-valuetext', said.textContent)
-      keep(model, {settings: {...model.get('settings'), [name]: value}})
+    const label = make('label', '', box, title || name), [input, read] = control(options, model.get('settings')[name], label)
+    const said = input.type === 'range' ? make('output', '', label) : null
+    const say = () => {
+      if (!said) return
+      said.textContent = short(read())
+      input.setAttribute('aria-valuetext', said.textContent)
+    }
+    say()
+    input.oninput = () => {
+      say()
+      keep(model, {settings: {...model.get('settings'), [name]: read()}})
     }
   }
 }
@@ -257,8 +279,9 @@ function render({model, el}) {
   }
   let last = 0, timer = 0
   const send = () => { clearTimeout(timer); last = Date.now(); model.save_changes() }
-  const go = (handle, x, y, done) => {
-    const changes = {places: moved(model, handle.name, handle.part, x, y)}
+  const go = (handle, x, y, done, whole) => {
+    const places = whole && {...model.get('places'), [handle.name]: whole}
+    const changes = {places: places || moved(model, handle.name, handle.part, x, y)}
     if (model.get('question')) {
       if (model.get('guess_place') === handle.name) { if (hidden(model)) changes.guess = 'placed' }
       else if (model.get('revealed')) Object.assign(changes, {revealed: false, guess: ''})
@@ -313,13 +336,32 @@ function distance(at, model) {
   return sum
 }
 
+function spotsOf(state) {
+  const spots = {}
+  for (const {at} of state.states) for (const [name, value] of Object.entries(at)) {
+    if (!state.places[name]) continue
+    spots[name] = spots[name] || []
+    if (!spots[name].some(v => String(v) === String(value))) spots[name].push(value)
+  }
+  return spots
+}
+
 export function still(el, state) {
-  const heard = {}
+  const heard = {}, spots = spotsOf(state)
   const model = {
     get: name => state[name],
     set: (name, value) => { state[name] = value; (heard[name] || []).forEach(f => f()) },
     on: (event, f) => { const name = event.slice(7); (heard[name] = heard[name] || []).push(f) },
-    off: () => {}, save_changes: () => {},
+    off: () => {}, save_changes: () => {}, spots,
+  }
+  if (Object.keys(spots).length) model.next = ({name, kind, part}, [dx, dy]) => {
+    const now = state.places[name], [a, b] = CORNERS[kind][part]
+    const far = v => {
+      const [x, y] = [v[a] - now[a], v[b] - now[b]], along = x * dx + y * dy
+      return along > 1e-6 ? along + 3 * Math.abs(x * dy + y * dx) : Infinity
+    }
+    const best = (spots[name] || []).reduce((p, q) => far(q) < far(p) ? q : p, now)
+    return far(best) < Infinity ? best : now
   }
   let now = null
   const play = () => {
@@ -328,8 +370,13 @@ export function still(el, state) {
     now = best
     for (const [name, value] of Object.entries(best.show)) model.set(name, value)
   }
+  const snap = () => {                                     // let go, a mark moves to the place that was computed
+    const found = Object.entries(now ? now.at : {}).filter(([name]) => state.places[name])
+    if (found.length) model.set('places', {...state.places, ...Object.fromEntries(found)})
+  }
   model.on('change:places', play)
   model.on('change:settings', play)
+  model.on('change:released', snap)
   play()
   render({model, el})
 }
