@@ -155,8 +155,8 @@ PLAIN, MD, SPARSE, BOTH = 'MoCo v3', '+ MD', '+ sparsity', '+ both'
 
 table310 = Claim(
     id='table310',
-    sentence='Detecting misplaced patches is easy where everything is shown, and still improves shape tasks; '
-             'with sparsity the more.',
+    sentence='Detecting misplaced patches is easy when all patches are visible, yet it improves shape tasks; '
+             'with sparsity even more.',
     where='Thesis, table 3.10, section 3.3.3', measured='now', **SHARED,
     paper=rows(('knn', 'lin', 'shape_knn', 'shape_lin', 'md'),
                **{PLAIN: (53.27, 58.20, 31.60, 51.27, None), MD: (54.18, 58.78, 35.78, 54.53, 100.),
@@ -195,7 +195,7 @@ table312 = Claim(
     # memory of a full card
     paper={}, arms=ARMS312,
     pairs=tuple(p for base in ('SimCLR', 'MoCo v3', 'DINO (MC)')
-                for p in above(base, f'{base} + DILEMMA', 'sparse is cheaper an image', 'time', 'memory')))
+                for p in above(base, f'{base} + DILEMMA', 'sparse is cheaper per image', 'time', 'memory')))
 
 VARIANTS = {'none': 'none', 'position correction': 'position', 'partial jigsaw': 'jigsaw', 'flip detection': 'flip',
             'DILEMMA': 'mismatch'}
@@ -217,7 +217,7 @@ table311 = Claim(
 IMPORTANT, CHANCE = 'importance', 'random'
 
 table313 = Claim(
-    id='table313', sentence='Dropping by chance is better than dropping what the teacher looks at least.',
+    id='table313', sentence='Dropping at random is better than dropping what the teacher attends to least.',
     where='Thesis, table 3.13, section 3.3.3', measured='runnable', **SHARED,
     paper=rows(('knn', 'lin'), **{IMPORTANT: (71.88, 76.76), CHANCE: (73.98, 77.78)}),
     arms={name: as_many(4, **ALONE, ratios=(.75,), growth=(4,), policy=name) for name in (IMPORTANT, CHANCE)},
@@ -274,7 +274,8 @@ def table31(base, figures):
     "The claim of table 3.1 about one base"
     alone, images, time = NAMES[base], f'{NAMES[base]} + DILEMMA, equal images', f'{NAMES[base]} + DILEMMA, equal time'
     return Claim(
-        id=f'table31-{base}', sentence=f'DILEMMA improves {alone}, with as many images and the more in as much time.',
+        id=f'table31-{base}',
+        sentence=f'DILEMMA improves {alone} with the same number of images, and even more in the same time.',
         where='Thesis, table 3.1, section 3.3.1; times of table 3.12', measured='runnable', **SHARED,
         paper=rows(('knn', 'lin'), **dict(zip((alone, images, time), figures))),
         arms={alone: on_base(base, **DENSELY), images: on_base(base), time: on_base(base, EPOCH_TIME[base])},

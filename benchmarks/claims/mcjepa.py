@@ -149,8 +149,8 @@ MOTION, VIEWS, BOTH = 'M-JEPA', 'VICReg', 'MC-JEPA'
 
 table1 = Claim(
     id='table1',
-    sentence='Motion and content learnt together: features better than without motion, '
-             'flow better than without content.',
+    sentence='Learning motion and content together gives better features than without motion, '
+             'and better flow than without content.',
     where='Table 1, section 4.2', measured='now', **SHARED,
     paper={MOTION: dict(epe=2.98, epe_drive=3.01, seg=9.4), VIEWS: dict(epe_drive=13.5, seg=60.1, camvid=59.8),
            BOTH: dict(epe=2.81, epe_drive=2.67, seg=67.1, camvid=65.5)},
@@ -203,7 +203,7 @@ FROZEN, TUNED, TOGETHER = 'frozen features', 'fine-tuning', 'combined'
 EPOCHS, BATCHES = 'epoch alternation', 'batch alternation'
 
 table5 = Claim(
-    id='table5', sentence='Both losses in every step are better than one after the other.',
+    id='table5', sentence='Both losses in every step are better than one loss after the other.',
     where='Table 5, section 4.3', measured='runnable', **SHARED,
     paper=figures(**{FROZEN: (13.52, 13.82, 60.1), TUNED: (2.71, 2.82, 61.3), EPOCHS: (4.54, 4.91, 63.5),
                      BATCHES: (2.78, 2.95, 67.1), TOGETHER: (2.67, 2.81, 67.1)}),
@@ -219,7 +219,7 @@ table5 = Claim(
 CYCLES = {f'cycle {w:g}': w for w in (0., .1, .2, 1.)}
 
 figure5_2 = Claim(
-    id='figure5-2', sentence='Cycle consistency improves the flow where its weight is chosen well.',
+    id='figure5-2', sentence='Cycle consistency improves the flow if its weight is well chosen.',
     where='Figure 5 (2), section 4.3', measured='runnable', **SHARED,
     paper={}, arms={name: dict(cycle=w) for name, w in CYCLES.items()},      # the figure has no numbers
     pairs=(*lower('cycle 0.2', 'cycle 0', 'introducing the loss significantly improves the flow'),

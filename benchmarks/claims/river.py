@@ -328,7 +328,7 @@ figure512 = Claim(
     measured='now', metrics=METRICS, **SHARED, paper={},                        # films, no numbers
     arms={FLOW: {}, NOISE: dict(path='ddpm'), SLOW: dict(path='ddpm', calls=40)},
     pairs=(*better(FLOW, NOISE, 'DDPM fails to converge with the exact same hyperparameters'),
-           *better(FLOW, SLOW, 'nor is it for want of calls')))
+           *better(FLOW, SLOW, 'more calls do not help')))
 
 BACK = {f'{k} frames': k for k in (2, 4, 6, 8)}
 
@@ -382,7 +382,7 @@ GOAL = dict(goal=dict(title='goal', unit='dB', how='PSNR of the last frame betwe
             middle=dict(title='middle', unit='dB', how='likewise, of the middle frame alone'), kept=FATES['kept'])
 
 planning = Claim(
-    id='planning', sentence='Given the goal too, the network finds a way to it.',
+    id='planning', sentence='Given the goal as well, the network finds a way to it.',
     where='Figures 5.7 and 5.19, section 5.3.2', measured='runnable', metrics=GOAL,
     **having(plan=.5, ask='plan'), paper={}, arms={PLANNED: {}, BLIND: dict(ask='no goal'), BLEND: dict(ask='blend')},
     pairs=(*above(PLANNED, BLIND, 'the model manipulates the objects to achieve the goal', 'goal', 'between'),

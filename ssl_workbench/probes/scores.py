@@ -21,7 +21,7 @@ def t_quantile(
 
 
 def interval(
-    values,  # numbers, one a seed
+    values,  # numbers, one per seed
 ) -> tuple[float, float]:
     "(mean, half width of its 95 % t-interval); one value gives an infinite half width."
     x = torch.as_tensor(values, dtype=torch.float64).flatten()
@@ -70,7 +70,7 @@ PROTOCOLS = {
 
 @dataclass(frozen=True)
 class Score:
-    "One measured number with all that is needed to read it; prints as one sentence."
+    "One measured number with everything needed to understand it; prints as one sentence."
 
     value: float
     name: str  # whose number: a method or a baseline

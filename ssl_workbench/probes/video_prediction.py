@@ -175,7 +175,7 @@ def clip_features(
     clips,  # (B,T,3,H,W) uint8 or float 0-1, T > 1
     batch: int = 64,  # images at a time
 ) -> torch.Tensor:
-    "(B,2D) on the CPU: time's mean of each frame's features, and the mean absolute change between neighbouring frames."
+    "(B,2D) on the CPU: the mean over time of the frames' features, and their mean absolute change from frame to frame."
     clips = torch.as_tensor(clips)
     if clips.ndim != 5 or clips.shape[1] < 2:
         raise ValueError(f"clip_features needs clips (B,T,3,H,W) of two frames or more, not {tuple(clips.shape)}")
