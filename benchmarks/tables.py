@@ -107,10 +107,11 @@ def written(text) -> str:
 # ---- for the site
 
 def score_table(card) -> str:
-    "A card's scores: each with its interval and every baseline"
-    rows = [f"| {s['name']} | **{s['value']:.3f}** ± {s['half']:.3f} | "
-            + ' · '.join(f'{k} {v:.3f}' for k, v in s['baselines'].items()) + ' |' for s in card['scores']]
-    return '\n'.join(['| score | value ± 95 % interval, three probe seeds | beside |', '|---|---|---|', *rows])
+    "A card's scores: each with its interval and every baseline, whose name and value stay on one line if they fit"
+    whole = lambda words: f'<span class="pair">{words}</span>'
+    rows = [f"| {s['name']} | " + whole(f"**{s['value']:.3f}** ± {s['half']:.3f}") + ' | '
+            + ' · '.join(whole(f'{k} {v:.3f}') for k, v in s['baselines'].items()) + ' |' for s in card['scores']]
+    return '\n'.join(['| score | value ± 95 % interval | baselines |', '|---|---|---|', *rows])
 
 
 def images_per_step(config) -> str:

@@ -10,11 +10,12 @@ ROOT = Path(__file__).resolve().parent.parent
 HOW = '''# Scores
 
 What comes with the project was trained on {devices}: small networks, minutes of training, drawn pictures.
-Read each number beside its baselines. Where a baseline is better, that is the result.
+Read each number beside its baselines. Where a baseline is better, that is the result. ± is half of a 95 % interval over
+three seeds, unless *How each score is measured* says otherwise.
 
 Slots are judged against the true objects of drawn scenes: *full ARI* asks whether two pixels belong together,
 background included; *mean best IoU* asks how well any slot covers each object. An image-blind grid and clusters of
-colours show how far one gets without learning, *truth at patches* how far one could get with patches of this size.
+colours show how good a result without learning is, *truth at patches* the best possible with patches of this size.
 
 To draw your own run over the bundled one: `show.curves(read_log('runs/mine'), reference=catalog.reference('slotmim'))`.
 
