@@ -129,9 +129,9 @@ def recipe_line(name, card) -> str:
 
 
 def claim_line(result) -> str:
-    "A claim's verdicts, counted"
+    "A claim's verdicts, counted: 2 hold, 1 unclear"
     found = Counter(v['verdict'] for v in verdicts(result))
-    return ', '.join(f'{n} {w}' for w, n in sorted(found.items()))
+    return ', '.join(f"{n} {'hold' if w == 'holds' and n > 1 else w}" for w, n in sorted(found.items()))
 
 
 if __name__ == '__main__':

@@ -94,10 +94,10 @@ def describe(config, protocol):
               f'patch {c.patch}, width {c.dim}, depth {c.depth}')
     if c.steps <= TIMED:
         return (f'{shared}; forward and backward pass, teacher included, views left out, '
-                f'best of {c.steps} steps a ratio, batches of {c.batch} times the growth')
-    return (f'{shared}; {c.steps} steps of {c.batch} images times the growth, other arms as many images in all, '
-            f'from {p.pool} pictures; {p.knn_test} pictures judged by {p.knn_train} others; '
-            f'wrong places in {p.scenes} unseen pictures')
+                f'best of {c.steps} steps per ratio, batches of {c.batch} times the growth')
+    return (f'{shared}; {c.steps} steps of {c.batch} images times the growth (other arms see as many images in total), '
+            f'from {p.pool} pictures; probes trained on {p.knn_train} pictures, tested on {p.knn_test} others; '
+            f'misplaced patches in {p.scenes} unseen pictures')
 
 
 # ---- the claims
@@ -107,20 +107,21 @@ METRICS = dict(
              how='class of iconic pictures by kNN (k=20, T=.07); the thesis: IN-1K, table 3.8 also IN-100'),
     lin=dict(title='linear', unit='%', how='likewise, logistic regression on frozen pooled features'),
     shape_knn=dict(title='shape kNN', unit='%',
-                   how='likewise where any texture and colour is on any shape: only shape tells; the thesis: Yoga82'),
+                   how='likewise, with any texture and colour on any shape: only shape helps; the thesis: Yoga82'),
     shape_lin=dict(title='shape linear', unit='%', how='likewise, logistic regression'),
     md=dict(title='MD acc.', unit='%',
-            how='accuracy of the mismatch detection in unseen pictures, everything shown; '
+            how='accuracy of the mismatch detection in unseen pictures, all patches shown; '
                 'always "right place" gives 1 - θ = 80'),
     md_sparse=dict(title='MD acc., sparse', unit='%',
-                   how='likewise with the most patches left out that a step of the training has'),
+                   how='likewise, with as many patches left out as in the sparsest training steps'),
     auroc=dict(title='AUROC', unit='%', how='likewise, area under ROC, everything shown'),
     auroc_sparse=dict(title='AUROC, sparse', unit='%', how='likewise, sparse'))
 COSTS = dict(
     time=dict(title='time', unit='ms',
-              how='forward and backward pass an image: total time over total images; the thesis: epoch time, relative'),
+              how='forward and backward pass per image: total time over total images; '
+                  'the thesis: epoch time, relative'),
     memory=dict(title='memory', unit='MB',
-                how='what autograd keeps for the backward pass, an image; '
+                how='what autograd keeps for the backward pass, per image; '
                     'the thesis: most memory at a batch that fills the card'))
 SHARED = dict(metrics=METRICS, seeds=SEEDS, setting=dict(cpu=CPU, gpu=GPU))
 ALONE = dict(task='none')

@@ -80,8 +80,8 @@ describe = """
 reference of {c.size} px, small queries of {c.small}, from pictures of {c.canvas}, patch {c.patch}, width {c.dim},
 depth {c.depth}, {c.prototypes} prototypes, {c.queries} queries,
 {c.steps} steps of {c.batch} images from {p.pool} scenes of level {c.level};
-kNN of {p.knn_test} iconic pictures by {p.knn_train} others, linear segmentation learnt on {p.seg_train} scenes;
-segments and positions judged on {p.scenes} unseen scenes
+kNN on {p.knn_test} iconic pictures with {p.knn_train} others, linear segmentation trained on {p.seg_train} scenes;
+segments and positions tested on {p.scenes} unseen scenes
 """
 
 

@@ -109,9 +109,9 @@ references = {'random init': random_init, 'raw pixels, zero flow': raw_pixels,
 describe = """
 stages {c.dims} wide and {c.depths} deep, flow at {c.levels} levels;
 {c.steps} steps of {c.batch} pairs of {c.pair_size[0]}×{c.pair_size[1]} px
-(two in three of scenes at stride 2, one of drives at stride 1; level {c.level}) and {c.many} images a pair;
-pool of {p.pool} pairs of each part; flow judged on {p.pairs} unseen pairs of {c.canvas} px each,
-linear segmentation learnt on {p.seg_train} drives and judged on {p.scenes}
+(two in three of scenes at stride 2, one of drives at stride 1; level {c.level}) and {c.many} images per pair;
+pool of {p.pool} pairs of each part; flow tested on {p.pairs} unseen pairs of {c.canvas} px each,
+linear segmentation trained on {p.seg_train} drives and tested on {p.scenes}
 """
 
 
@@ -124,7 +124,7 @@ METRICS = dict(
     seg=dict(title='segm.', unit='%',
              how='mean IoU of a linear classifier on frozen features of drawn drives; the paper: Pascal VOC, frozen'),
     camvid=dict(title='CamVid', unit='%',
-                how='likewise on CamVid, judged on a drive of its own; the paper: Cityscapes, frozen'))
+                how='likewise on CamVid, tested on a drive of its own; the paper: Cityscapes, frozen'))
 SHARED = dict(metrics=METRICS, seeds=SEEDS, setting=dict(cpu=CPU, gpu=GPU))
 FLOW, CONTENT = ('epe', 'epe_drive'), ('seg', 'camvid')
 

@@ -141,12 +141,12 @@ def describe(config, protocol):
         return (f'circles of radius {", ".join(f"{r:g}" for r in CIRCLES)} px in a frame of 256×512, '
                 'all whole positions of squares of 2 to 8 % of it; '
                 '300 drawn drives of level 2 and 150 frames of CamVid, two large crops each, '
-                '512 subcrops of 2 to 3 % a crop; a subcrop counts from 5 % of the object')
+                '512 subcrops of 2 to 3 % per crop; a subcrop counts if it shows 5 % of the object')
     return (f'crops of {c.size} px and {c.subcrops} pairs of subcrops of {c.sub_size} px from drives of {c.canvas} px, '
             f'level {c.level}, ResNet of {c.channels} channels; '
             f'{c.steps} steps of {c.batch} pairs out of {p.pool}, {p.stride} apart, flow: {p.flow}; '
-            f'linear segmentation learnt on {p.seg_train} drives, judged on {p.scenes}, '
-            f'and CamVid at {p.street[0]}×{p.street[1]} px, learnt on two drives, judged on a third')
+            f'linear segmentation trained on {p.seg_train} drives, tested on {p.scenes}, '
+            f'and CamVid at {p.street[0]}×{p.street[1]} px, trained on two drives, tested on a third')
 
 
 # ---- the claims
