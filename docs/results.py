@@ -87,7 +87,8 @@ def claims_page() -> str:
     lines = ['# Claims', '', 'Sentences from the papers that a small run can test. Each is split into pairs, such as '
              '“A scores above B”, and every pair is run with several seeds. It *holds* when the 95 % interval of the '
              'paired differences lies above zero, is *opposite* when it lies below, and is *unclear* otherwise; '
-             '[the lesson](../31_claims.md) explains why.', '', '| method | claim | source | pairs |', '|---|---|---|---|']
+             '[the lesson](../31_claims.md) explains why.', '',
+             '| method | claim | source | pairs |', '|---|---|---|---|']
     results = load_claims()
     for r in results:
         claim = f"[{r['sentence'].rstrip('.')}](#{r['method']}-{r['id']})"

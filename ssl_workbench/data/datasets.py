@@ -344,7 +344,7 @@ class CamVid(FileDataset):
         label = path.parent.with_name(path.parent.name + 'annot')/(path.stem + '.png')
         classes = read_image(label)[0].long()
         frame = read_image(path)
-        if classes.shape != frame.shape[-2:]: raise BadFile(f'{path.name}: label of another size.')
+        if classes.shape != frame.shape[-2:]: raise BadFile(f'{path.name}: its label has another size.')
         return frame, classes.masked_fill(classes > 10, 255)
 
 # %% ../../nbs/data/02c_datasets.ipynb #628c8442

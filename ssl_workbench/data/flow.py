@@ -279,12 +279,12 @@ def dis(
 def raft(
     name:str='raft_small', # or 'raft_large'
 ):                         # a flow source
-    "torchvision's RAFT (Teed & Deng 2020) with its trained weights; ValueError where they cannot be had"
+    "torchvision's RAFT (Teed & Deng 2020) with its trained weights; ValueError where they cannot be loaded"
     from torchvision.models import get_model_weights, optical_flow
 
     try: net = getattr(optical_flow, name)(weights=get_model_weights(name).DEFAULT, progress=False).eval()
     except Exception as error:
-        raise ValueError(f'the weights of {name} cannot be had ({type(error).__name__}): '
+        raise ValueError(f'the weights of {name} cannot be loaded ({type(error).__name__}): '
                          'they are fetched once from download.pytorch.org') from None
     @torch.no_grad()
     def source(a, b):

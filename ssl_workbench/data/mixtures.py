@@ -74,7 +74,7 @@ class Concatenated(ConcatDataset):
         repeats:list, # int, repetitions of each
     ):
         if len(parts) != len(repeats) or min(repeats) < 1:
-            raise ValueError('each data set wants a number of repetitions, at least 1')
+            raise ValueError('each data set needs a number of repetitions, at least 1')
         super().__init__([part for part, n in zip(parts, repeats) for _ in range(n)])
         self.masked = any(getattr(part, 'masked', False) for part in parts)  # if one has a mask, all get one
         if all(hasattr(part, 'batch') for part in parts): self.batch = self.batch_of
