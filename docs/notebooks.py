@@ -13,6 +13,7 @@ DIRECTIVE = re.compile(r'^#\|\s*(\w+).*\n?', re.M)
 SEEN = re.compile(r'\*+What to see:?\*+:?\s*')
 LINK = re.compile(r'(\]\()((?!\w+:)[^)#\s]*?)([^)/#\s]+)\.ipynb(#[^)\s]*)?\)')
 ITEM = re.compile(r'\s*([-*+]|\d+\.) ')
+HANDLE = re.compile(r'[\[(]*(<matplotlib|Text\()')
 
 
 def text(source) -> str:
@@ -94,14 +95,15 @@ def picture(data, name, folder) -> str:
 
 
 def outputs(cells, i, folder) -> list:
-    "What a cell printed and drew"
+    "What a cell printed and drew, without the handles that matplotlib returns"
     lines = []
     for k, output in enumerate(cells[i]['outputs']):
         data = output.get('data', {})
         file = picture(data, f'{i:03}_{k}', folder)
         if file: lines += [f'![{described(cells, i)}]({folder.name}/{file}){{ .figure loading=lazy }}', '']
         elif output['output_type'] == 'stream': lines += fence(text(output['text']), '.text .output')
-        elif 'text/plain' in data: lines += fence(text(data['text/plain']), '.text .output')
+        elif 'text/plain' in data and not HANDLE.match(text(data['text/plain'])):
+            lines += fence(text(data['text/plain']), '.text .output')
     return lines
 
 

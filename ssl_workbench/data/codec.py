@@ -167,7 +167,8 @@ def fit_codec(
     if not isinstance(codes, int) or not 1 < codes <= MOST_CODES:
         raise ValueError(f'codes must be 2 to {MOST_CODES:,}, not {codes}')
     x = sample_patches(clips, shape, max(patches, codes), seed)
-    if len(x) < codes: raise ValueError(f'{len(x):,} patches are too few for {codes:,} codes: take more clips, or fewer codes')
+    if len(x) < codes:
+        raise ValueError(f'{len(x):,} patches are too few for {codes:,} codes: take more clips, or fewer codes')
     draw = np.random.default_rng(seed)
     x = x[draw.permutation(len(x))].numpy().astype(np.float32)
     first = kmeans_plusplus(x[:16*codes], codes, random_state=seed)[0] if codes <= 256 else x[:codes].copy()
@@ -359,7 +360,8 @@ class CodeClips(FileDataset):
         first = [min(start//tube, self.header['grid'][0] - tubes) for _, start in chosen]
         step = self.stride if tube == 1 else 1
         codes = np.stack([self.map('codes')[row, a:a + tubes][::step] for (row, _), a in zip(chosen, first)])
-        if codes.max() >= len(self.codec): raise BadFile(f'{self.root.name}: its codes.npy names patches that the codebook does not have.')
+        if codes.max() >= len(self.codec):
+            raise BadFile(f'{self.root.name}: its codes.npy names patches that the codebook does not have.')
         clips = self.codec_on(device).decode(torch.from_numpy(codes.astype(np.int32)).to(device))
         if tube > 1:
             at = torch.tensor([[start - a*tube + k*self.stride for k in range(self.frames)]
