@@ -201,7 +201,7 @@ def video_protocol(
     inside = "in the comparison" if included else "left out of the comparison"
     many = lambda n, what: f"{n} {what}{'s' * (n != 1)}"
     return (f"{many(observed, 'frame')} observed ({inside}), {predicted} predicted; "
-            f"{many(clips, 'clip')}, {many(samples, 'sample')} a clip; "
+            f"{many(clips, 'clip')}, {many(samples, 'sample')} per clip; "
             f"{size[0]}x{size[1]}, pixels {pixels}" + (f"; features: {encoder}" if encoder else ""))
 
 
