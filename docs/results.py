@@ -65,8 +65,9 @@ def pair_rows(result) -> list:
     "Each pair's difference, interval and verdict"
     lines = ['| pair | score | mean difference | 95 % interval | verdict |', '|---|---|---|---|---|']
     for v in verdicts(result):
+        between = f"{number(v['low'], 4)} … {number(v['high'], 4)}"
         lines.append(f"| {v['what']} | {result['metrics'].get(v['metric'], dict(title=v['metric']))['title']} | "
-                     f"{number(v['mean'], 4)} | {number(v['low'], 4)} … {number(v['high'], 4)} | **{v['verdict']}** |")
+                     f"{number(v['mean'], 4)} | <span class=\"pair\">{between}</span> | **{v['verdict']}** |")
     return lines + ['']
 
 
