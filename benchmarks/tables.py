@@ -108,9 +108,9 @@ def written(text) -> str:
 
 def score_table(card) -> str:
     "A card's scores: each with its interval and every baseline, whose name and value stay on one line if they fit"
-    whole = lambda words: f'<span class="pair">{words}</span>'
-    rows = [f"| {s['name']} | " + whole(f"**{s['value']:.3f}** ± {s['half']:.3f}") + ' | '
-            + ' · '.join(whole(f'{k} {v:.3f}') for k, v in s['baselines'].items()) + ' |' for s in card['scores']]
+    span = lambda kind, words: f'<span class="{kind}">{words}</span>'
+    rows = [f"| {s['name']} | " + span('whole', f"**{s['value']:.3f}** ± {s['half']:.3f}") + ' | '
+            + ' '.join(span('pair', f'{k} {v:.3f};') for k, v in s['baselines'].items()) + ' |' for s in card['scores']]
     return '\n'.join(['| score | value ± 95 % interval | baselines |', '|---|---|---|', *rows])
 
 

@@ -67,7 +67,7 @@ def pair_rows(result) -> list:
     for v in verdicts(result):
         between = f"{number(v['low'], 4)} … {number(v['high'], 4)}"
         lines.append(f"| {v['what']} | {result['metrics'].get(v['metric'], dict(title=v['metric']))['title']} | "
-                     f"{number(v['mean'], 4)} | <span class=\"pair\">{between}</span> | **{v['verdict']}** |")
+                     f"{number(v['mean'], 4)} | <span class=\"whole\">{between}</span> | **{v['verdict']}** |")
     return lines + ['']
 
 
