@@ -107,10 +107,11 @@ def written(text) -> str:
 # ---- for the site
 
 def score_table(card) -> str:
-    "A card's scores: each with its interval and every baseline"
-    rows = [f"| {s['name']} | **{s['value']:.3f}** ± {s['half']:.3f} | "
-            + ' · '.join(f'{k} {v:.3f}' for k, v in s['baselines'].items()) + ' |' for s in card['scores']]
-    return '\n'.join(['| score | value ± 95 % interval, three probe seeds | beside |', '|---|---|---|', *rows])
+    "A card's scores: each with its interval and every baseline, whose name and value stay on one line if they fit"
+    span = lambda kind, words: f'<span class="{kind}">{words}</span>'
+    rows = [f"| {s['name']} | " + span('whole', f"**{s['value']:.3f}** ± {s['half']:.3f}") + ' | '
+            + ' '.join(span('pair', f'{k} {v:.3f};') for k, v in s['baselines'].items()) + ' |' for s in card['scores']]
+    return '\n'.join(['| score | value ± 95 % interval | baselines |', '|---|---|---|', *rows])
 
 
 def images_per_step(config) -> str:
@@ -128,9 +129,9 @@ def recipe_line(name, card) -> str:
 
 
 def claim_line(result) -> str:
-    "A claim's verdicts, counted"
+    "A claim's verdicts, counted: 2 hold, 1 unclear"
     found = Counter(v['verdict'] for v in verdicts(result))
-    return ', '.join(f'{n} {w}' for w, n in sorted(found.items()))
+    return ', '.join(f"{n} {'hold' if w == 'holds' and n > 1 else w}" for w, n in sorted(found.items()))
 
 
 if __name__ == '__main__':

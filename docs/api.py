@@ -7,6 +7,8 @@ from pathlib import Path
 
 from fastcore.docments import docments
 
+from docs.notebooks import NBS, title_of
+
 ROOT = Path(__file__).resolve().parent.parent
 LIB = ROOT/'ssl_workbench'
 SOURCE = re.compile(r'File to edit: (?:\.\./)+nbs/(\S+\.ipynb)')
@@ -100,7 +102,7 @@ def page(dotted, notebook) -> str:
     real = [(n, t) for n, t in things if inspect.isclass(t) or inspect.isfunction(t)]
     here = [(n, t) for n, t in real if t.__module__ == dotted]
     there = [(n, t) for n, t in real if t.__module__ != dotted and t.__module__.startswith('ssl_workbench')]
-    lesson = f'Its lesson: [{notebook}](../{notebook.removesuffix("ipynb")}md).'
+    lesson = f'Lesson: [{title_of(NBS/notebook)[0]}](../{notebook.removesuffix("ipynb")}md).'
     lines = [f'# {dotted}', '', cell(module.__doc__ or ''), '', lesson, '']
     for name, thing in here: lines += entry(name, thing)
     if there:

@@ -15,6 +15,7 @@ DIRECTIVE = re.compile(r'^#\|\s*(\w+).*\n?', re.M)
 SEEN = re.compile(r'\*+What to see:?\*+:?\s*')
 LINK = re.compile(r'(\]\()((?!\w+:)[^)#\s]*?)([^)/#\s]+)\.ipynb(#[^)\s]*)?\)')
 ITEM = re.compile(r'\s*([-*+]|\d+\.) ')
+HANDLE = re.compile(r'[\[(]*(<matplotlib|Text\()')
 
 
 def text(source) -> str:
@@ -107,14 +108,14 @@ def still(cells, i, folder) -> list:
 
 
 def outputs(cells, i, folder) -> list:
-    "What a cell printed and drew"
+    "What a cell printed and drew, without the handles that matplotlib returns"
     lines, played = [], still(cells, i, folder)
     for k, output in enumerate(cells[i]['outputs']):
         data = output.get('data', {})
         file = '' if played else picture(data, f'{i:03}_{k}', folder)
         if file: lines += [f'![{described(cells, i)}]({folder.name}/{file}){{ .figure loading=lazy }}', '']
         elif output['output_type'] == 'stream': lines += fence(text(output['text']), '.text .output')
-        elif 'text/plain' in data and not (played and 'image/png' in data):
+        elif 'text/plain' in data and not (played and 'image/png' in data) and not HANDLE.match(text(data['text/plain'])):
             lines += fence(text(data['text/plain']), '.text .output')
     return lines + played
 

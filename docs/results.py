@@ -10,11 +10,12 @@ ROOT = Path(__file__).resolve().parent.parent
 HOW = '''# Scores
 
 What comes with the project was trained on {devices}: small networks, minutes of training, drawn pictures.
-Read each number beside its baselines. Where a baseline is better, that is the result.
+Read each number beside its baselines. Where a baseline is better, that is the result. ± is half of a 95 % interval over
+three seeds, unless *How each score is measured* says otherwise.
 
 Slots are judged against the true objects of drawn scenes: *full ARI* asks whether two pixels belong together,
 background included; *mean best IoU* asks how well any slot covers each object. An image-blind grid and clusters of
-colours show how far one gets without learning, *truth at patches* how far one could get with patches of this size.
+colours show how good a result without learning is, *truth at patches* the best possible with patches of this size.
 
 To draw your own run over the bundled one: `show.curves(read_log('runs/mine'), reference=catalog.reference('slotmim'))`.
 
@@ -61,32 +62,38 @@ def arm_rows(result) -> list:
 
 
 def pair_rows(result) -> list:
-    "Each sentence's difference, interval and verdict"
-    lines = ['| above / below | score | mean difference | 95 % interval | verdict |', '|---|---|---|---|---|']
+    "Each pair's difference, interval and verdict"
+    lines = ['| pair | score | mean difference | 95 % interval | verdict |', '|---|---|---|---|---|']
     for v in verdicts(result):
+        between = f"{number(v['low'], 4)} … {number(v['high'], 4)}"
         lines.append(f"| {v['what']} | {result['metrics'].get(v['metric'], dict(title=v['metric']))['title']} | "
-                     f"{number(v['mean'], 4)} | {number(v['low'], 4)} … {number(v['high'], 4)} | **{v['verdict']}** |")
+                     f"{number(v['mean'], 4)} | <span class=\"whole\">{between}</span> | **{v['verdict']}** |")
     return lines + ['']
 
 
 def claim_section(result) -> list:
     "One claim"
-    title = catalog.find(result['method']).title
-    return [f"## {title}: {result['id']}", '', f"> {result['sentence']}", f"> {result['where']}", '',
-            f"{tables.claim_line(result)}. Setting: {result['setting']}.", '', '```sh', result['command'], '```', '',
+    title, where = catalog.find(result['method']).title, result['where'].split(':')[0]
+    anchor = f"{{ #{result['method']}-{result['id']} }}"
+    return [f"## {title}: {where[0].lower() + where[1:]} {anchor}", '',
+            f"> {result['sentence']}  ", f"> *{result['where']}*", '',
+            f"**{tables.claim_line(result)}**. Setting: {result['setting']}.", '',
+            '```sh', result['command'], '```', '',
             *pair_rows(result), '??? note "Every arm beside the paper\'s figure"', '',
             *('    ' + l for l in arm_rows(result)), '']
 
 
 def claims_page() -> str:
     "All committed claims"
-    lines = ['# Claims', '', 'Sentences of the papers that a small run can test. A pair *holds* or is *opposite* when '
-             'the 95 % interval of its paired differences excludes zero; otherwise it is *unclear*. '
-             'How that is decided: [the lesson](../31_claims.md).', '', '| method | claim | of the paper | pairs |',
-             '|---|---|---|---|']
+    lines = ['# Claims', '', 'Sentences from the papers that a small run can test. Each is split into pairs, such as '
+             '“A scores above B”, and every pair is run with several seeds. It *holds* when the 95 % interval of the '
+             'paired differences lies above zero, is *opposite* when it lies below, and is *unclear* otherwise; '
+             '[the lesson](../31_claims.md) explains why.', '',
+             '| method | claim | source | pairs |', '|---|---|---|---|']
     results = load_claims()
     for r in results:
-        lines.append(f"| {catalog.find(r['method']).title} | {r['sentence']} | {r['where']} | {tables.claim_line(r)} |")
+        claim = f"[{r['sentence'].rstrip('.')}](#{r['method']}-{r['id']})"
+        lines.append(f"| {catalog.find(r['method']).title} | {claim} | {r['where']} | {tables.claim_line(r)} |")
     return '\n'.join([*lines, '', *(l for r in results for l in claim_section(r))])
 
 

@@ -94,10 +94,10 @@ def describe(config, protocol):
               f'patch {c.patch}, width {c.dim}, depth {c.depth}')
     if c.steps <= TIMED:
         return (f'{shared}; forward and backward pass, teacher included, views left out, '
-                f'best of {c.steps} steps a ratio, batches of {c.batch} times the growth')
-    return (f'{shared}; {c.steps} steps of {c.batch} images times the growth, other arms as many images in all, '
-            f'from {p.pool} pictures; {p.knn_test} pictures judged by {p.knn_train} others; '
-            f'wrong places in {p.scenes} unseen pictures')
+                f'best of {c.steps} steps per ratio, batches of {c.batch} times the growth')
+    return (f'{shared}; {c.steps} steps of {c.batch} images times the growth (other arms see as many images in total), '
+            f'from {p.pool} pictures; probes trained on {p.knn_train} pictures, tested on {p.knn_test} others; '
+            f'misplaced patches in {p.scenes} unseen pictures')
 
 
 # ---- the claims
@@ -107,20 +107,21 @@ METRICS = dict(
              how='class of iconic pictures by kNN (k=20, T=.07); the thesis: IN-1K, table 3.8 also IN-100'),
     lin=dict(title='linear', unit='%', how='likewise, logistic regression on frozen pooled features'),
     shape_knn=dict(title='shape kNN', unit='%',
-                   how='likewise where any texture and colour is on any shape: only shape tells; the thesis: Yoga82'),
+                   how='likewise, with any texture and colour on any shape: only shape helps; the thesis: Yoga82'),
     shape_lin=dict(title='shape linear', unit='%', how='likewise, logistic regression'),
     md=dict(title='MD acc.', unit='%',
-            how='accuracy of the mismatch detection in unseen pictures, everything shown; '
+            how='accuracy of the mismatch detection in unseen pictures, all patches shown; '
                 'always "right place" gives 1 - θ = 80'),
     md_sparse=dict(title='MD acc., sparse', unit='%',
-                   how='likewise with the most patches left out that a step of the training has'),
+                   how='likewise, with as many patches left out as in the sparsest training steps'),
     auroc=dict(title='AUROC', unit='%', how='likewise, area under ROC, everything shown'),
     auroc_sparse=dict(title='AUROC, sparse', unit='%', how='likewise, sparse'))
 COSTS = dict(
     time=dict(title='time', unit='ms',
-              how='forward and backward pass an image: total time over total images; the thesis: epoch time, relative'),
+              how='forward and backward pass per image: total time over total images; '
+                  'the thesis: epoch time, relative'),
     memory=dict(title='memory', unit='MB',
-                how='what autograd keeps for the backward pass, an image; '
+                how='what autograd keeps for the backward pass, per image; '
                     'the thesis: most memory at a batch that fills the card'))
 SHARED = dict(metrics=METRICS, seeds=SEEDS, setting=dict(cpu=CPU, gpu=GPU))
 ALONE = dict(task='none')
@@ -155,8 +156,8 @@ PLAIN, MD, SPARSE, BOTH = 'MoCo v3', '+ MD', '+ sparsity', '+ both'
 
 table310 = Claim(
     id='table310',
-    sentence='Detecting misplaced patches is easy where everything is shown, and still improves shape tasks; '
-             'with sparsity the more.',
+    sentence='Detecting misplaced patches is easy when all patches are visible, yet it improves shape tasks; '
+             'with sparsity even more.',
     where='Thesis, table 3.10, section 3.3.3', measured='now', **SHARED,
     paper=rows(('knn', 'lin', 'shape_knn', 'shape_lin', 'md'),
                **{PLAIN: (53.27, 58.20, 31.60, 51.27, None), MD: (54.18, 58.78, 35.78, 54.53, 100.),
@@ -195,7 +196,7 @@ table312 = Claim(
     # memory of a full card
     paper={}, arms=ARMS312,
     pairs=tuple(p for base in ('SimCLR', 'MoCo v3', 'DINO (MC)')
-                for p in above(base, f'{base} + DILEMMA', 'sparse is cheaper an image', 'time', 'memory')))
+                for p in above(base, f'{base} + DILEMMA', 'sparse is cheaper per image', 'time', 'memory')))
 
 VARIANTS = {'none': 'none', 'position correction': 'position', 'partial jigsaw': 'jigsaw', 'flip detection': 'flip',
             'DILEMMA': 'mismatch'}
@@ -217,7 +218,7 @@ table311 = Claim(
 IMPORTANT, CHANCE = 'importance', 'random'
 
 table313 = Claim(
-    id='table313', sentence='Dropping by chance is better than dropping what the teacher looks at least.',
+    id='table313', sentence='Dropping at random is better than dropping what the teacher attends to least.',
     where='Thesis, table 3.13, section 3.3.3', measured='runnable', **SHARED,
     paper=rows(('knn', 'lin'), **{IMPORTANT: (71.88, 76.76), CHANCE: (73.98, 77.78)}),
     arms={name: as_many(4, **ALONE, ratios=(.75,), growth=(4,), policy=name) for name in (IMPORTANT, CHANCE)},
@@ -274,7 +275,8 @@ def table31(base, figures):
     "The claim of table 3.1 about one base"
     alone, images, time = NAMES[base], f'{NAMES[base]} + DILEMMA, equal images', f'{NAMES[base]} + DILEMMA, equal time'
     return Claim(
-        id=f'table31-{base}', sentence=f'DILEMMA improves {alone}, with as many images and the more in as much time.',
+        id=f'table31-{base}',
+        sentence=f'DILEMMA improves {alone} with the same number of images, and even more in the same time.',
         where='Thesis, table 3.1, section 3.3.1; times of table 3.12', measured='runnable', **SHARED,
         paper=rows(('knn', 'lin'), **dict(zip((alone, images, time), figures))),
         arms={alone: on_base(base, **DENSELY), images: on_base(base), time: on_base(base, EPOCH_TIME[base])},

@@ -80,8 +80,8 @@ describe = """
 reference of {c.size} px, small queries of {c.small}, from pictures of {c.canvas}, patch {c.patch}, width {c.dim},
 depth {c.depth}, {c.prototypes} prototypes, {c.queries} queries,
 {c.steps} steps of {c.batch} images from {p.pool} scenes of level {c.level};
-kNN of {p.knn_test} iconic pictures by {p.knn_train} others, linear segmentation learnt on {p.seg_train} scenes;
-segments and positions judged on {p.scenes} unseen scenes
+kNN on {p.knn_test} iconic pictures with {p.knn_train} others, linear segmentation trained on {p.seg_train} scenes;
+segments and positions tested on {p.scenes} unseen scenes
 """
 
 
@@ -145,7 +145,8 @@ figure5 = Claim(
 EVERY, CENTRE, BOX = 'every patch', 'central patch', 'query box'
 
 table5 = Claim(
-    id='table5', sentence='Predicting the place of every patch is better than the central one only, and than the box.',
+    id='table5',
+    sentence='Predicting the position of every patch is better than predicting only the central one, or the box.',
     where='Table 5, section 5.1',
     measured='runnable', **SHARED, paper=ades(**{EVERY: 42.5, CENTRE: 38.6, BOX: 39.0}),
     arms={EVERY: ALONE, CENTRE: dict(ALONE, localisation='centre'), BOX: dict(ALONE, localisation='box')},
@@ -178,7 +179,7 @@ table6b = Claim(
 FEWEST, FEWER, DEFAULT, MORE = 'K / 8', 'K / 2', 'K', '4 K'
 
 table6c = Claim(
-    id='table6c', sentence='The number of prototypes matters little, a few too many do no harm.',
+    id='table6c', sentence='The number of prototypes matters little; a few too many do no harm.',
     where='Table 6 c, section 5.2',
     # 2⁴, 2⁸, 2¹², 2¹⁴
     measured='runnable', **SHARED, paper=ades(**{FEWEST: 45.3, FEWER: 46.2, DEFAULT: 46.2, MORE: 45.8}),
@@ -189,7 +190,7 @@ table6c = Claim(
            *above(DEFAULT, MORE, 'within bounds (table)', 'ade')))
 
 table6d = Claim(
-    id='table6d', sentence='More queries a reference, better segmentation.', where='Table 6 d, section 5.2',
+    id='table6d', sentence='More queries per reference give better segmentation.', where='Table 6 d, section 5.2',
     measured='runnable', **SHARED,
     paper=ades(**{'10 queries': 46.2, '5 queries': 45.5, '2 queries': 43.4, '1 query': 41.1}),
     arms={'10 queries': dict(queries=10), '5 queries': dict(queries=5), '2 queries': dict(queries=2),

@@ -109,9 +109,9 @@ references = {'random init': random_init, 'raw pixels, zero flow': raw_pixels,
 describe = """
 stages {c.dims} wide and {c.depths} deep, flow at {c.levels} levels;
 {c.steps} steps of {c.batch} pairs of {c.pair_size[0]}×{c.pair_size[1]} px
-(two in three of scenes at stride 2, one of drives at stride 1; level {c.level}) and {c.many} images a pair;
-pool of {p.pool} pairs of each part; flow judged on {p.pairs} unseen pairs of {c.canvas} px each,
-linear segmentation learnt on {p.seg_train} drives and judged on {p.scenes}
+(two in three of scenes at stride 2, one of drives at stride 1; level {c.level}) and {c.many} images per pair;
+pool of {p.pool} pairs of each part; flow tested on {p.pairs} unseen pairs of {c.canvas} px each,
+linear segmentation trained on {p.seg_train} drives and tested on {p.scenes}
 """
 
 
@@ -124,7 +124,7 @@ METRICS = dict(
     seg=dict(title='segm.', unit='%',
              how='mean IoU of a linear classifier on frozen features of drawn drives; the paper: Pascal VOC, frozen'),
     camvid=dict(title='CamVid', unit='%',
-                how='likewise on CamVid, judged on a drive of its own; the paper: Cityscapes, frozen'))
+                how='likewise on CamVid, tested on a drive of its own; the paper: Cityscapes, frozen'))
 SHARED = dict(metrics=METRICS, seeds=SEEDS, setting=dict(cpu=CPU, gpu=GPU))
 FLOW, CONTENT = ('epe', 'epe_drive'), ('seg', 'camvid')
 
@@ -149,8 +149,8 @@ MOTION, VIEWS, BOTH = 'M-JEPA', 'VICReg', 'MC-JEPA'
 
 table1 = Claim(
     id='table1',
-    sentence='Motion and content learnt together: features better than without motion, '
-             'flow better than without content.',
+    sentence='Learning motion and content together gives better features than without motion, '
+             'and better flow than without content.',
     where='Table 1, section 4.2', measured='now', **SHARED,
     paper={MOTION: dict(epe=2.98, epe_drive=3.01, seg=9.4), VIEWS: dict(epe_drive=13.5, seg=60.1, camvid=59.8),
            BOTH: dict(epe=2.81, epe_drive=2.67, seg=67.1, camvid=65.5)},
@@ -203,7 +203,7 @@ FROZEN, TUNED, TOGETHER = 'frozen features', 'fine-tuning', 'combined'
 EPOCHS, BATCHES = 'epoch alternation', 'batch alternation'
 
 table5 = Claim(
-    id='table5', sentence='Both losses in every step are better than one after the other.',
+    id='table5', sentence='Both losses in every step are better than one loss after the other.',
     where='Table 5, section 4.3', measured='runnable', **SHARED,
     paper=figures(**{FROZEN: (13.52, 13.82, 60.1), TUNED: (2.71, 2.82, 61.3), EPOCHS: (4.54, 4.91, 63.5),
                      BATCHES: (2.78, 2.95, 67.1), TOGETHER: (2.67, 2.81, 67.1)}),
@@ -219,7 +219,7 @@ table5 = Claim(
 CYCLES = {f'cycle {w:g}': w for w in (0., .1, .2, 1.)}
 
 figure5_2 = Claim(
-    id='figure5-2', sentence='Cycle consistency improves the flow where its weight is chosen well.',
+    id='figure5-2', sentence='Cycle consistency improves the flow if its weight is well chosen.',
     where='Figure 5 (2), section 4.3', measured='runnable', **SHARED,
     paper={}, arms={name: dict(cycle=w) for name, w in CYCLES.items()},      # the figure has no numbers
     pairs=(*lower('cycle 0.2', 'cycle 0', 'introducing the loss significantly improves the flow'),

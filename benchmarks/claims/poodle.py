@@ -141,12 +141,12 @@ def describe(config, protocol):
         return (f'circles of radius {", ".join(f"{r:g}" for r in CIRCLES)} px in a frame of 256×512, '
                 'all whole positions of squares of 2 to 8 % of it; '
                 '300 drawn drives of level 2 and 150 frames of CamVid, two large crops each, '
-                '512 subcrops of 2 to 3 % a crop; a subcrop counts from 5 % of the object')
+                '512 subcrops of 2 to 3 % per crop; a subcrop counts if it shows 5 % of the object')
     return (f'crops of {c.size} px and {c.subcrops} pairs of subcrops of {c.sub_size} px from drives of {c.canvas} px, '
             f'level {c.level}, ResNet of {c.channels} channels; '
             f'{c.steps} steps of {c.batch} pairs out of {p.pool}, {p.stride} apart, flow: {p.flow}; '
-            f'linear segmentation learnt on {p.seg_train} drives, judged on {p.scenes}, '
-            f'and CamVid at {p.street[0]}×{p.street[1]} px, learnt on two drives, judged on a third')
+            f'linear segmentation trained on {p.seg_train} drives, tested on {p.scenes}, '
+            f'and CamVid at {p.street[0]}×{p.street[1]} px, trained on two drives, tested on a third')
 
 
 # ---- the claims
@@ -197,7 +197,7 @@ table4 = Claim(
 THREE = {'FlowE': row(35.7, 12.2, 49.3, 10.7, 47.2), 'PooDLe': row(39.2, 18.3, 51.4, 12.0, 51.8)}
 
 table3 = Claim(
-    id='table3', sentence='PooDLe is above FlowE in every group of classes, above all in the small ones.',
+    id='table3', sentence='PooDLe is better than FlowE in every group of classes, most of all the small ones.',
     where='Table 3, section 4.2', measured='now', **SHARED,
     paper=THREE, arms={'FlowE': TABLE4[1], 'PooDLe': TABLE4[7]},
     pairs=above('PooDLe', 'FlowE', 'significant improvement in all class designations', *GROUPS[:3],
@@ -214,7 +214,7 @@ COUNTS = {f'{k}_{where}': dict(title=title.format(name), unit=unit, how=how)
           for where, name in OBJECTS.items() for k, title, unit, how in PREVALENCE}
 
 figure10 = Claim(
-    id='figure10', sentence='Subcrops see objects more often than pixels do, and the smaller the object the more so.',
+    id='figure10', sentence='Subcrops show objects more often than pixels do, the more so the smaller the object.',
     where='Figure 10, section 4.5, appendix C',
     # the figure has no numbers
     measured='now', metrics=COUNTS, seeds=SEEDS, setting={p: dict(count='subcrops') for p in protocols}, paper={},
@@ -225,7 +225,7 @@ figure10 = Claim(
 
 rest = Claim(
     id='table4-rest',
-    sentence='Neither the pooled loss nor half a decoder does it alone; flow learnt without labels is nearly as good.',
+    sentence='Neither the pooled loss nor half a decoder is enough; flow learnt without labels is nearly as good.',
     where='Table 4, section 4.3',
     measured='runnable', **SHARED, **arms_of(*TABLE),
     pairs=(*above(FULL, POOLED, 'the pooled loss alone has little benefit', *BOTH),
@@ -238,7 +238,7 @@ AREAS = {'.02 to .1': (.02, .1), '.05 to .3': (.05, .3), '.3 to .5': (.3, .5), '
 SMALLEST, OURS, _, LARGEST = AREAS
 
 figure5b = Claim(
-    id='figure5b', sentence='Larger subcrops give poorer features: they hold several things.',
+    id='figure5b', sentence='Larger subcrops give poorer features, because they show several objects.',
     where='Figure 5 b, section 4.4', measured='runnable', **SHARED,
     # the figure has no numbers
     paper={}, arms={name: dict(area=area) for name, area in AREAS.items()},
@@ -248,7 +248,7 @@ figure5b = Claim(
 PAIRS = {f'K = {k}': k for k in (0, 3, 6, 9)}
 
 figure7 = Claim(
-    id='figure7', sentence='Three subcrops already help much, more help a little more.', where='Figure 7, section 4.4',
+    id='figure7', sentence='Three subcrops already help a lot; more help a little more.', where='Figure 7, section 4.4',
     measured='runnable', **SHARED, paper={},
     arms={name: dict(subcrops=k) if k else dict(pooled=False) for name, k in PAIRS.items()},
     pairs=(*above('K = 3', 'K = 0', 'a large performance jump', *BOTH),
@@ -258,8 +258,8 @@ figure7 = Claim(
 GAPS = {f'Δt = {t}': t for t in (0, 1, 2, 4, 8)}
 
 figure9 = Claim(
-    id='figure9', sentence='Frames should lie neither too near nor too far apart.', where='Figure 9, section 4.4',
-    measured='runnable', **SHARED, paper={},
+    id='figure9', sentence='Frames should be neither too close nor too far apart in time.',
+    where='Figure 9, section 4.4', measured='runnable', **SHARED, paper={},
     arms={name: dict(stride=t) for name, t in GAPS.items()},
     pairs=(*above('Δt = 2', 'Δt = 0', 'too small: too easy', *BOTH),
            *above('Δt = 2', 'Δt = 8', 'too large: correspondence decreases', *BOTH)))
@@ -268,7 +268,7 @@ JOINT, FROZEN, DIS, TRUTH = 'joint flow', 'frozen MC-JEPA flow', 'DIS flow', 'tr
 
 joint = Claim(
     id='joint-flow',
-    sentence='One encoder that learns flow and features together is not below one that follows a frozen flow.',
+    sentence='One encoder that learns flow and features together is no worse than one that follows a frozen flow.',
     where='section 5, limitations and future work (the paper has no figures)', measured='runnable', **SHARED, paper={},
     arms={JOINT: dict(flow='joint'), FROZEN: dict(flow='mcjepa'), DIS: dict(flow='dis'), TRUTH: dict(flow='truth')},
     pairs=(*above(JOINT, FROZEN, 'a jointly learned flow in place of a frozen one', *BOTH, *SMALL),

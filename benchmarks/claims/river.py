@@ -244,8 +244,8 @@ def describe(config, protocol):
     return (f'{"stochastic " * p.stochastic}{c.kind} of level {c.level}, {c.size} px, clips of {c.frames} frames; '
             f'latents of {autoencoder_name(c)}; U-ViT {c.dim} wide, '
             f'{2 * c.depth + c.middle} blocks; {c.steps} steps of {c.batch} clips out of {p.pool}; '
-            f'{p.observed} frames given, {c.frames - p.observed} to come, {p.clips} unseen clips, one rollout each; '
-            f'Euler, {p.calls} calls a frame; pixels 0-1; given frames left out; features: {ENCODER}')
+            f'{p.observed} frames given, {c.frames - p.observed} to predict, {p.clips} unseen clips, one rollout each; '
+            f'Euler, {p.calls} calls per frame; pixels 0-1; given frames left out; features: {ENCODER}')
 
 
 # ---- the claims
@@ -257,10 +257,10 @@ METRICS = dict(
     moving=dict(title='PSNR, moving', unit='dB',
                 how='pixels inside a body in the true or the last given frame, mean over horizons'),
     near=dict(title='first four', unit='dB', how='likewise, the first four frames'))
-COST = dict(calls=dict(title='calls', unit='', how='network calls a frame'),
+COST = dict(calls=dict(title='calls', unit='', how='network calls per frame'),
             speed=dict(title='speed', unit='', how='frames in ten network calls'),
             motion=dict(title='motion', unit='%',
-                        how='mean change from a frame to the next, as a part of the true films\''))
+                        how='mean change from one frame to the next, as a fraction of that in the true films'))
 FATES = dict(
     turned=dict(title='other colour', unit='%',
                 how='bodies that are lost in the last frame while one of another colour is new, '
@@ -328,7 +328,7 @@ figure512 = Claim(
     measured='now', metrics=METRICS, **SHARED, paper={},                        # films, no numbers
     arms={FLOW: {}, NOISE: dict(path='ddpm'), SLOW: dict(path='ddpm', calls=40)},
     pairs=(*better(FLOW, NOISE, 'DDPM fails to converge with the exact same hyperparameters'),
-           *better(FLOW, SLOW, 'nor is it for want of calls')))
+           *better(FLOW, SLOW, 'more calls do not help')))
 
 BACK = {f'{k} frames': k for k in (2, 4, 6, 8)}
 
@@ -382,7 +382,7 @@ GOAL = dict(goal=dict(title='goal', unit='dB', how='PSNR of the last frame betwe
             middle=dict(title='middle', unit='dB', how='likewise, of the middle frame alone'), kept=FATES['kept'])
 
 planning = Claim(
-    id='planning', sentence='Given the goal too, the network finds a way to it.',
+    id='planning', sentence='Given the goal as well, the network finds a way to it.',
     where='Figures 5.7 and 5.19, section 5.3.2', measured='runnable', metrics=GOAL,
     **having(plan=.5, ask='plan'), paper={}, arms={PLANNED: {}, BLIND: dict(ask='no goal'), BLEND: dict(ask='blend')},
     pairs=(*above(PLANNED, BLIND, 'the model manipulates the objects to achieve the goal', 'goal', 'between'),

@@ -215,7 +215,7 @@ GAINS = (*above(OURS, 'Linear', 'SCALE_linear improves on the linear layer', 'li
          *above(OURS, 'MLP', 'and what reads clip by clip', 'tuned'))
 
 table42 = Claim(
-    id='table42', sentence='SCALE improves what can be read of long videos, by a linear layer and fine-tuned.',
+    id='table42', sentence='SCALE improves what a linear layer, or fine-tuning, can read from long videos.',
     where='Tables 4.2 and 4.3, section 4.3.2', measured='now', metrics=METRICS, **setting(),
     paper={OURS: dict(linear=25.26, tuned=29.68)},       # SSv2, SVT; Linear 20.30, MLP 21.43, Transformer 29.24
     arms={OURS: {}}, pairs=GAINS)
@@ -246,7 +246,7 @@ table48 = Claim(
 RATIOS = {f'{r:.0%} masked': r for r in (.15, .25, .35, .45)}
 
 table49 = Claim(
-    id='table49', sentence='A quarter of the clips is the best part to mask.', where='Table 4.9', measured='runnable',
+    id='table49', sentence='Masking a quarter of the clips is best.', where='Table 4.9', measured='runnable',
     metrics=METRICS, **setting(), paper=dict(zip(RATIOS, (dict(tuned=v) for v in (93.18, 93.20, 93.15, 92.96)))),
     arms={name: dict(masking=r) for name, r in RATIOS.items()},
     pairs=(*above('25% masked', '15% masked', 'best results around 25 %', 'tuned'),
@@ -256,7 +256,7 @@ SIZES = {f'{d} wide, {n} layer{"s" * (n > 1)}': (d, n) for d in (32, 96) for n i
 WIDE, NARROW = '96 wide, 2 layers', '32 wide, 1 layer'
 
 table410 = Claim(
-    id='table410', sentence='More than one layer, and not too few channels, are necessary.', where='Table 4.10',
+    id='table410', sentence='SCALE needs more than one layer, and enough channels.', where='Table 4.10',
     measured='runnable', metrics=METRICS, **setting(),
     paper={WIDE: dict(tuned=93.81), '96 wide, 1 layer': dict(tuned=92.86), NARROW: dict(tuned=92.62)},   # rho BYOL
     arms={name: dict(dim=d, depth=n, heads=max(1, d // 32)) for name, (d, n) in SIZES.items()},
@@ -278,7 +278,8 @@ table411 = Claim(
 CLIPS, FRAMES = 'clips', 'frames'
 
 table412 = Claim(
-    id='table412', sentence='On single frames in place of clips SCALE still helps; masked ones are harder to find.',
+    id='table412',
+    sentence='With single frames in place of clips SCALE still helps; masked frames are harder to identify.',
     where='Table 4.12', measured='runnable', metrics=METRICS, **setting(),
     paper={FRAMES: dict(linear=17.70, tuned=23.51)},     # SSv2, CLIP; Linear 15.22
     arms={CLIPS: {}, FRAMES: dict(frames=1)},
@@ -316,7 +317,7 @@ joint = Claim(
            *above(TOGETHER, 'trained together, dense', 'and still build a good representation', 'linear')))
 
 centre = Claim(
-    id='centre', sentence='Features less the mean of the seen clips: the summary says more of what happens.',
+    id='centre', sentence='With the mean of the seen clips subtracted, the summary says more about what happens.',
     where='ours, not the paper', measured='now', metrics=METRICS, **setting(), paper={},
     arms={'centred': {}, 'as they are': dict(centre=False)},
     pairs=(*above('centred', 'as they are', 'the look of a video is a shortcut', 'linear', 'tuned'),))

@@ -181,7 +181,7 @@ WITHOUT_TEXT = dict(text_teacher='', inherit_words=False)
 WITHOUT_VISION = dict(vision_teachers=(), vision_dims=())
 
 table78 = Claim(
-    id='table78', sentence='The language teacher and its words bring the languages, the vision teacher the pictures.',
+    id='table78', sentence='The language teacher and its words provide the languages, the vision teacher the pictures.',
     where='Thesis, table 7.8, rows 1, 2, 4 and 5, section 7.3.4', measured='now', **setting(),
     paper=rows(('zs', 't2i', 'i2t', 'es', 'far', 'seg'), **{
         FULL: (33.9, 18.9, 33.3, 39.1, 34.2, 25.4), NO_TEXT: (33.2, 18.6, 31.5, 18.4, 1.6, 25.3),
@@ -199,7 +199,7 @@ table78 = Claim(
 CLIP_ARM = dict(plain='none')
 
 against_clip = Claim(
-    id='clip', sentence='SF-CLIP retrieves, segments and classifies better than CLIP after as many steps.',
+    id='clip', sentence='SF-CLIP retrieves, segments and classifies better than CLIP after the same number of steps.',
     where='Thesis, tables 7.1, 7.3 and 7.7, section 7.3', measured='now', **setting(),
     paper={'CLIP': dict(i2t=53.5, t2i=38.8, es=23.3, far=1.1, zs=37.6, seg=13.5),
            FULL: dict(es=48.7, far=32.5, seg=25.9)},
@@ -236,7 +236,7 @@ table710 = Claim(
            *above(SUBSET, KNOWN, 'precomputed targets cost virtually nothing', 'time')))
 
 rest78 = Claim(
-    id='table78-rest', sentence='Masking text helps, masking pictures is mixed, the default part is best.',
+    id='table78-rest', sentence='Masking text helps, masking pictures has mixed effects, and the default rate is best.',
     where='Thesis, table 7.8, rows 1, 3 and 6 to 8', measured='runnable', **setting(),
     paper=rows(('zs', 't2i', 'i2t', 'es', 'far', 'seg'), **{
         FULL: (33.9, 18.9, 33.3, 39.1, 34.2, 25.4), 'text not masked': (33.6, 18.9, 32.5, 38., 31.1, 25.2),

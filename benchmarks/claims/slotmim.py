@@ -112,8 +112,8 @@ references = {'random init': random_init, 'raw pixels': raw_pixels, 'k-means on 
 describe = """
 views of {c.size} px from pictures of {c.canvas}, patch {c.patch}, width {c.dim}, depth {c.depth},
 {c.prototypes} prototypes, {c.steps} steps of {c.batch} images from {p.pool} scenes of level {c.level};
-kNN of {p.knn_test} iconic pictures by {p.knn_train} others, linear segmentation learnt on {p.seg_train} scenes;
-slots and segments judged on {p.scenes} unseen scenes
+kNN on {p.knn_test} iconic pictures with {p.knn_train} others, linear segmentation trained on {p.seg_train} scenes;
+slots and segments tested on {p.scenes} unseen scenes
 """
 
 
@@ -128,7 +128,7 @@ METRICS = dict(
               how='best IoU of a slot\'s mask (99 % of its mass) with each class in a scene; the paper: VOC 2012'),
     loc=dict(title='CorLoc', unit='%',
              how='largest piece outside the slot that owns the border, IoU >= .5 with any object; the paper: VOC'),
-    kbar=dict(title='slots', unit='', how='slots that win a patch, an image (K-bar)'),
+    kbar=dict(title='slots', unit='', how='slots per image that win a patch (K-bar)'),
     ari=dict(title='ARI', unit='%', how='hard slots against instances, background included'),
     mbo=dict(title='mBO', unit='%', how='best IoU of a hard slot with each instance'),
     used=dict(title='used', unit='', how='prototypes that win a patch in any judged scene'))
@@ -143,7 +143,7 @@ ROW1, ROW2, ROW3, ROW4, ROW5 = '1 cross', '2 mask + cross', '3 mask + within', '
 FIVE = (ROW5, 46.2, 49.1, 43.9, 62.5, 9.4)       # the default row, in every table
 
 table4 = Claim(
-    id='table4', sentence='Masking, cross-view, within-view and slot losses each do their part.',
+    id='table4', sentence='Masking, cross-view, within-view and slot losses each contribute.',
     where='Table 4, section 3.6',
     metrics=METRICS, seeds=SEEDS, measured='now', setting=dict(cpu=CPU, gpu=GPU),
     paper=figures((ROW1, 45.1, 47.4, 42.5, 55.6, 8.3), (ROW2, 44.9, 48.6, 42.3, 60.7, 10.3),

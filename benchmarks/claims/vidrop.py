@@ -157,8 +157,8 @@ SPARSE, DENSE, LONGER = '85 % dropped', 'dense', 'dense, four times as long'
 SECONDS = 120.                                  # of the processor's own time
 
 figure62 = Claim(
-    id='figure62', sentence='With 85 % of the tokens dropped, accuracy is higher than of the dense model, also when '
-    'that is trained four times as long.', where='Thesis, figure 6.2 and section 6.3.2', measured='now',
+    id='figure62', sentence='With 85 % of the tokens dropped, accuracy is higher than that of the dense model, even if '
+    'that one is trained four times as long.', where='Thesis, figure 6.2 and section 6.3.2', measured='now',
     **{**SHARED, 'setting': dict(cpu=dict(CPU, seconds=SECONDS), gpu=dict(GPU, seconds=SECONDS))},
     paper=linear(**{SPARSE: 54.9, LONGER: 47.1}),
     arms={SPARSE: {}, DENSE: dict(dropped=0.), LONGER: dict(dropped=0., seconds=4 * SECONDS)},
@@ -178,7 +178,8 @@ table65 = Claim(
 STARE, DINO, IBOT = 'stare', 'DINO', 'iBOT'
 
 table61a = Claim(
-    id='table61a', sentence='A patch loss with masked tokens improves on none, and on one for all visible tokens.',
+    id='table61a',
+    sentence='A patch loss on masked tokens is better than none, and better than one on all visible tokens.',
     where='Thesis, table 6.1a', measured='now', **SHARED, paper=linear(**{STARE: 51.7, DINO: 53.1, IBOT: 54.9}),
     arms={STARE: dict(objective='stare'), DINO: dict(objective='dino'), IBOT: {}},
     pairs=(*above(IBOT, DINO, 'an extra loss on tokens is better than not having it', 'linear'),
@@ -225,14 +226,14 @@ table61e = Claim(
 MASKS = {'.1 to .4': (.1, .4), '.1 to .7': (.1, .7), '.5 to .7': (.5, .7), '.7': (.7, .7)}
 
 table61f = Claim(
-    id='table61f', sentence='Masking half and more of the kept tokens is slightly better.',
+    id='table61f', sentence='Masking half or more of the kept tokens is slightly better.',
     where='Thesis, table 6.1f', measured='runnable', **SHARED,
     paper=linear(**dict(zip(MASKS, (54.9, 54.9, 55.5, 55.0)))),
     arms={name: dict(mask_ratio=ratio) for name, ratio in MASKS.items()},
     pairs=above('.5 to .7', '.1 to .4', 'larger probabilities achieve slight improvement', 'linear'))
 
 table62 = Claim(
-    id='table62', sentence='A start from VideoMAE is better than random weights in the same number of steps.',
+    id='table62', sentence='Starting from VideoMAE is better than from random weights, in the same number of steps.',
     where='Thesis, table 6.2', measured='runnable', **SHARED, paper=linear(random=53.3, VideoMAE=55.5),
     arms={'random': {}, 'VideoMAE': dict(start='videomae')},
     pairs=above('VideoMAE', 'random', 'significantly less training time in all', 'linear', 'knn'))
@@ -241,15 +242,15 @@ PLAIN, AUGMENTED = 'crops alone', "DINO's colours"
 COLOURS = dict(colour=1., grey=.2, blur=(1., .1, .5), solarise=(0., .2, 0.))
 
 table66 = Claim(
-    id='table66', sentence='Strong colour changes, one draw a clip, help on motion.',
+    id='table66', sentence='Strong colour changes, drawn once per clip, help on motion.',
     where='Thesis, tables 6.6 (SSv2) and 6.8', measured='runnable', **SHARED,
     paper={PLAIN: dict(linear=33.8), AUGMENTED: dict(linear=38.7)},
     arms={PLAIN: dict(colour=0., grey=0.), AUGMENTED: COLOURS},
     pairs=above(AUGMENTED, PLAIN, 'narrows the gap on SSv2; above on UCF101 and HMDB51', 'linear', 'knn'))
 
 table67 = Claim(
-    id='table67', sentence='With few labels ViDROP is above its base.', where='Thesis, table 6.7', measured='runnable',
-    seeds=SEEDS, setting=dict(cpu=CPU, gpu=GPU),
+    id='table67', sentence='With few labels ViDROP is better than its baseline.', where='Thesis, table 6.7',
+    measured='runnable', seeds=SEEDS, setting=dict(cpu=CPU, gpu=GPU),
     metrics={f'low{p}': dict(title=f'{p} % of labels', unit='%', how='linear accuracy with that part of the labels, as '
                              'many of each class; the thesis: K400') for p in (5, 10, 50)},
     paper={PLAIN: dict(low5=58.5, low10=62.5, low50=69.8), AUGMENTED: dict(low5=61.2, low10=65.4, low50=72.5)},

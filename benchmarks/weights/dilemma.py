@@ -55,12 +55,12 @@ def detection(method, what, images_of):
         colour = auroc(difference_to_neighbours(c, images, given).flatten(), wrong.flatten())
         return dict(full=full | {"unlike its neighbours' colour": colour}, sparse=sparse)
     found = over_seeds(measure)
-    protocol = (f'area under ROC, {c.theta:.0%} of {c.cells} patches in a wrong place, '
+    protocol = (f'area under ROC, {c.theta:.0%} of {c.cells} patches in the wrong place, '
                 f'{what} at {c.size} px; three sets of 200')
-    return [row(f'misplaced patches, {what}', f'{protocol}; everything shown, the wrong ones swap places',
+    return [row(f'misplaced patches, {what}', f'{protocol}; all patches shown, the misplaced ones swap places',
                 found['full']),
             row(f'misplaced patches, {what}, 55 % left out',
-                f'{protocol}; 55 % of the patches left out, the wrong ones are given places of those', found['sparse'])]
+                f'{protocol}; 55 % of the patches left out, the misplaced ones get their positions', found['sparse'])]
 
 
 def drawn_scenes(seed): return scenes(seed)[0]

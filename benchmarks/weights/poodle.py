@@ -32,8 +32,8 @@ def drive_sets(seed, level, n=100):
 
 def drawn_drives(method, others, level):
     "Linear segmentation of drives by groups of classes"
-    protocol = (f'mean IoU of a linear classifier on frozen features, decoder kept, {method.patch} px a place, '
-                f'learnt on 100 drives of level {level}, judged on 100 others, 128 px; three pairs of sets')
+    protocol = (f'mean IoU of a linear classifier on frozen features, decoder kept, one place per {method.patch} px, '
+                f'trained on 100 drives of level {level}, tested on 100 others, 128 px; three pairs of sets')
     return by_groups(f'level-{level} drives', protocol, maps_of(method, others), lambda seed: drive_sets(seed, level),
                      len(world.classes('drive', level)))
 
@@ -41,7 +41,7 @@ def drawn_drives(method, others, level):
 def streets(method, others):
     "Linear segmentation of CamVid by groups of classes, learnt on two drives, another is the test"
     protocol = ('mean IoU of a linear classifier on frozen features, decoder kept, '
-                'learnt on drives 0001TP and 0016E5, judged on drive 0006R0, 144×192 px; three probe seeds')
+                'trained on drives 0001TP and 0016E5, tested on drive 0006R0, 144×192 px; three probe seeds')
     return by_groups('CamVid by drive', protocol, maps_of(method, others), lambda seed: camvid.split_by_drive(),
                      len(camvid.CLASSES))
 

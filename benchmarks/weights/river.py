@@ -88,10 +88,10 @@ def protocol_of(config):
     past = f'the last frame and the {config.window} before it' if config.window else 'the whole past'
     guided = config.guidance != 1
     calls = f', guidance {config.guidance}, {2 * config.predicted}' if guided else f', {config.predicted}'
-    return (f'{GIVEN} frames of level-1 bounce given, {NEXT} to come; given frames left out; '
+    return (f'{GIVEN} frames of level-1 bounce given, {NEXT} to predict; given frames left out; '
             f'{SIDE}×{SIDE}, pixels 0-1; '
-            f'three sets of {N} unseen clips, each with seeds of its own, one rollout a clip; '
-            f'Euler, {config.predicted} steps{calls} network calls a frame, no warm start, looks at {past}')
+            f'three sets of {N} unseen clips, each with seeds of its own, one rollout per clip; '
+            f'Euler, {config.predicted} steps{calls} network calls per frame, no warm start, looks at {past}')
 
 
 WORDS = dict(
@@ -108,7 +108,7 @@ WORDS = dict(
     psnr=('PSNR', 'dB of whole frames, mean over frames and clips'),
     ssim=('SSIM', '11×11 Gaussian window, sigma 1.5, mean over channels, frames and clips'),
     fvd=(f'Fréchet video distance, {ENCODER}',
-         f"squared, between features of true and made clips: the bundled {ENCODER}'s pooled features, "
+         f"squared, between features of true and predicted clips: the bundled {ENCODER}'s pooled features, "
          'mean over time and mean change; not I3D; lower is better'))
 WORDS |= {f'at {k}': (f'PSNR on moving pixels, frame {k}', f'dB, {k} frames after the last one given')
           for k in (1, 4, 7, 14)}

@@ -132,9 +132,9 @@ def agreements(method):
 
 CHANCE = dict(order=1 / 6, count=1 / 4, first=1 / 2, fraction=0.)
 WORDS = dict(order='which of six cyclic orders four actions come in', count='how many different actions there are',
-             first='which of two actions comes first', fraction='which part of the video is spent travelling')
-HOW = (f'a linear layer on one vector a video; {TEACH} videos of {LONG} frames teach, {TEST} others are judged, '
-       f'world:chain:{LEVEL}; {GRID[0]} clips a video; penalty chosen on a held-out fifth of the videos that teach; '
+             first='which of two actions comes first', fraction='what fraction of the video is spent travelling')
+HOW = (f'a linear layer on one vector per video, trained on {TEACH} videos of {LONG} frames, tested on {TEST} others, '
+       f'world:chain:{LEVEL}; {GRID[0]} clips per video; penalty chosen on a held-out fifth of the training videos; '
        'three training seeds')
 
 
@@ -149,7 +149,7 @@ def scores(method, name, **others):
         rows.append(row(task, f'{metric}, {WORDS[task]}; {HOW}', got | {'chance': [CHANCE[task]] * len(SEEDS)}))
     found = over_seeds(lambda seed: dict(agreement=agreements(per_run[seed])), range(len(SEEDS)))
     return [*rows, row('two halves agree', 'cosine of the summaries of the six even and the six odd clips of a video, '
-                       f'less that with other videos; mean over the first {FOUND} scored videos', found['agreement'])]
+                       f'minus that with other videos; mean over the first {FOUND} scored videos', found['agreement'])]
 
 
 def recheck(method, card):

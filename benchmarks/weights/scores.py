@@ -78,13 +78,14 @@ def classification(what, protocol, models, sets):
 def iconic(method, level, others=(), mixed=False):
     "Classes of iconic images; mixed: any texture and colour on any shape, and the class is the shape"
     what = f'shape, iconic images of level {level} in any texture' if mixed else f'iconic images of level {level}'
-    return classification(what, '1500 images teach, 500 others are judged, 96 px; three sets', encoders(method, others),
+    protocol = 'trained on 1500 images, tested on 500 others, 96 px; three sets'
+    return classification(what, protocol, encoders(method, others),
                           lambda seed: iconic_sets(seed, level, mixed))
 
 
 def cifar(method, others=()):
     "Classes of CIFAR-10"
-    protocol = '3000 training pictures teach, 1000 test pictures are judged, at 64 px; three draws'
+    protocol = 'trained on 3000 training pictures, tested on 1000 test pictures, at 64 px; three draws'
     return classification('CIFAR-10', protocol, encoders(method, others), cifar10_sets)
 
 
@@ -104,7 +105,7 @@ def tiny_imagenet_sets(seed, each=50):
 
 def tiny_imagenet(method, others=()):
     "Classes of Tiny-ImageNet"
-    protocol = '50 training pictures a class teach, the 25 a class of val are judged, at 64 px; three draws'
+    protocol = 'trained on 50 training pictures per class, tested on the 25 per class of val, at 64 px; three draws'
     return classification('Tiny-ImageNet', protocol, encoders(method, others), tiny_imagenet_sets)
 
 
@@ -118,7 +119,7 @@ def slot_coverage(method, others=()):
         labels['k-means on colour'] = photographs.colour_segments(images, (images.shape[-1] // method.patch,) * 2)
         return {name: (photographs.largest_shares(x) > photographs.LARGEST).double().mean().item()
                 for name, x in labels.items()}
-    protocol = (f'share of 200 photographs of Tiny-ImageNet val of which one slot covers over '
+    protocol = (f'share of 200 photographs of Tiny-ImageNet val in which one slot covers more than '
                 f'{photographs.LARGEST:.0%}, at {photographs.SIDE} px; lower is better')
     return row_of('one slot over 75 %, photographs', protocol, measure)
 
@@ -135,8 +136,8 @@ def mean_iou(name, protocol, maps, sets, classes):
 
 def camvid(method, others=()):
     "Linear segmentation of CamVid, learnt on two drives, another is the test"
-    protocol = ('mean IoU of a linear classifier on frozen patches, learnt on drives 0001TP and 0016E5, '
-                'judged on drive 0006R0, 144×192 px; three probe seeds')
+    protocol = ('mean IoU of a linear classifier on frozen patches, trained on drives 0001TP and 0016E5, '
+                'tested on drive 0006R0, 144×192 px; three probe seeds')
     return mean_iou('linear mIoU, CamVid by drive', protocol, feature_maps(method, others),
                     lambda seed: streets.split_by_drive(), len(streets.CLASSES))
 
@@ -145,7 +146,7 @@ def segmented(method, others=()):
     "Linear segmentation of scenes of level 3: learnt on one set of them, the next is the test"
     def sets(seed): return [list(zip(images, classes)) for images, _, classes in (scenes(10 + seed), scenes(seed))]
     protocol = (f'mean IoU of a linear classifier on frozen patches of {method.patch} px, '
-                f'learnt on 200 scenes of level 3, judged on 200 others, {CARD_SIDE} px; three pairs of sets')
+                f'trained on 200 scenes of level 3, tested on 200 others, {CARD_SIDE} px; three pairs of sets')
     return mean_iou('linear mIoU, level-3 scenes', protocol, feature_maps(method, others), sets,
                     len(world.classes('scene', 3)))
 

@@ -62,7 +62,7 @@ def chances(method):
 
 HOW = (f'world:scene:{LEVEL}, unseen: {TEST} scenes and their captions, {OBJECTS} iconic pictures by class (balanced), '
        f'pixels of {PIXELS} scenes (mIoU), captions with one wrong fact (accuracy, chance .5); three training seeds; '
-       'pairs in English alone')
+       'trained on pairs in English only')
 
 
 def scores(method, name, **others):

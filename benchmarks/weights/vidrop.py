@@ -64,8 +64,8 @@ def changes(runs, level, others):
         return dict(linear={name: knn_and_linear(reads(m), train, test, seed)['linear']
                             for name, m in networks.items()})
     how = ('accuracy of logistic regression on the mean token and the mean change of tokens from one moment to the '
-           f'next, by quarters of the picture; {TEACH} clips of {c.length}×{c.size}² px teach, {JUDGE} others are '
-           'judged; three training seeds')
+           f'next, by quarters of the picture; trained on {TEACH} clips of {c.length}×{c.size}² px, tested on {JUDGE} '
+           'others; three training seeds')
     return row(f'linear, motions of level {level}, change of tokens', how, over_seeds(measure)['linear'])
 
 
@@ -78,7 +78,7 @@ def motion(runs, level, others):
         found = {name: knn_and_linear(f, train, test, seed) for name, f in of(seed).items()}
         return {probe: {name: value[probe] for name, value in found.items()} for probe in ('linear', 'knn')}
     found = over_seeds(measure)
-    data = (f'{TEACH} clips of {c.length}×{c.size}² px teach, {JUDGE} others are judged, the class is the motion '
+    data = (f'trained on {TEACH} clips of {c.length}×{c.size}² px, tested on {JUDGE} others, the class is the motion '
             'alone; three training seeds, each with a set of its own')
     return [row(f'linear, motions of level {level}', f'accuracy of logistic regression on frozen features, {data}',
                 found['linear']),
@@ -94,7 +94,7 @@ def scores(method, name, **others):
     def films(seed): return {'ours': runs[seed], 'random init': probes.random_init(method, seed=seed)} | others
     return [*(r for level in LEVELS for r in motion(runs, level, others)), changes(runs, LEVELS[0], others),
             *([davis(method, models=films)] if real_films.available() else []),
-            row(CHECKED, 'accuracy, k=20, T=.07, 300 clips vote, 200 are judged; three training seeds',
+            row(CHECKED, 'accuracy, k=20, T=.07, trained on 300 clips, tested on 200; three training seeds',
                 over_seeds(small)[CHECKED])]
 
 

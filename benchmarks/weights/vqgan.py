@@ -61,7 +61,7 @@ def rows(method, kind):
     "Rows of one world"
     c, found = method.config, over_seeds(lambda seed: measured(method, kind, seed))
     cells = f'{SIDE // c.factor}×{SIDE // c.factor} cells of {c.latent} numbers'
-    how = f'three sets of {N} unseen frames of {SIDE} px, a clip each'
+    how = f'three sets of {N} unseen frames of {SIDE} px, each from a different clip'
     words = dict(
         psnr=('PSNR of reconstruction', 'dB of each frame encoded, quantised and decoded, mean over frames'),
         ssim=('SSIM of reconstruction', 'likewise, SSIM'),

@@ -22,7 +22,7 @@ from .files import BadFile, display_name, height_width, resize_image
 def patch_shape(
     patch              # S, (h,w) or (t,h,w): frames, height and width of a patch
 )->tuple:              # (t,h,w)
-    "The three sides of a patch; ValueError for what is none"
+    "The three sides of a patch; ValueError for anything else"
     sides = (1, patch, patch) if isinstance(patch, int) else (1, *patch) if len(patch) == 2 else tuple(patch)
     if len(sides) != 3 or not all(isinstance(s, int) and s > 0 for s in sides):
         raise ValueError(f'a patch is S, (height, width) or (frames, height, width), not {patch}')
@@ -71,7 +71,7 @@ def join_patches(
 MOST_CODES = 65_536    # what two bytes can name
 
 class PatchCodec:
-    "A codebook of patches; `encode` clips to one number a patch, `decode` them by looking it up"
+    "A codebook of patches: `encode` turns clips into one number per patch, `decode` looks the patches up"
     def __init__(self,
         codebook       # (K,t,3,h,w) uint8
     ):
@@ -157,7 +157,7 @@ def fit_codec(
     codes:int=4096,    # K (thesis: 65,536)
     patch=10,          # S, (h,w) or (t,h,w) (thesis: 10)
     steps:int=60,      # of mini-batch k-means
-    batch:int=8192,    # patches a step
+    batch:int=8192,    # patches per step
     patches:int=200_000,  # drawn from the clips to learn from
     seed:int=0,        # of the draws
 )->PatchCodec:
@@ -167,7 +167,8 @@ def fit_codec(
     if not isinstance(codes, int) or not 1 < codes <= MOST_CODES:
         raise ValueError(f'codes must be 2 to {MOST_CODES:,}, not {codes}')
     x = sample_patches(clips, shape, max(patches, codes), seed)
-    if len(x) < codes: raise ValueError(f'{len(x):,} patches are too few for {codes:,} codes: take more clips or fewer')
+    if len(x) < codes:
+        raise ValueError(f'{len(x):,} patches are too few for {codes:,} codes: take more clips, or fewer codes')
     draw = np.random.default_rng(seed)
     x = x[draw.permutation(len(x))].numpy().astype(np.float32)
     first = kmeans_plusplus(x[:16*codes], codes, random_state=seed)[0] if codes <= 256 else x[:codes].copy()
@@ -359,7 +360,8 @@ class CodeClips(FileDataset):
         first = [min(start//tube, self.header['grid'][0] - tubes) for _, start in chosen]
         step = self.stride if tube == 1 else 1
         codes = np.stack([self.map('codes')[row, a:a + tubes][::step] for (row, _), a in zip(chosen, first)])
-        if codes.max() >= len(self.codec): raise BadFile(f'{self.root.name}: its codes.npy names patches it has not.')
+        if codes.max() >= len(self.codec):
+            raise BadFile(f'{self.root.name}: its codes.npy names patches that the codebook does not have.')
         clips = self.codec_on(device).decode(torch.from_numpy(codes.astype(np.int32)).to(device))
         if tube > 1:
             at = torch.tensor([[start - a*tube + k*self.stride for k in range(self.frames)]

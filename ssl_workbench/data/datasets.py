@@ -44,9 +44,9 @@ from ssl_workbench.data.videos import (
 
 # %% ../../nbs/data/02c_datasets.ipynb #d0ba8663
 class SampleCache:
-    "Decoded samples kept in memory: pictures and class maps as uint8, one tensor a key; words as a list"
+    "Decoded samples kept in memory: pictures and class maps as uint8, one tensor per key; words as a list"
     def __init__(self,
-        n:int, # samples that may come
+        n:int, # how many samples it can hold
     ): self.n, self.values, self.ready = n, {}, torch.zeros(n, dtype=torch.bool)
 
     def store(self,
@@ -80,7 +80,7 @@ class FileDataset:
     unit = 'pictures'  # what a sample is called
 
     def __init__(self,
-        names:list,        # one name a sample, for error messages
+        names:list,        # one name per sample, for error messages
         title:str,         # what the whole is called
         cache:bool=False,  # keep decoded samples in memory and offer `batch`
     ):
@@ -110,7 +110,7 @@ class FileDataset:
         return not self.bad[i]
 
     def sizes(self,
-        look=64, # at so many, evenly spaced
+        look=64, # how many to measure, evenly spaced
     ):           # list of (width, height)
         "How large the pictures are before they are brought to a canvas; bad files are left out"
         found = []
@@ -184,7 +184,7 @@ SPLITS = {'train': 'train', 'training': 'train', 'val': 'val', 'valid': 'val', '
           'test': 'test', 'testing': 'test'}
 
 def split_level(
-    folders:list # one list of folder names a file
+    folders:list # one list of folder names per file
 ):               # number of the level whose folders are all splits, or None
     "The first level at which the paths differ, where train/, val/ or test/ stand there"
     depth = len(os.path.commonprefix(folders)) if folders else 0
@@ -193,7 +193,7 @@ def split_level(
 
 def folder_classes(
     names:list # paths below a root, with '/'
-)->tuple:      # (class names, one label a name, None for a stray), or ([], None) when there are no class folders
+)->tuple:      # (class names, one label per name, None for a stray), or ([], None) when there are no class folders
     "Labels from the first folder level, below train/ and val/, at which the paths differ"
     folders = [n.split('/')[:-1] for n in names]
     level = split_level(folders)
@@ -228,7 +228,7 @@ class ImageFolder(FileDataset):
     def __init__(self,
         root,                  # folder, zip archive or one picture
         size=256,              # canvas: S or (height, width); None keeps each picture's own
-        count:int|None=None,   # at most so many, evenly spaced
+        count:int|None=None,   # at most this many, evenly spaced
         cache:bool=False,      # keep the decoded canvases in memory
         split:str|None=None,   # 'train', 'val', 'test' (by folder) or 'all'; None takes train where it is
         white:float|None=None, # the value that is white in deep pictures
@@ -280,7 +280,7 @@ class Cifar10(ImageFolder):
     def __init__(self,
         root=None,           # folder with cifar10_<split>.zip; None looks in `data_root()`
         split:str='train',   # 'train' or 'test'
-        count:int|None=None, # at most so many, classes balanced
+        count:int|None=None, # at most this many, classes balanced
         size=32,             # canvas
         cache:bool=False,    # keep decoded pictures in memory: 154 MB for all of train
     ):
@@ -344,7 +344,7 @@ class CamVid(FileDataset):
         label = path.parent.with_name(path.parent.name + 'annot')/(path.stem + '.png')
         classes = read_image(label)[0].long()
         frame = read_image(path)
-        if classes.shape != frame.shape[-2:]: raise BadFile(f'{path.name}: label of another size.')
+        if classes.shape != frame.shape[-2:]: raise BadFile(f'{path.name}: its label has another size.')
         return frame, classes.masked_fill(classes > 10, 255)
 
 # %% ../../nbs/data/02c_datasets.ipynb #628c8442

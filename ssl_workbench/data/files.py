@@ -93,7 +93,7 @@ def existing_file(
 # %% ../../nbs/data/02a_files.ipynb #ee7e485b
 @dataclass
 class Limits:
-    "What one file may cost; every reader looks here at each call"
+    "What one file may cost; every reader checks these limits at each call"
     pixels:int = 64_000_000         # of one picture: 192 MB as uint8
     frame_pixels:int = 36_000_000   # of one frame of a film (8K video has 33 million); a decoder may keep 17 of them
     video_pixels:int = 256_000_000  # of all frames that one call reads: 768 MB as uint8
@@ -138,7 +138,7 @@ def to_rgb(
     white:float|None=None,  # the value that is white in a deep picture
     name:str='the picture', # as a warning calls it
 )->np.ndarray:              # uint8 (H,W,3)
-    "Three bytes a pixel: deep values scaled, transparent ones laid on white"
+    "Three bytes per pixel: deep values scaled, transparent ones laid on white"
     if picture.mode[0] in 'IF': return np.stack([scale_to_uint8(np.asarray(picture), white, name)]*3, -1)
     if picture.has_transparency_data:
         picture = picture.convert('RGBA')
@@ -146,7 +146,7 @@ def to_rgb(
     return np.array(picture.convert('RGB'))
 
 # %% ../../nbs/data/02a_files.ipynb #2fa0ab47
-DEEP_CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}  # colour type of a PNG → values a pixel
+DEEP_CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}  # colour type of a PNG → values per pixel
 
 def png_chunks(
     raw:bytes # of a .png file
@@ -201,7 +201,7 @@ def read_png16(
 def is_deep_colour(
     picture:Image.Image # opened, not decoded
 )->bool:
-    "Whether a picture stores 16 bits a colour, of which Pillow keeps eight"
+    "Whether a picture stores 16 bits per colour, of which Pillow keeps eight"
     return picture.mode[:3] == 'RGB' and any(';16' in str(tile[3]) for tile in picture.tile)
 
 def deep_values(

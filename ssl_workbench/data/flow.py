@@ -99,7 +99,7 @@ def read_depth(
 def file_bytes(
     path    # of a file; bytes or an open file
 )->tuple:   # (name, bytes)
-    "What stands in a file of measured values, which must be small enough to be read at once"
+    "The bytes of a file of measured values, which must be small enough to be read at once"
     name, file = resolve_file(path)
     size = os.path.getsize(file) if isinstance(file, str) else file.getbuffer().nbytes
     if size > limits.member_bytes: raise BadFile(f'{name}: {size:,} bytes are too many for one picture.')
@@ -108,7 +108,7 @@ def file_bytes(
 def read_dpt(
     raw:bytes # of a .dpt file
 )->torch.Tensor: # float32 (1,H,W)
-    "Sintel's depth: PIEH, width, height, a number a pixel; BadFile otherwise"
+    "Sintel's depth: PIEH, width, height, one number per pixel; BadFile otherwise"
     w, h = (int(n) for n in np.frombuffer(raw, '<i4', 2, 4)) if len(raw) >= 12 else (0, 0)
     if w < 1 or h < 1 or len(raw) != 12 + 4*w*h: raise BadFile(f'{len(raw)} bytes do not hold {w} x {h} depths')
     return torch.from_numpy(np.frombuffer(raw, '<f4', w*h, 12).reshape(1, h, w).copy())
@@ -279,12 +279,12 @@ def dis(
 def raft(
     name:str='raft_small', # or 'raft_large'
 ):                         # a flow source
-    "torchvision's RAFT (Teed & Deng 2020) with its trained weights; ValueError where they cannot be had"
+    "torchvision's RAFT (Teed & Deng 2020) with its trained weights; ValueError where they cannot be loaded"
     from torchvision.models import get_model_weights, optical_flow
 
     try: net = getattr(optical_flow, name)(weights=get_model_weights(name).DEFAULT, progress=False).eval()
     except Exception as error:
-        raise ValueError(f'the weights of {name} cannot be had ({type(error).__name__}): '
+        raise ValueError(f'the weights of {name} cannot be loaded ({type(error).__name__}): '
                          'they are fetched once from download.pytorch.org') from None
     @torch.no_grad()
     def source(a, b):

@@ -95,7 +95,7 @@ def hmdb51_list(
     split:str,         # 'train' or 'test'
     fold:int=1         # 1 to 3
 )->tuple:              # as of `kinetics_list`
-    "HMDB51's <class>_test_split1.txt, one a class: 'film.avi 1' is for training, 2 for testing, 0 for neither"
+    "HMDB51's <class>_test_split1.txt, one per class: 'film.avi 1' is for training, 2 for testing, 0 for neither"
     first = find_list(root, f'*_test_split{fold}.txt')
     films, classes, wanted = {}, [], {'train': '1', 'test': '2'}[split]
     for path in sorted(first.parent.glob(f'*_test_split{fold}.txt')) if first else ():
@@ -136,7 +136,7 @@ class VideoSet(VideoFolder):
         stride:int=1,        # video frames from one clip frame to the next
         size=128,            # canvas: S or (height, width)
         every:int|None=None, # video frames from clip to clip; None: no overlap
-        count:int|None=None, # at most so many clips, evenly spaced
+        count:int|None=None, # at most this many clips, evenly spaced
         cache:bool=False,    # keep the decoded clips in memory
         fold:int=1,          # which of the splits that UCF101 and HMDB51 have
     ):
@@ -216,7 +216,7 @@ _MARKS = {'ucf101': ('trainlist01.txt',), 'hmdb51': ('*_test_split1.txt',),
 def video_layout(
     path               # of a folder
 ):                     # a class of this module, or None
-    "The public set whose lists lie in a folder"
+    "The public set whose lists are in a folder"
     path = Path(path)
     if not path.is_dir(): return None
     if (path/'JPEGImages').is_dir() and (path/'Annotations').is_dir(): return Davis
@@ -316,7 +316,7 @@ class TinyImageNet(ImageFolder):
     def __init__(self,
         root=None,           # tiny-imagenet-200, or a folder with it or tiny_imagenet_<split>.zip; None: `data_root()`
         split:str='train',   # 'train' or 'val'
-        count:int|None=None, # at most so many, classes balanced
+        count:int|None=None, # at most this many, classes balanced
         size=64,             # canvas
         cache:bool=False,    # keep decoded pictures in memory: 614 MB for all of train
     ):

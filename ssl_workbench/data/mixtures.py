@@ -74,9 +74,9 @@ class Concatenated(ConcatDataset):
         repeats:list, # int, repetitions of each
     ):
         if len(parts) != len(repeats) or min(repeats) < 1:
-            raise ValueError('each data set wants a number of repetitions, at least 1')
+            raise ValueError('each data set needs a number of repetitions, at least 1')
         super().__init__([part for part, n in zip(parts, repeats) for _ in range(n)])
-        self.masked = any(getattr(part, 'masked', False) for part in parts)  # one has a mask: all do
+        self.masked = any(getattr(part, 'masked', False) for part in parts)  # if one has a mask, all get one
         if all(hasattr(part, 'batch') for part in parts): self.batch = self.batch_of
 
     def locate(self,
@@ -102,11 +102,11 @@ class Concatenated(ConcatDataset):
 
 # %% ../../nbs/data/02e_mixtures.ipynb #65055e56
 class Streams:
-    "A pair and `many` images a sample: dict(pair=…, image=…), the images stacked"
+    "A pair and `many` images per sample: dict(pair=…, image=…), the images stacked"
     def __init__(self,
         pairs,        # dataset of frames (2,3,H,W)
         images,       # dataset of frames (T,3,H,W), of which the first is used
-        many:int=1,   # images a pair
+        many:int=1,   # images per pair
     ):
         self.pairs, self.images, self.many = pairs, images, many
         if all(hasattr(part, 'batch') for part in (pairs, images)): self.batch = self.batch_of
@@ -116,7 +116,7 @@ class Streams:
     def image_indices(self,
         i:int,        # sample
     )->list:          # of int: its images
-        "Which images go with pair i: the next ones, round and round"
+        "Which images go with pair i: the next ones, starting again at the end"
         return [(i * self.many + k) % len(self.images) for k in range(self.many)]
 
     def __getitem__(self, i):

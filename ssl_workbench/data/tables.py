@@ -71,12 +71,12 @@ def caption_columns(
 def clean_caption(
     value            # of a cell
 )->str:              # '' where it holds no words
-    "A caption on one line; '' for what is no text"
+    "A caption on one line; '' for anything but text"
     return ' '.join(value.split()) if isinstance(value, str) else ''
 
 @dataclass(frozen=True)
 class Pair:
-    "A picture and what is said of it"
+    "A picture and its caption"
     picture:object   # a path, bytes, or a `Member`
     caption:object   # str, or a dict language → str
     name:str         # of the picture, for messages
@@ -86,7 +86,7 @@ def pairs_of_row(
     image:str,       # the picture's column
     caption,         # of `caption_columns`
     lost:Counter,    # what is left out is counted here
-)->list:             # of (picture, caption), one a caption
+)->list:             # of (picture, caption), one per caption
     "The pairs of one row; none where the picture or the caption is missing"
     picture = row.get(image)
     if isinstance(picture, dict): picture = picture.get('bytes') or picture.get('path')      # as Hugging Face has it
@@ -266,13 +266,13 @@ def shard_column(
 
 # %% ../../nbs/data/02cc_tables.ipynb #a2821311
 class CaptionTable(FileDataset):
-    "Pictures with captions, of a table or of shards: frames (1,3,S,S), aspect, caption (str, or a str a language)"
+    "Pictures with captions, of a table or of shards: frames (1,3,S,S), aspect, caption (str, or one str per language)"
     unit = 'pictures with captions'
 
     def __init__(self,
         root,                 # a .csv, .tsv, .parquet or .tar file, or a folder of .tar or .parquet files
         size=256,             # canvas: S or (height, width); None keeps each picture's own
-        count:int|None=None,  # at most so many, evenly spaced
+        count:int|None=None,  # at most this many, evenly spaced
         cache:bool=False,     # keep the decoded canvases in memory
         image:str='',         # the picture's column; of shards its ending
         caption='',           # the caption's column, or a dict language → column; '' looks for the usual names
@@ -323,7 +323,7 @@ class CaptionTable(FileDataset):
 def table_options(
     text:str,        # 'image=photo,caption=title'; with a language in place of `caption`: 'en=title,es=titulo'
 )->dict:             # as `CaptionTable` takes them
-    "Columns by name, as they stand behind a table's name; ValueError for what is no such list"
+    "Columns by name, as they are given after a table's name; ValueError for anything else"
     options, languages = {}, {}
     for part in text.split(','):
         key, _, value = (x.strip() for x in part.partition('='))

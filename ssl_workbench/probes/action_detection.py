@@ -277,7 +277,7 @@ def train_detector(
     lr: float = 1e-3,  # peak; warm-up over a tenth, cosine to 0
     decay: float = 0.01,  # weight decay
     steps: int = 300,
-    batch: int = 16,  # videos a step
+    batch: int = 16,  # videos per step
     seed: int = 0,  # first weights and order
     device=None,  # where to train; None: the CPU
     **sizes,  # width, levels, depth, heads: as of `Detector`
@@ -310,7 +310,7 @@ def detect(
     features,  # list of (V,D) a video
     times,  # list of (V,) a video
     least: float = 1e-3,  # guesses below this score are dropped
-    most: int = 200,  # guesses a level before NMS, and a video after it
+    most: int = 200,  # guesses kept per level before NMS, and per video after it
     sigma: float = 0.5,  # of `soft_nms`
 ) -> list:
     "dict(segments (k,2), labels (k,), scores (k,)) a video, the surest first, in the unit of times."
@@ -333,7 +333,7 @@ def detect(
 
 
 def detection_probe(
-    train,  # (features, times, truth): three lists, one entry a video
+    train,  # (features, times, truth): three lists, one entry per video
     test,  # likewise
     classes: int,  # C, labels are 0..C-1
     grid: tuple = DETECTOR_GRID,  # of (learning rate, decay)
@@ -366,7 +366,7 @@ def encode_windows(
     size: int = 224,  # S, pixels a side; the whole picture is resized to a square
     batch: int = 32,  # windows at a time
 ) -> tuple:
-    "(features, times): a list of (V,D), and of the windows' middles (V,) in frames, a video each; on the CPU."
+    "(features, times): lists with, for each video, (V,D) and the windows' middles (V,) in frames; on the CPU."
     features, times = [], []
     for video in videos:
         boxes = window_boxes(len(video), length, stride, hop)

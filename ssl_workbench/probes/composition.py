@@ -37,7 +37,7 @@ def compose_pairs(
     style: int = 0,  # of that language
     seed: int = 0,  # which negatives
 ) -> dict:
-    "kind -> list of CaptionPair; pictures that do not allow a change have none of that kind."
+    "kind -> list of CaptionPair; a picture that does not allow a change has no pair of that kind."
     if unknown := [kind for kind in kinds if kind not in NEGATIVES]:
         raise ValueError(f"no kind '{unknown[0]}': choose among {', '.join(NEGATIVES)}")
     pairs, seeds = {kind: [] for kind in kinds}, fold_in(range(len(facts)), f"compose.{seed}").tolist()
@@ -100,7 +100,7 @@ def compose_scores(
     language: str = "en",
     seeds: tuple = (0, 1, 2),  # of the random networks it is compared with
 ) -> list:
-    "Scores a kind that has pairs, of a method, of random networks, and of the two controls."
+    "Scores for each kind that has pairs: of a method, of random networks, and of the two controls."
     facts = [dataset[i].get("facts") for i in range(len(dataset))]
     if any(f is None for f in facts):
         raise ValueError("hard negatives come from the grammar: choose a world, such as world:scene:3")

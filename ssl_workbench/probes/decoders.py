@@ -116,7 +116,7 @@ def train_decoder(
     window: tuple = (64, 64),  # (h,w) of the crops; the method's patches must fit
     lr: float = 3e-4,  # of the first step; LOCA tries 8e-5, 1e-4, 3e-4 and 8e-4
     weight_decay: float = 0.01,  # LOCA, appendix A
-    batch: int = 16,  # crops a step
+    batch: int = 16,  # crops per step
     ratio: tuple = (0.5, 2.0),  # smallest and largest resize
     ignore: int = 255,
     seed: int = 0,  # order of the images and their crops

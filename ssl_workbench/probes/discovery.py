@@ -44,7 +44,7 @@ def best_overlaps(
     truth,  # (B,H,W) int objects; 0 background
     ignore: int = 255,  # pixels with this truth count nowhere
 ) -> list:
-    "An image at a time: (objects,) best IoU of any segment (label >= 0) with each true object (> 0)."
+    "For each image: (objects,) best IoU of any segment (label >= 0) with each true object (> 0)."
     best = []
     for predicted, actual in _each_image(pred, truth):
         keep = actual != ignore
@@ -62,7 +62,7 @@ def jaccard(
     truth,  # (B,H,W) int; 0 background
     ignore: int = 255,  # pixels with this truth count nowhere
 ) -> float:
-    "Best IoU a true object, mean over an image's objects, then over images that have any."
+    "Best IoU for each true object, averaged over an image's objects, then over images that have any."
     scores = [b.mean() for b in best_overlaps(pred, truth, ignore) if len(b)]
     return torch.stack(scores).mean().item()
 
@@ -72,7 +72,7 @@ def best_iou(
     truth,  # (B,H,W) int objects; 0 background
     ignore: int = 255,  # pixels with this truth count nowhere
 ) -> float:
-    "mBO: best IoU a true object, mean over all objects of all images."
+    "mBO: best IoU for each true object, averaged over all objects of all images."
     return torch.cat(best_overlaps(pred, truth, ignore)).mean().item()
 
 # %% ../../nbs/probes/09f_discovery.ipynb #8341e87d
@@ -161,7 +161,7 @@ def boxes_of(
     labels,  # (B,H,W) int; negative: in no segment
     background: int | None = None,  # a label that gets no box
 ) -> list:
-    "An image at a time: (N,4) boxes of each segment's largest connected piece, by ascending label."
+    "For each image: (N,4) boxes of each segment's largest connected piece, by ascending label."
     found = []
     for label, piece in zip(labels, connected_components(labels), strict=True):
         kinds = [k for k in label.unique() if k >= 0 and k != background]
@@ -183,7 +183,7 @@ def object_box(
 
 # %% ../../nbs/probes/09f_discovery.ipynb #789ee7a6
 def corloc(
-    pred_boxes,  # (B,4), one an image; NaN: no answer, a miss
+    pred_boxes,  # (B,4), one per image; NaN: no answer, a miss
     true_boxes,  # (B,N,4) with NaN rows where absent, or a list of (N,4)
     least: float = 0.5,
 ) -> float:
@@ -309,6 +309,6 @@ def attention_jaccard(
     ignore: int = 255,  # pixels with this truth count nowhere
     batch: int = 64,
 ) -> float:
-    "Best IoU of any head's mask with each true object, mean over an image's objects, then over images."
+    "Best IoU of any head's mask with each true object, averaged over an image's objects, then over images."
     masks = [attention_masks(method, x, keep) for x in images.split(batch)]
     return mask_jaccard(torch.cat(masks), truth, ignore)

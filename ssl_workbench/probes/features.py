@@ -42,7 +42,7 @@ def patch_colour(
 def eval_mode(
     method,  # a module, or anything else with features(x)
 ):
-    "A context in which a method is in evaluation mode and makes no gradients; then it is as it was."
+    "A context in which a method is in evaluation mode and no gradients are computed; restored afterwards."
     modules = list(method.modules()) if isinstance(method, torch.nn.Module) else []
     training = [m.training for m in modules]
     for m in modules:

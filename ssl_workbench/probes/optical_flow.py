@@ -93,7 +93,7 @@ def best_constant(
     valid=None,  # (B,1,H,W) or (B,H,W) bool; None: everywhere
     steps: int = 300,  # of Weiszfeld's iteration, at most
 ) -> torch.Tensor:
-    "(B,2,1,1): per pair the one arrow with the least end-point error, the geometric median of the true ones."
+    "(B,2,1,1): for each pair of frames the single arrow with the least end-point error, the geometric median."
     truth = torch.as_tensor(truth)
     valid = _mask_of(valid, truth, "valid")
     points = torch.where(valid[:, None], truth, 0.0).double().flatten(2).mT  # (B,N,2)

@@ -21,7 +21,7 @@ def t_quantile(
 
 
 def interval(
-    values,  # numbers, one a seed
+    values,  # numbers, one per seed
 ) -> tuple[float, float]:
     "(mean, half width of its 95 % t-interval); one value gives an infinite half width."
     x = torch.as_tensor(values, dtype=torch.float64).flatten()
@@ -39,15 +39,15 @@ PROTOCOLS = {
     "low_shot": "as linear, on a seeded fraction of each class, at least one sample each",
     "miou": "1x1 linear classifier on standardised frozen patches, L2 chosen on held-out train "
             "images, logits bilinear to label size, mean IoU over the classes of the test truth",
-    "ari": "adjusted Rand index an image, background included, mean over images",
-    "fg_ari": "adjusted Rand index an image over true foreground only (an image-blind grid does "
+    "ari": "adjusted Rand index per image, background included, mean over images",
+    "fg_ari": "adjusted Rand index per image over true foreground only (an image-blind grid does "
               "well here), mean over images",
     "mbo": "best IoU of any segment with each true instance, mean over all instances",
-    "jaccard": "best IoU of any segment with each true object, mean an image, mean over images",
+    "jaccard": "best IoU of any segment with each true object, mean per image, then over images",
     "shape_bias": "a probe trained where shape and texture agree on the class, tested where they "
                   "do not: decisions for the shape / decisions for either (Geirhos et al. 2019)",
     "attention": "each head of the last layer cut at 90 % of its mass, nearest upsampling, best IoU "
-                 "of any head with each true object, mean an image, mean over images",
+                 "of any head with each true object, mean per image, then over images",
     "finetune": "linear layer on patch tokens, logits bilinear to full size, AdamW, polynomial decay "
                 "0.9, random resize, crop and flip, sliding window at test (Segmenter)",
     "upernet": "UperNet head on frozen maps, AdamW, polynomial decay 0.9, random resize, crop and flip, "
@@ -63,14 +63,14 @@ PROTOCOLS = {
     "ssim": "SSIM of each frame (Wang et al. 2004: 11x11 Gaussian window, sigma 1.5), mean over channels, frames and "
             "clips",
     "perceptual": "squared difference of unit feature vectors, mean over places and layers, no learned weights",
-    "frechet_video": "squared Fréchet distance between features of real and of made clips (not I3D unless named)",
+    "frechet_video": "squared Fréchet distance between features of real and predicted clips (not I3D unless named)",
     "bodies": "share of rollouts that show exactly the observed bodies, by colour, at the end and in 9 of 10 frames",
 }
 
 
 @dataclass(frozen=True)
 class Score:
-    "One measured number with all that is needed to read it; prints as one sentence."
+    "One measured number with everything needed to understand it; prints as one sentence."
 
     value: float
     name: str  # whose number: a method or a baseline

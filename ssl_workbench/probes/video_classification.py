@@ -221,7 +221,7 @@ def normaliser(
 
 
 def clip_votes(
-    train_x,  # (n,V,D) clip features, or (n,D) with one clip a video
+    train_x,  # (n,V,D) clip features, or (n,D) with one clip per video
     train_y,  # (n,) int classes of the videos
     test_x,  # (m,V',D), or (m,D)
     seed: int = 0,  # which fifth of the training videos chooses the penalty
@@ -241,7 +241,7 @@ def clip_votes(
 
 
 def clip_linear(
-    train_x,  # (n,V,D) clip features, or (n,D) with one clip a video
+    train_x,  # (n,V,D) clip features, or (n,D) with one clip per video
     train_y,  # (n,) int classes of the videos
     test_x,  # (m,V',D), or (m,D)
     test_y,  # (m,)
@@ -355,7 +355,7 @@ def train_attentive(
 
 
 def fit_attentive(
-    tokens,  # (n,N,D) frozen tokens, one clip a video
+    tokens,  # (n,N,D) frozen tokens, one clip per video
     y,  # (n,) int classes
     grid: tuple = ATTENTIVE_GRID,  # of (learning rate, weight decay)
     steps: int = 300,
@@ -384,7 +384,7 @@ def fit_attentive(
 
 
 def attentive(
-    train_tokens,  # (n,N,D) frozen tokens, one clip a video
+    train_tokens,  # (n,N,D) frozen tokens, one clip per video
     train_y,  # (n,)
     test_tokens,  # (m,N',D)
     test_y,  # (m,)

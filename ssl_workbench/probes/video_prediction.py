@@ -175,7 +175,7 @@ def clip_features(
     clips,  # (B,T,3,H,W) uint8 or float 0-1, T > 1
     batch: int = 64,  # images at a time
 ) -> torch.Tensor:
-    "(B,2D) on the CPU: time's mean of each frame's features, and the mean absolute change between neighbouring frames."
+    "(B,2D) on the CPU: the mean over time of the frames' features, and their mean absolute change from frame to frame."
     clips = torch.as_tensor(clips)
     if clips.ndim != 5 or clips.shape[1] < 2:
         raise ValueError(f"clip_features needs clips (B,T,3,H,W) of two frames or more, not {tuple(clips.shape)}")
@@ -201,7 +201,7 @@ def video_protocol(
     inside = "in the comparison" if included else "left out of the comparison"
     many = lambda n, what: f"{n} {what}{'s' * (n != 1)}"
     return (f"{many(observed, 'frame')} observed ({inside}), {predicted} predicted; "
-            f"{many(clips, 'clip')}, {many(samples, 'sample')} a clip; "
+            f"{many(clips, 'clip')}, {many(samples, 'sample')} per clip; "
             f"{size[0]}x{size[1]}, pixels {pixels}" + (f"; features: {encoder}" if encoder else ""))
 
 

@@ -140,7 +140,7 @@ def batch(
     captions:bool=False,          # `facts`, of which `write_caption` makes captions, also without the truth
     task:str=None,                # chain: which of CHAIN_TASKS is the label; None: order
 ) -> dict:
-    "One video a seed with its exact truth, stacked; ValueError for what cannot be rendered"
+    "One video per seed with its exact truth, stacked; ValueError for what cannot be rendered"
     _check_arguments(kind, level, size, frames, mixed, stride, stochastic, future, branch, task)
     seeds, device = torch.as_tensor(seeds, dtype=torch.int64).cpu().reshape(-1), torch.device(device)
     blurred = not plain and frames > 1 and kind not in PREDICTION_KINDS
@@ -207,7 +207,7 @@ class World:
         size:tuple=(64, 64),      # (H,W)
         frames:int=8,             # T; 1 for images
         length:int=4096,          # how many videos
-        seed:int=0,               # another seed, other videos
+        seed:int=0,               # another seed gives other videos
         plain:bool=False,         # no blur, shadow or screen-fixed light
         truth:bool=True,          # False: frames, aspect and label alone, faster
         pool:bool=True,           # keep what was rendered, up to POOL bytes
@@ -265,7 +265,7 @@ class World:
 def collate(
     samples:list,                 # of dicts as `sample` gives them
 ) -> dict:
-    "Samples stacked; boxes padded with NaN to the most objects, captions a list"
+    "Samples stacked; boxes padded with NaN up to the largest number of objects, captions as a list"
     out = {}
     for key in samples[0]:
         values = [s[key] for s in samples]

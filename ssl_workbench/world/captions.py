@@ -144,7 +144,7 @@ THEN = [words[-1] for words in CHAIN_PHRASES]
 # %% ../../nbs/world/01g_captions.ipynb #c17d4c99
 SYNONYMS = {'large': 'big', 'small': 'little', 'disc': 'circle', 'pill': 'capsule', 'ring': 'hoop', 'drop': 'droplet',
             'flower': 'blossom', 'sign': 'signpost', 'truck': 'lorry', 'house': 'cottage'}
-STYLES = dict(en=4, es=2, fr=2, de=2, qaa=1)      # language → ways to say a thing, the first is the plain one
+STYLES = dict(en=4, es=2, fr=2, de=2, qaa=1)      # language → number of wordings; the first is the plain one
 
 def write_caption(
     facts:Facts,                  # what to state
@@ -288,7 +288,7 @@ def caption_videos(
     names:list,                   # of the classes, index 0 'background'
     segments=None,                # (B,8,3) of `chain_truth`
 ) -> list:                        # B dicts en, es, fr, de
-    "What a person would say of each video, in four languages, from one grammar"
+    "What a person would say about each video, in four languages, from one grammar"
     return [{code: write_caption(facts, code) for code in LANGUAGES}
             for facts in facts_of_videos(plan, kind, names, segments)]
 

@@ -39,7 +39,7 @@ _KINDS = np.array([len(set(p)) for p in _PATTERNS])
 def _spot_kinds(
     u,                            # (B,3) in [0,1): how many kinds, in which pattern, which action is which letter
 ):                                # (B,4) indices into ON_THE_SPOT, (B,) how many kinds
-    "What is done on the spot: a pattern of so many kinds, its letters named at random"
+    "What is done on the spot: a pattern with that many kinds, its letters named at random"
     kinds = 1 + choice_index(u[:, 0], 4)
     start, n = np.searchsorted(_KINDS, kinds), np.bincount(_KINDS)[kinds]
     pattern = _PATTERNS[start + choice_index(u[:, 1], n)]
@@ -95,7 +95,7 @@ def _chain_motion(
     rate, turn,                   # (B,) how quick; complex of length 1, where circles have their middle
     t,                            # (T,) times in frames
 ):                                # logarithm of the object's own scale and turn, and its way from its place, (B,T) each
-    "The eight sub-actions added up: each is 0 before it starts, and where it began when it ends"
+    "The eight sub-actions added up: each is 0 before it starts and ends where it began; a turn keeps its rotation"
     start, end, action = np.moveaxis(segments[..., None], 2, 0)                               # (B,8,1) each
     periods = np.maximum(1, np.round((end - start) * rate[:, None, None] / PERIOD))
     phase = 2 * np.pi * periods * np.clip((t - start) / (end - start), 0, 1)                  # (B,8,T)

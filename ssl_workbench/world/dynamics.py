@@ -17,7 +17,7 @@ def collide(
     p, v, r,                      # (B,N) complex places, complex velocities, radii; mass = r^2; v changes
     near,                         # (B,N,N) bool: pairs that touch
 ) -> None:
-    "Elastic collisions of touching discs that approach: momentum and energy are kept"
+    "Elastic collisions of touching discs that approach each other: momentum and energy are conserved"
     for i, j in zip(*np.triu_indices(r.shape[1], 1)):
         b = np.nonzero(near[:, i, j])[0]
         if not len(b): continue
@@ -28,13 +28,13 @@ def collide(
         v[b, j] += 2 * mi / (mi + mj) * closing * n
 
 # %% ../../nbs/world/01d_dynamics.ipynb #6da746f7
-KICK_PROBABILITY = .07            # that a ball is kicked from one frame to the next, where the world is stochastic
+KICK_PROBABILITY = .07            # of a kick from one frame to the next, for each ball of a stochastic world
 
 def bounce_trajectories(
     p, v, r,                      # (B,N) complex places, complex velocities, radii
     frames:int,                   # T
     reach:tuple,                  # half width and half height of the box
-    steps:int=16,                 # steps of the simulation a frame
+    steps:int=16,                 # simulation steps per frame
     draws=None,                   # (B,T-1,N,2) in [0,1): whether a ball is kicked, and where to; None: never
 ):                                # (B,N,T) complex
     "Where bouncing discs are in each frame"
@@ -89,9 +89,9 @@ def branching_uniform(
     seeds,                        # (B,) int64
     stream:str,                   # name of the purpose
     frames:int,                   # how many frames are left after the first
-    n:int,                        # numbers a frame
+    n:int,                        # numbers per frame
     future:int,                   # which future
-    first:int,                    # frame in which it departs from future 0
+    first:int,                    # frame from which it may differ from future 0
 ) -> np.ndarray:                  # (B,frames,n) in [0,1); row j decides what happens from frame j to j + 1
     "Uniform numbers for each frame; before frame `first` the same in every future"
     draw = lambda s: uniform(s, stream, frames * n).numpy().reshape(-1, frames, n)

@@ -84,7 +84,7 @@ def _paint_background(
     plan:Plan, x, y,              # what, and where the pixels are
     half:float,                   # pixels a unit
 ) -> torch.Tensor:                # (B,3,T,H,W)
-    "The background: two stuffs, above and below the horizon, two colours each"
+    "The background: two materials, above and below the horizon, two colours each"
     dev = x.device
     c = _to_tensor(plan.background_colours, dev)[..., None, None, None]          # (B,4,3,1,1,1)
     if plan.flat.all(): return c[:, 0].expand(-1, 3, plan.alpha.shape[-1], len(y), len(x)).clone()
@@ -339,7 +339,7 @@ def _prepend_background(
 def ground_truth(
     plan:Plan, size, device,      # what, (H,W), where
 ) -> dict:
-    "All that is known about the videos without looking at a pixel"
+    "Everything that is known about the videos without looking at a pixel"
     half, (x, y) = min(size) / 2, pixel_axes(size, device)
     radius = _to_tensor(np.abs(plan.alpha[:, 1:]) * half, device)[..., None, None]
     dist = warp_objects(_object_shapes(plan, device), plan, x, y)[:, :, 0] * radius

@@ -79,7 +79,7 @@ def motion_plan(
 
 # %% ../../nbs/world/01c_scenes.ipynb #f086820f
 FOCAL, CAMERA_HEIGHT = 1.1, 1.    # a point at depth Z, side X is seen at FOCAL * (X, CAMERA_HEIGHT) / Z
-TRAFFIC_SIZES = {                 # radius of each object, and how far below its middle it stands
+TRAFFIC_SIZES = {                 # radius of each object, and how far its foot is below its middle
     'car': (.40, .74), 'tree': (.95, 1.), 'house': (1.2, 1.), 'sign': (.48, 1.), 'truck': (.60, .82),
     'person': (.36, 1.)}
 

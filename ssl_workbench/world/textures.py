@@ -31,7 +31,7 @@ CLASSES = (                       # name of the shape, its texture, its own colo
 TRAFFIC = (                       # what stands by a road: shape, texture, own colour
     ('car', 'car', 'red'), ('tree', 'tree', 'green'), ('house', 'house', 'white'), ('sign', 'sign', 'yellow'),
     ('truck', 'truck', 'blue'), ('person', 'person', 'orange'))
-BACKGROUNDS = {                   # stuff above and below the horizon, two colours each
+BACKGROUNDS = {                   # material above and below the horizon, two colours each
     'meadow': ('clouds', 'grass', (.60, .79, .92), (.88, .94, .97), (.40, .60, .34), (.58, .74, .40)),
     'beach': ('clouds', 'sand', (.70, .86, .89), (.95, .96, .92), (.87, .77, .60), (.95, .89, .76)),
     'evening': ('clouds', 'water', (.50, .40, .60), (.93, .66, .58), (.20, .29, .44), (.38, .47, .62)),
@@ -147,7 +147,7 @@ def _stripes(
     return np.abs((x / period) % 1 - .5) * period - period / 4
 
 def _smooth_noise(
-    n:int, step:float,            # samples a side, distance of two samples
+    n:int, step:float,            # samples a side, distance between two samples
     sx:float, sy:float,           # correlation lengths
     seed:int,                     # which noise
 ):                                # (n,n) in -1..1
@@ -161,7 +161,7 @@ def _smooth_noise(
 # %% ../../nbs/world/01a_textures.ipynb #85ca448a
 def _lattice(
     x, y,                         # (n,n) where
-    period:float,                 # distance of two points
+    period:float,                 # distance between two points
 ):                                # (n,n) distance to the nearest point
     "Distance to the nearest point of a staggered lattice"
     row = np.floor(y / period / .866)
@@ -206,7 +206,7 @@ def _brick_wall(
     return np.clip(joint / .06 - 1, -1, .45 + .3 * shade)
 
 def _stuff_texture(
-    name:str,                     # which stuff
+    name:str,                     # which material
     seed:int,                     # which variant
 ):                                # (BACKGROUND_GRID,BACKGROUND_GRID) in -1..1
     "A recurring texture of backgrounds: sky, grass, water, walls"
@@ -238,7 +238,7 @@ def texture_maps(device) -> torch.Tensor:         # (17*VARIANTS,1,SPRITE_GRID,S
 
 # %% ../../nbs/world/01a_textures.ipynb #876c808d
 def _background_map(
-    above:str, below:str,         # stuff
+    above:str, below:str,         # materials
     v:int,                        # variant
 ):                                # (2,BACKGROUND_GRID,BACKGROUND_GRID)
     "A background's two maps: distance to the horizon (negative above it) and texture"
