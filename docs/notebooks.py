@@ -115,7 +115,8 @@ def outputs(cells, i, folder) -> list:
         file = '' if played else picture(data, f'{i:03}_{k}', folder)
         if file: lines += [f'![{described(cells, i)}]({folder.name}/{file}){{ .figure loading=lazy }}', '']
         elif output['output_type'] == 'stream': lines += fence(text(output['text']), '.text .output')
-        elif 'text/plain' in data and not (played and 'image/png' in data) and not HANDLE.match(text(data['text/plain'])):
+        elif played and 'image/png' in data: continue
+        elif 'text/plain' in data and not HANDLE.match(text(data['text/plain'])):
             lines += fence(text(data['text/plain']), '.text .output')
     return lines + played
 

@@ -7,7 +7,7 @@ from benchmarks.weights.scores import SEEDS, camvid, cifar, iconic, over_seeds, 
 from ssl_workbench import catalog, probes
 
 MILD = dict(colour=.2, grey=0., momentum=(.98, 1.), steps=4000)    # colour tells things apart, so it is changed less
-PHOTOS = dict(canvas=64, dim=128, depth=4, heads=4)                # 64-pixel photographs, one processor core, an hour and a half
+PHOTOS = dict(canvas=64, dim=128, depth=4, heads=4)                # 64-pixel photographs; 90 minutes of one core
 recipes = {
     'slotmim': Recipe('slotmim', 'world:scene:3', changes=dict(
         MILD, colour=.1, level=3, canvas=192, scale=(.06, .35), prototypes=64, pictures=8192)),
