@@ -108,9 +108,11 @@ def written(text) -> str:
 
 def score_table(card) -> str:
     "A card's scores: each with its interval and every baseline, whose name and value stay on one line if they fit"
-    span = lambda kind, words: f'<span class="{kind}">{words}</span>'
-    rows = [f"| {s['name']} | " + span('whole', f"**{s['value']:.3f}** ± {s['half']:.3f}") + ' | '
-            + ' '.join(span('pair', f'{k} {v:.3f};') for k, v in s['baselines'].items()) + ' |' for s in card['scores']]
+    rows = []
+    for s in card['scores']:
+        pairs = [f'{k} {v:.3f}' for k, v in s['baselines'].items()]
+        beside = ' '.join(f'<span class="pair">{p}{";" * (p != pairs[-1])}</span>' for p in pairs)
+        rows.append(f"| {s['name']} | <span class=\"whole\">**{s['value']:.3f}** ± {s['half']:.3f}</span> | {beside} |")
     return '\n'.join(['| score | value ± 95 % interval | baselines |', '|---|---|---|', *rows])
 
 
