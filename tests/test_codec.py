@@ -246,7 +246,7 @@ def test_large_files_are_compared_on_request(store, monkeypatch):
     ds = data.CodeClips(root)
     ds.strict = True
     assert ds[0]['frames'].shape == (8, 3, 20, 20)
-    with pytest.raises(data.BadFile, match='patches it has not'): ds.batch([0, 2])
+    with pytest.raises(data.BadFile, match='patches that the codebook does not have'): ds.batch([0, 2])
     with pytest.raises(data.BadFile, match='SHA-256'): data.CodeClips(root, verify=True)
 
 
