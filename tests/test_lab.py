@@ -116,7 +116,7 @@ def opened(browser, lab):
     page.on('console', lambda m: m.type == 'error' and errors.append(m.text))
     page.on('pageerror', lambda e: errors.append(str(e)))
     page.on('websocket', lambda ws: ws.on('framereceived', lambda m: heard.append(m)))
-    page.heard = heard
+    page.heard, page.said = heard, errors
     yield page
     said = list(errors)                # not what a closing tab says of its connections
     page.context.close()
@@ -300,4 +300,8 @@ def test_lesson(name, desk):
         dragged += ways[1] is not None
     assert dragged, 'nothing in the lesson can be dragged'
     print(f'{name}: {len(shown)} widgets, answer after a touch: median {statistics.median(seconds):.2f} s')
+    desk.wait_for_timeout(500)
+    assert not desk.said
     desk.evaluate(CLOSE)
+    desk.wait_for_timeout(500)
+    desk.said.clear()                  # a widget may have had something to say to the kernel that is gone
