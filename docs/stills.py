@@ -18,9 +18,8 @@ from pathlib import Path
 
 from course import slices
 from course.notebooks import code_cell
-from docs.notebooks import NBS, read
+from docs.notebooks import NBS, STATES, read
 
-STATES = Path(__file__).resolve().parent/'states'
 SHOWN = ('picture', 'layers', 'values', 'bars', 'caption', 'answer')     # what may differ between two states
 DOTS = 30                             # computed places that the script marks, at most: `MANY` in touch.js
 HOVERED = 1200                        # numbers under the pointer that a page carries, at most

@@ -10,6 +10,7 @@ __all__ = ['NUMBERED', 'CLIP_VIT', 'QUICK', 'PREFIXES', 'READERS', 'HOMES', 'ALO
 # %% ../../nbs/28x_importers.ipynb #075ed39a
 import math
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import timm
@@ -57,30 +58,28 @@ def _self_distilled(tree:dict, format:str, heads:int) -> Found:
     if format == 'iBOT': config['shared_head'] = bool(shared)
     return Found(format, state, format.lower(), config, notes=notes)
 
+def _with_centres(found:Found, tree:dict, names:dict) -> Found:
+    "A training checkpoint with the running centres of its loss, or zeros; names: theirs → ours"
+    if not found.method: return found
+    loss, zeros = tensors_of(tree.get(f'{found.method}_loss') or {}), torch.zeros(found.config['prototypes'])
+    centres = {ours: loss.get(theirs, zeros).reshape(-1) for theirs, ours in names.items()}
+    said = 'the centre is' if len(names) == 1 else 'the centres are'
+    return replace(found, state=found.state | centres, notes=found.notes + (
+        () if names.keys() <= loss.keys() else (f'{said} not in the file: zeros',)))
+
 def read_dino(
     tree:dict,                    # of `encoders.read_checkpoint`
     heads:int=None,               # what the caller knows
 ) -> Found:
     "DINO's training checkpoint"
-    found = _self_distilled(tree, 'DINO', heads)
-    if not found.method: return found
-    loss = tensors_of(tree.get('dino_loss') or {})
-    centre = loss.get('center', torch.zeros(1, found.config['prototypes']))
-    return Found('DINO', found.state | dict(centre=centre.reshape(-1)), 'dino', found.config,
-                 notes=found.notes + (() if 'center' in loss else ('the centre is not in the file: zeros',)))
+    return _with_centres(_self_distilled(tree, 'DINO', heads), tree, dict(center='centre'))
 
 def read_ibot(
     tree:dict,                    # of `encoders.read_checkpoint`
     heads:int=None,               # what the caller knows
 ) -> Found:
     "iBOT's training checkpoint"
-    found = _self_distilled(tree, 'iBOT', heads)
-    if not found.method: return found
-    loss = tensors_of(tree.get('ibot_loss') or {})
-    zeros = torch.zeros(found.config['prototypes'])
-    centres = dict(centre=loss.get('center', zeros).reshape(-1), patch_centre=loss.get('center2', zeros).reshape(-1))
-    return Found('iBOT', found.state | centres, 'ibot', found.config,
-                 notes=found.notes + (() if 'center2' in loss else ('the centres are not in the file: zeros',)))
+    return _with_centres(_self_distilled(tree, 'iBOT', heads), tree, dict(center='centre', center2='patch_centre'))
 
 # %% ../../nbs/28x_importers.ipynb #4041ad3e
 def read_mae(
