@@ -5,7 +5,7 @@
 
 The data folder (SSL_DATA) holds Tiny-ImageNet and CIFAR-10. A caption is a class name in one of seven sentences, so
 pictures of Tiny-ImageNet's validation set are new and its words are not; CIFAR-10's pictures and its task are both new.
-SF-CLIP's teachers are bundled weights that know photographs of streets, and a published sentence encoder (minilm).
+SF-CLIP's teachers are weights trained on the photographs without their names, and a published sentence encoder (minilm).
 """
 import argparse
 import sys
@@ -25,7 +25,7 @@ RESULT = Path(__file__).resolve().parent/'results/photo-words.json'
 SEEDS = (0, 1, 2)
 SHARED = dict(canvas=64, size=64, scale=(.6, 1.), batch=64)
 ARMS = {'CLIP': ('clip', {}),
-        'SF-CLIP': ('sfclip', dict(vision_teachers=('slotmim-real',), text_teacher='minilm')),
+        'SF-CLIP': ('sfclip', dict(vision_teachers=('slotmim-photos',), text_teacher='minilm')),
         'SF-CLIP, world teachers': ('sfclip', {})}
 POOL, VAL, CIFAR = 20_000, 4000, 4000
 
