@@ -9,6 +9,7 @@ SF-CLIP's teachers are weights trained on the same photographs without their nam
 (minilm).
 """
 import argparse
+import json
 import sys
 import time
 from pathlib import Path
@@ -29,6 +30,7 @@ ARMS = {'CLIP': ('clip', {}),
         'SF-CLIP': ('sfclip', dict(vision_teachers=('slotmim-photos',), text_teacher='minilm')),
         'SF-CLIP, world teachers': ('sfclip', {})}
 POOL, VAL, CIFAR = 20_000, 4000, 4000
+SETTINGS = ('steps', 'pool', 'judged', 'shared', 'arms', 'device')     # rows of others are not mixed with these
 
 
 def first_name(words):
@@ -80,8 +82,16 @@ def arm(name, steps, seed, pool, sets, device):
     return run, judged(run, sets, device) | dict(seconds=round(time.time() - start, 1))
 
 
+def kept_rows(file, about):
+    "Rows of an unfinished or shorter run with the same settings; [] where the file is of other settings"
+    try: there = json.loads(file.read_text(encoding='utf-8'))
+    except FileNotFoundError: return []
+    same = json.loads(json.dumps(about, default=list))
+    return there['rows'] if all(there.get(k) == same[k] for k in SETTINGS) else []
+
+
 def main(argv=None):
-    "Train, judge, write"
+    "Train, judge, write; a stopped command goes on after the last finished run"
     p = argparse.ArgumentParser(prog='python -m benchmarks.photo_words', description=__doc__.splitlines()[0])
     p.add_argument('--steps', type=int, default=1500)
     p.add_argument('--seeds', type=int, nargs='+', default=SEEDS)
@@ -93,20 +103,20 @@ def main(argv=None):
     pool = Named(TinyImageNet(split='train', count=POOL))
     sets = {'Tiny-ImageNet': Named(TinyImageNet(split='val', count=VAL)),
             'CIFAR-10': Named(Cifar10(split='test', count=CIFAR, size=64))}
-    rows = []
+    again = provenance.command('benchmarks.photo_words', sys.argv[1:] if argv is None else argv)
+    about = dict(what=__doc__.splitlines()[0], command=again, steps=args.steps, pool=POOL,
+                 judged={k: len(v) for k, v in sets.items()}, shared=SHARED, arms=ARMS,
+                 commit=provenance.commit('benchmarks/photo_words.py'), device=provenance.device_name(str(device)),
+                 versions=provenance.versions())
+    rows = kept_rows(args.out, about)
     for seed in args.seeds:
         for name in args.arms:
+            if any(r['arm'] == name and r['seed'] == seed for r in rows): continue
             run, found = arm(name, args.steps, seed, pool, sets, device)
             twin = judged(probes.random_init(run, seed=seed), sets, device)
             rows += [dict(arm=name, seed=seed, **found), dict(arm=f'{name}, random init', seed=seed, **twin)]
             print(*rows[-2:], sep='\n', flush=True)
-    again = provenance.command('benchmarks.photo_words', sys.argv[1:] if argv is None else argv)
-    about = dict(what=__doc__.splitlines()[0], command=again,
-                 steps=args.steps, seeds=list(args.seeds), pool=POOL, judged={k: len(v) for k, v in sets.items()},
-                 shared=SHARED, arms=ARMS)
-    about |= dict(commit=provenance.commit('benchmarks/photo_words.py'), device=provenance.device_name(str(device)),
-                  versions=provenance.versions())
-    provenance.write_json(args.out, about | dict(rows=rows))
+            provenance.write_json(args.out, about | dict(rows=rows))
     metrics = [k for k in rows[0] if k not in ('arm', 'seed', 'seconds')]
     for name in dict.fromkeys(r['arm'] for r in rows):
         means = {m: probes.interval([r[m] for r in rows if r['arm'] == name]) for m in metrics}
