@@ -194,8 +194,8 @@ def davis(method, others=(), sequences=None, models=None):
 
 
 def real(method, others=(), slots=False, sequences=None):
-    "The rows on real pictures, as far as the data are there"
-    found = [*tiny_imagenet(method, others)] if tiny_imagenet_available() else []
+    "The rows on real pictures, as far as the data are there: patches first, then slots, then whole pictures"
+    found = [davis(method, others, sequences)] if real_films.available() else []
     if slots and tiny_imagenet_available(): found.append(slot_coverage(method, others))
-    if real_films.available(): found.append(davis(method, others, sequences))
+    if tiny_imagenet_available(): found += tiny_imagenet(method, others)
     return found

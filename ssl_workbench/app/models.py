@@ -235,12 +235,13 @@ def best_baseline(
     "The card's first score beside its best baseline and random weights"
     for score in card.get('scores', []):
         others = {k: v for k, v in score.get('baselines', {}).items() if k != 'random init' and k not in ORACLES}
-        less = any(w in score['name'] for w in ('error', 'distance'))
+        less = any(w in score['name'] for w in ('error', 'distance', 'one slot over'))
         if not others: continue
         best = (min if less else max)(others, key=others.get)
         random = score['baselines'].get('random init')
         beside = f'; random weights {random:.3g}' if random is not None else ''
-        title = score['name'][0].upper() + score['name'][1:]
+        name = score['name']
+        title = name if name[1:2].isupper() else name[0].upper() + name[1:]      # kNN, J&F
         return f"{title}: **{score['value']:.3g}**; {best} {others[best]:.3g}{beside}."
     return ''
 
