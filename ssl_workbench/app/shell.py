@@ -24,7 +24,7 @@ import ssl_workbench.app as package
 from .. import catalog as shelf
 from .about import draw_page, notebooks_folder
 from .endpoints import offer_endpoints
-from .models import example_files, for_drawn, knows_photos, model, read_input, world_pictures
+from .models import example_files, for_drawn, knows_photos, model, read_input, weights_methods, world_pictures
 from .style import css, html_figures, html_image, logo, theme
 from .widgets import QUIET, follow
 from ..data.files import limits
@@ -75,11 +75,11 @@ def hero_figure(
     "A picture of the kind that the weights know and its slots, side by side"
     picture, what = world_pictures()[2], 'scene'
     if knows_photos(name): picture, what = read_input('image', example_files()[0]), 'photo'
-    maps = slot_panel.tensors(model(name), picture)
+    title, maps = shelf.find(weights_methods()[name]).title, slot_panel.tensors(model(name), picture)
     slots = overlay(maps['image'], maps['scores'].argmax(0), .6)
     return (f'<figure class="pair">{html_image(picture, f"a {what}")}'
             f'{html_image(slots, f"the same {what}, divided into slots")}'
-            f'<figcaption>A {what} and the slots that {html.escape(name)} finds in it.</figcaption></figure>')
+            f'<figcaption>A {what} and the slots that {html.escape(title)} finds in it.</figcaption></figure>')
 
 def page_card(
     page,                         # Page with a thumbnail
