@@ -24,7 +24,15 @@ import ssl_workbench.app as package
 from .. import catalog as shelf
 from .about import draw_page, notebooks_folder
 from .endpoints import offer_endpoints
-from .models import example_files, for_drawn, knows_photos, model, read_input, weights_methods, world_pictures
+from ssl_workbench.app.models import (
+    example_files,
+    for_drawn,
+    knows_photos,
+    model,
+    read_input,
+    weights_methods,
+    world_pictures,
+)
 from .style import css, html_figures, html_image, logo, theme
 from .widgets import QUIET, follow
 from ..data.files import limits
