@@ -110,6 +110,16 @@ def names(source) -> Names:
     return Names(*map(frozenset, (needs, later - gives, gives, changes - modules, modules)))
 
 
+def statements(source) -> list:
+    "The source of each statement, as it is written where it has its lines to itself"
+    lines, body, found = source.split('\n'), ast.parse(source).body, []
+    first = lambda s: min([s.lineno, *(d.lineno for d in getattr(s, 'decorator_list', []))])
+    for k, s in enumerate(body):
+        shared = (k and body[k - 1].end_lineno >= first(s)) or (k + 1 < len(body) and first(body[k + 1]) <= s.end_lineno)
+        found.append(ast.unparse(s) if shared else '\n'.join(lines[first(s) - 1:s.end_lineno]))
+    return found
+
+
 def code_of(cell) -> str:
     "A cell's code without directives; empty for other cells and for plumbing"
     if cell['cell_type'] != 'code': return ''
