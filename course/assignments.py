@@ -1,8 +1,9 @@
 """A lesson's exercises as an otter-grader assignment: the questions, what they need of the lesson, hidden tests.
 
 A lesson gives an answer cell (tag `answer`) that defines `x`, a checker `check_x(answer)`, and a solution cell (tag
-`solution`) that defines `x` again. The hidden test of `x` builds the checker anew from its source, so that nothing a
-student's notebook defines can change it, and asks it several times with other draws.
+`solution`) that defines `x` again; the checker of a class `Next` is `check_next`. The hidden test of `x` builds the
+checker anew from its source, so that nothing a student's notebook defines can change it, and asks it several times with
+other draws.
 """
 import ast
 import re
@@ -78,10 +79,10 @@ def exercises(cells) -> list:
         above = [text(c['source']) for c in cells[:i] if c['cell_type'] == 'markdown']
         source = slices.code_of(cell)
         names = [n for s in ast.parse(source).body for n in sorted(_given(ast.unparse(s)))]       # in their order
-        for name in filter(checkers.__contains__, dict.fromkeys(names)):
-            if solution := _solution(cells, name):
+        for name in dict.fromkeys(names):
+            if name.lower() in checkers and (solution := _solution(cells, name)):
                 found.append(Exercise(name, question_of(above[-1], name), _untouched(source, name), solution,
-                                      checkers[name]))
+                                      checkers[name.lower()]))
     return found
 
 
@@ -159,7 +160,7 @@ def test_{exercise.name}(env):
     exec({source!r}, room.__dict__)
     for seed in {SEEDS}:
         for draw in (random.seed, numpy.random.seed, torch.manual_seed): draw(seed)
-        room.check_{exercise.name}(env['{exercise.name}'])'''
+        room.check_{exercise.name.lower()}(env['{exercise.name}'])'''
 
 
 def public_test(exercise) -> str:
@@ -171,7 +172,9 @@ failure_message: this answer is still the empty one
 def test_{exercise.name}_is_answered(env):
     before = dict(env)
     exec({exercise.answer!r}, before)
-    told = lambda x: (x.__code__.co_code, x.__code__.co_consts) if hasattr(x, '__code__') else repr(x)
+    def told(x):
+        if isinstance(x, type): return {{k: told(v) for k, v in vars(x).items() if not k.startswith('__')}}
+        return (x.__code__.co_code, x.__code__.co_consts) if hasattr(x, '__code__') else repr(x)
     assert told(env['{exercise.name}']) != told(before['{exercise.name}'])'''
 
 
