@@ -97,8 +97,10 @@ def test_otter_grades(made):
     assert score(made/'half.ipynb') == .5
     assert assignments.failure(untouched) == ''
     nb['cells'].append({k: v for k, v in cell('1 / 0').items() if k != 'id'})
-    (made/'fails.ipynb').write_text(json.dumps(nb))
-    assert 'ZeroDivisionError' in assignments.failure(made/'fails.ipynb')
+    fails = made/'fails'/untouched.name               # otter looks for a file of this name
+    fails.parent.mkdir()
+    fails.write_text(json.dumps(nb))
+    assert 'ZeroDivisionError' in assignments.failure(fails)
 
 
 def test_lessons_to_grade_are_chosen_by_name():
