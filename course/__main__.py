@@ -1,4 +1,6 @@
-"""The course, made anew in _course: `python -m course`; `python -m course check` lets otter grade every assignment."""
+"""The course, made anew in _course: `python -m course`; `python -m course check` lets otter grade every assignment.
+
+`python -m course check 12 05_nets` grades those of some lessons, named by their number or in full."""
 import os
 import shutil
 import sys
@@ -79,19 +81,28 @@ def make(course=COURSE, only=None) -> list:
     return made
 
 
-def check(course=COURSE) -> int:
-    "Every assignment, graded by otter: the teacher's notebook all points, the untouched one none"
+def chosen(zips, names) -> list:
+    "The autograders of the lessons named by number or in full; of all lessons where none is named"
+    lost = [n for n in names if not any(z.stem == n or z.stem.startswith(f'{n}_') for z in zips)]
+    if lost: raise SystemExit(f"no assignment of {', '.join(lost)}")
+    return [z for z in zips if not names or any(z.stem == n or z.stem.startswith(f'{n}_') for n in names)]
+
+
+def check(names=(), course=COURSE) -> int:
+    "Assignments, graded by otter: the teacher's notebook all points, the untouched one none, and it runs"
     wrong = 0
-    for zipped in sorted((course/'teachers/assignments').glob('*.zip')):
-        shares = [assignments.grade(zipped, course/f'{who}/assignments/{zipped.stem}.ipynb')
-                  for who in ('teachers', 'students')]
-        fine = shares == [1, 0]
+    for zipped in chosen(sorted((course/'teachers/assignments').glob('*.zip')), names):
+        start = time.monotonic()
+        made = [course/f'{who}/assignments/{zipped.stem}.ipynb' for who in ('teachers', 'students')]
+        shares = [assignments.grade(zipped, m) for m in made]
+        failed = assignments.failure(made[1])
+        fine = shares == [1, 0] and not failed
         wrong += not fine
-        said = f'{zipped.stem}: teacher {shares[0]:.0%}, untouched {shares[1]:.0%}'
-        print(said if fine else f'{said}: WRONG', flush=True)
+        said = f'{zipped.stem}: teacher {shares[0]:.0%}, untouched {shares[1]:.0%}, {time.monotonic() - start:.0f} s'
+        print(said if fine else f'{said}: WRONG {failed}'.rstrip(), flush=True)
     return int(wrong > 0)
 
 
 if __name__ == '__main__':
-    if sys.argv[1:] == ['check']: sys.exit(check())
+    if sys.argv[1:2] == ['check']: sys.exit(check(sys.argv[2:]))
     make()

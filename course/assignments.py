@@ -1,11 +1,14 @@
 """A lesson's exercises as an otter-grader assignment: the questions, what they need of the lesson, hidden tests.
 
 A lesson gives an answer cell (tag `answer`) that defines `x`, a checker `check_x(answer)`, and a solution cell (tag
-`solution`) that defines `x` again. The hidden test of `x` builds the checker anew from its source, so that nothing a
-student's notebook defines can change it, and asks it several times with other draws.
+`solution`) that defines `x` again; the checker of a class `Next` is `check_next`. The hidden test of `x` builds the
+checker anew from its source, so that nothing a student's notebook defines can change it, and asks it several times with
+other draws.
 """
 import ast
 import re
+import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from course.notebooks import code_cell, markdown_cell, package, write
 from docs.notebooks import DIRECTIVE, read, text
 
 IMPORTS = ast.Import, ast.ImportFrom
+TAGS = 'answer', 'solution'                      # of cells that give a slice nothing
 SEEDS = 3, 141, 5926                             # of the draws that a hidden test makes
 
 
@@ -53,9 +57,16 @@ def _untouched(source, name) -> str:
                      if isinstance(s, IMPORTS) or name in slices.names(ast.unparse(s)).gives)
 
 
-def question_of(above) -> str:
-    "The words above an answer: the last ones, without the line that says how the lesson's own checker is called"
-    return re.sub(r'^.*\buncomment\b.*\n?', '', above[-1], flags=re.M).rstrip()
+def question_of(words, name) -> str:
+    """The words that ask for one name: of a list of exercises the item that names it, else all below the heading
+
+    The line that says how the lesson's own checker is called is left out, and so are questions that nothing grades.
+    """
+    words = re.sub(r'^.*\buncomment\b.*\n?', '', words, flags=re.M)
+    words = re.split(r'^#+ Exercises.*\n', words, flags=re.M)[-1].strip()
+    items = re.split(r'\n(?=\d+\. )|\n\s*\n(?! )', words)
+    asked = [item.strip() for item in items if re.search(rf'`{name}\b', item)]
+    return '\n\n'.join(asked) or words
 
 
 def exercises(cells) -> list:
@@ -66,10 +77,12 @@ def exercises(cells) -> list:
     for i, cell in enumerate(cells):
         if not slices.tagged(cell, 'answer'): continue
         above = [text(c['source']) for c in cells[:i] if c['cell_type'] == 'markdown']
-        for name in sorted(_given(slices.code_of(cell)) & checkers.keys()):
-            if solution := _solution(cells, name):
-                found.append(Exercise(name, question_of(above), _untouched(slices.code_of(cell), name), solution,
-                                      checkers[name]))
+        source = slices.code_of(cell)
+        names = [n for s in ast.parse(source).body for n in sorted(_given(ast.unparse(s)))]       # in their order
+        for name in dict.fromkeys(names):
+            if name.lower() in checkers and (solution := _solution(cells, name)):
+                found.append(Exercise(name, question_of(above[-1], name), _untouched(source, name), solution,
+                                      checkers[name.lower()]))
     return found
 
 
@@ -87,24 +100,46 @@ def _imports(statement, wanted) -> str:
     return ast.unparse(type(statement)(**{**vars(statement), 'names': kept})) if kept else ''
 
 
+def _statements(cells, wanted) -> tuple:
+    "Cells with one statement each, so that a slice takes no more than it needs, and the wanted ones, whole, in them"
+    found, kept = [], []
+    for i, cell in enumerate(cells):
+        source = slices.code_of(cell)
+        if i in wanted: kept.append(len(found))
+        whole = i in wanted or not source or _exported(cell) or any(slices.tagged(cell, t) for t in TAGS)
+        found += [cell] if whole else [dict(cell, source=s) for s in slices.statements(source)]
+    return found, kept
+
+
+def _exported(cell) -> bool:
+    "Whether the library holds what a cell defines"
+    return 'export' in DIRECTIVE.findall(text(cell['source']))
+
+
 def setup(cells, wanted, more='') -> str:
     "Code that has to run before the wanted cells and some more code: what the lesson exports comes from the library"
-    module, exported = _module(cells), lambda c: 'export' in DIRECTIVE.findall(text(c['source']))
-    stop = [i for i, c in enumerate(cells) if exported(c)]
+    module, (cells, wanted) = _module(cells), _statements(cells, wanted)
+    stop = [i for i, c in enumerate(cells) if _exported(c)]
     taken = slices.needed(cells, wanted, more, stop)
     read_by = [slices.names(more), *(slices.names(slices.code_of(cells[i])) for i in taken if i not in stop)]
     asked = set().union(*(n.needs | n.later for n in read_by))
-    imports, library, rest = [], set(), []
+    imports, library, rest = [], set(), ''
     for i in taken:
-        for statement in ast.parse(slices.code_of(cells[i])).body:
-            if isinstance(statement, IMPORTS): imports.append(_imports(statement, asked))
-            elif exported(cells[i]): library |= slices.names(ast.unparse(statement)).gives & asked
-        if i not in wanted and not exported(cells[i]):
-            body = ast.parse(slices.code_of(cells[i])).body
-            rest.append('\n'.join(ast.unparse(s) for s in body if not isinstance(s, IMPORTS)))
+        source = slices.code_of(cells[i])
+        body = ast.parse(source).body
+        imports += [_imports(s, asked) for s in body if isinstance(s, IMPORTS)]
+        own = [s for s in body if not isinstance(s, IMPORTS)]
+        if _exported(cells[i]): library |= set().union(*(slices.names(ast.unparse(s)).gives for s in own)) & asked
+        elif own and i not in wanted: rest += _apart(rest, source)
     names = ', '.join(sorted(library))
     lines = sorted(set(filter(None, imports))) + ([f'from {module} import {names}'] if names else [])
-    return '\n\n\n'.join(filter(None, ['\n'.join(lines), *rest]))
+    return '\n\n'.join(filter(None, ['\n'.join(lines), rest]))
+
+
+def _apart(before, source) -> str:
+    "A statement below others: two blank lines around a function, none around short ones"
+    block = lambda s: s.split('\n')[-1].startswith(' ') or s.startswith(('def ', 'class ', '@'))
+    return ('\n\n\n' if block(before) or block(source) else '\n') * bool(before) + source
 
 
 def hidden_test(cells, exercise) -> str:
@@ -125,7 +160,7 @@ def test_{exercise.name}(env):
     exec({source!r}, room.__dict__)
     for seed in {SEEDS}:
         for draw in (random.seed, numpy.random.seed, torch.manual_seed): draw(seed)
-        room.check_{exercise.name}(env['{exercise.name}'])'''
+        room.check_{exercise.name.lower()}(env['{exercise.name}'])'''
 
 
 def public_test(exercise) -> str:
@@ -137,7 +172,9 @@ failure_message: this answer is still the empty one
 def test_{exercise.name}_is_answered(env):
     before = dict(env)
     exec({exercise.answer!r}, before)
-    told = lambda x: (x.__code__.co_code, x.__code__.co_consts) if hasattr(x, '__code__') else repr(x)
+    def told(x):
+        if isinstance(x, type): return {{k: told(v) for k, v in vars(x).items() if not k.startswith('__')}}
+        return (x.__code__.co_code, x.__code__.co_consts) if hasattr(x, '__code__') else repr(x)
     assert told(env['{exercise.name}']) != told(before['{exercise.name}'])'''
 
 
@@ -214,3 +251,14 @@ def grade(autograder, notebook) -> float:
     return found.total / found.possible
 
 
+def failure(notebook) -> str:
+    "What stops a notebook that is run from top to bottom; nothing where it runs"
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+    with tempfile.TemporaryDirectory() as folder:                # otter writes a log beside the notebook
+        shutil.copy(notebook, folder)
+        client = NotebookClient(nbformat.read(notebook, 4), timeout=1800, kernel_name='python3')
+        try: client.execute(cwd=folder)
+        except CellExecutionError as e: return str(e)
+    return ''

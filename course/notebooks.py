@@ -68,13 +68,13 @@ def write(cells, path) -> Path:
 
 
 def without_directives(cell) -> dict | None:
-    "A cell for readers: without nbdev's directives, imports and hidden code folded; None for plumbing"
+    "A cell for readers: without nbdev's directives, plumbing folded; None for what else is hidden"
     if cell['cell_type'] != 'code': return dict(cell, source=text(cell['source']))
     source = text(cell['source'])
     words, source = set(DIRECTIVE.findall(source)), DIRECTIVE.sub('', source).strip('\n')
-    if words & {'hide', 'default_exp'} or not source: return None
-    about = dict(cell['metadata'])
-    plumbing = all(isinstance(s, (ast.Import, ast.ImportFrom)) for s in ast.parse(source).body)
+    if 'default_exp' in words or not source: return None
+    about, plumbing = dict(cell['metadata']), slices.is_plumbing(source)
+    if 'hide' in words and not plumbing: return None
     if plumbing or 'hide_input' in words: about['jupyter'] = dict(source_hidden=True)
     return dict(cell, source=source, metadata=about)
 

@@ -14,7 +14,7 @@ from docs.notebooks import DIRECTIVE, text
 WIDGETS = {'live', 'touch', 'controls'}          # calls that show something to touch
 BUILTINS = set(dir(builtins)) | {'__name__', '__file__', '__doc__'}
 COMPREHENSIONS = {'genexpr', 'listcomp', 'setcomp', 'dictcomp'}     # functions to Python, called at once
-SKIPPED = {'hide', 'gpu', 'slow', 'default_exp'}
+SKIPPED = {'gpu', 'slow', 'default_exp'}
 
 
 @dataclass(frozen=True)
@@ -102,20 +102,39 @@ def names(source) -> Names:
     needs, later, gives, changes, modules = set(), set(), set(), set(), set()
     for statement in _statements(ast.parse(source).body):
         now, called = _free(ast.unparse(statement))
-        needs |= now - gives
+        own = {n.target.id for n in _outside(statement) if isinstance(n, ast.NamedExpr)}
+        needs |= now - gives - own
         later |= called
-        gives |= _bound(statement)
+        gives |= _bound(statement) | own
         changes |= _changed(statement)
         if isinstance(statement, (ast.Import, ast.ImportFrom)): modules |= _bound(statement)
     return Names(*map(frozenset, (needs, later - gives, gives, changes - modules, modules)))
 
 
+def statements(source) -> list:
+    "The source of each statement, as it is written where it has its lines to itself"
+    lines, body, found = source.split('\n'), ast.parse(source).body, []
+    first = [min([s.lineno, *(d.lineno for d in getattr(s, 'decorator_list', []))]) for s in body]
+    for k, s in enumerate(body):
+        shared = k and body[k - 1].end_lineno >= first[k] or first[k + 1:k + 2] == [s.end_lineno]
+        found.append(ast.unparse(s) if shared else '\n'.join(lines[first[k] - 1:s.end_lineno]))
+    return found
+
+
+def is_plumbing(source) -> bool:
+    "Whether code only imports, and sets what it imports: `plt.rcParams['figure.dpi'] = 72`"
+    sets = lambda s: isinstance(s, ast.Assign) and all(isinstance(t, (ast.Attribute, ast.Subscript)) for t in s.targets)
+    body = ast.parse(source).body
+    return bool(body) and all(isinstance(s, (ast.Import, ast.ImportFrom)) or sets(s) for s in body)
+
+
 def code_of(cell) -> str:
-    "A cell's code without directives; empty for other cells and for plumbing"
+    "A cell's code without directives; empty for other cells and for what is hidden, if it is more than plumbing"
     if cell['cell_type'] != 'code': return ''
     source = text(cell['source'])
-    if set(DIRECTIVE.findall(source)) & SKIPPED or re.search(r'^#\|\s*eval:\s*false', source, re.M): return ''
-    return DIRECTIVE.sub('', source).strip('\n')
+    words, code = set(DIRECTIVE.findall(source)), DIRECTIVE.sub('', source).strip('\n')
+    if words & SKIPPED or re.search(r'^#\|\s*eval:\s*false', source, re.M): return ''
+    return '' if 'hide' in words and not is_plumbing(code) else code
 
 
 def _calls(node) -> set:

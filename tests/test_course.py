@@ -1,11 +1,15 @@
 """The course in a box: solutions stay out, assignments are graded by otter itself, what is said of it agrees."""
 import ast
 import json
+import random
 import re
 import sys
+import types
 from pathlib import Path
 
+import numpy
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -91,6 +95,21 @@ def test_otter_grades(made):
     nb['cells'][-1].pop('id')
     (made/'half.ipynb').write_text(json.dumps(nb))
     assert score(made/'half.ipynb') == .5
+    assert assignments.failure(untouched) == ''
+    nb['cells'].append({k: v for k, v in cell('1 / 0').items() if k != 'id'})
+    fails = made/'fails'/untouched.name               # otter looks for a file of this name
+    fails.parent.mkdir()
+    fails.write_text(json.dumps(nb))
+    assert 'ZeroDivisionError' in assignments.failure(fails)
+
+
+def test_lessons_to_grade_are_chosen_by_name():
+    "By number or in full; a name that fits none is an error, not an empty success"
+    zips = [Path(f'{n}.zip') for n in ('05_nets', '19_flowe', '19_vqgan', '20_dilemma', '20b_variants')]
+    found = lambda *names: [z.stem for z in course.chosen(zips, names)]
+    assert found() == [z.stem for z in zips] and found('20', '05_nets') == ['05_nets', '20_dilemma']
+    assert found('19') == ['19_flowe', '19_vqgan']
+    with pytest.raises(SystemExit, match='12, 2'): found('05', '12', '2')
 
 
 @pytest.mark.parametrize('path', FORM[:GRADED], ids=ids)
@@ -116,6 +135,67 @@ def test_an_assignment_holds_together(path, tmp_path):
         alone = assignments.setup(cells, [e.checker])
         asked = slices.names(slices.code_of(cells[e.checker]))
         assert asked.needs | asked.later <= slices.names(alone).gives | asked.gives
+
+
+def test_every_answer_is_graded():
+    "What an answer cell asks for has a checker and a key"
+    for path in LESSONS:
+        cells = read(path)
+        asked = {n for c in cells if slices.tagged(c, 'answer') for n in slices.names(slices.code_of(c)).gives}
+        assert asked == {e.name for e in assignments.exercises(cells)}, path.stem
+
+
+@pytest.mark.parametrize('path', FORM, ids=ids)
+def test_a_question_stands_alone(path):
+    "One question above each answer: no other question, nothing of the lesson's text, no word of the lesson's checker"
+    asked = [e.question for e in assignments.exercises(read(path))]
+    assert len(set(asked)) == len(asked)
+    for words in asked:
+        assert len(re.findall(r'\*(?:Derive|Write)\b', words)) == 1
+        assert not re.search(r'Investigate|What to (see|take away)|Where to go|\bchecker|uncomment|^#', words, re.M)
+
+
+def room(*sources):
+    "A module that has run some code"
+    made = types.ModuleType('room')
+    sys.modules['room'] = made
+    for source in sources: exec(source, made.__dict__)
+    return made
+
+
+@pytest.mark.parametrize('path', FORM, ids=ids)
+def test_checkers(path):
+    "The key passes whatever is drawn; the untouched answer gets a hint, and a value that is right once is refused"
+    cells = read(path)
+    for e in assignments.exercises(cells):
+        check = vars(room(assignments.setup(cells, [e.checker]), slices.code_of(cells[e.checker]))
+                     )[f'check_{e.name.lower()}']
+        ready = assignments.setup(cells, [e.checker], f'{e.answer}\n{e.solution}')
+        empty, key = (vars(room(ready, source))[e.name] for source in (e.answer, e.solution))
+        made = []
+
+        def recorded(*args, key=key, made=made, **kwargs):
+            made.append(key(*args, **kwargs))
+            return made[-1]
+
+        is_function = isinstance(key, types.FunctionType)
+        for seed in assignments.SEEDS:
+            for draw in (random.seed, numpy.random.seed, torch.manual_seed): draw(seed)
+            check(recorded if is_function else key)
+        with pytest.raises(AssertionError, match='.'): check(empty)
+        for value in (made[0], made[-1]) if is_function else ():
+            with pytest.raises((AssertionError, RuntimeError, IndexError)):      # also where its shape does not fit
+                check(lambda *args, value=value, **kwargs: value)
+
+
+def test_an_assignment_takes_single_statements():
+    "Of a cell that also trains and draws only the line that is read; comments and spelling stay"
+    lesson = "draw, n = iter('ab'), 1    # seeded\nfilms = train(10**9)\nfor f in films: show(f)"
+    cells = [cell('# A\n> b'), cell(lesson), cell('@keep\ndef near(x):\n    return x < .5'),
+             cell('def check_x(x): assert near(next(draw))')]
+    assert assignments.setup(cells, [3]) == "\n\n\n".join(["draw, n = iter('ab'), 1    # seeded",
+                                                        '@keep\ndef near(x):\n    return x < .5'])
+    assert slices.statements('a = 1; b = 2\nc = (3,\n     4)') == ['a = 1', 'b = 2', 'c = (3,\n     4)']
 
 
 @pytest.mark.parametrize('path', CHEAP, ids=ids)
@@ -159,7 +239,8 @@ def test_a_slice_leaves_training_out():
     ('with open(p) as g: h = g.read()', 'p', 'g h'), ('try: q()\nexcept ValueError as e: print(e)', 'q', 'e'),
     ('import a.b, c as d', '', 'a d'), ('def f(x, y=k): return x + u', 'k u', 'f'), ('lambda v: v + w', 'w', ''),
     ('class A(B):\n    c: int = d\n    def e(self): return g', 'B d g', 'A'), ('m = 1\nprint(m, n)', 'n', 'm'),
-    ('if r:\n    s = 1\nelse: s = t', 'r t', 's'), ('a, (b, *c) = d', 'd', 'a b c'), ('f"{x} {y!r}"', 'x y', '')])
+    ('if r:\n    s = 1\nelse: s = t', 'r t', 's'), ('print(u := v, u)', 'v', 'u'),
+    ('a, (b, *c) = d', 'd', 'a b c'), ('f"{x} {y!r}"', 'x y', '')])
 def test_names(source, needs, gives):
     "What a cell reads and gives"
     own = slices.names(source)
@@ -180,6 +261,14 @@ def test_student_notebooks(path):
     assert not re.search(r'^check_\w+\(', below, re.M)
     keys = [slices.code_of(c) for c in read(path) if slices.tagged(c, 'solution')]
     assert not [k for k in keys if k and k in words]
+
+
+@pytest.mark.parametrize('path', LESSONS, ids=ids)
+def test_student_notebooks_lack_no_name(path):
+    "What is left out for students, and what is hidden, gives nothing that a later cell reads"
+    for who in (notebooks.student, notebooks.teacher):
+        kept = who(read(path), notebooks.settings())
+        assert slices.unmet(kept, range(len(kept))) == {}
 
 
 # ---- the weeks, and what is said of them
