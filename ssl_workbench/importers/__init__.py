@@ -20,7 +20,8 @@ from timm.models import eva, vision_transformer
 from ..encoders import network_of, read_checkpoint, tensors_of
 from .flax import is_flax, read_flax, read_loca
 from .found import Found, heads_of, plain_vit, renamed, under
-from .frames import read_poodle
+from .frames import read_poodle, read_vjepa
+from .river import read_river, read_vqgan
 from ..nets import sincos
 
 # %% ../../nbs/28x_importers.ipynb #475af3c3
@@ -307,7 +308,8 @@ def read_vicreg(
 
 # %% ../../nbs/28x_importers.ipynb #ac96fe1d
 READERS = dict(dino=read_dino, ibot=read_ibot, mae=read_mae, mocov3=read_mocov3, dilemma=read_dilemma,
-               slotmim=read_slotmim, videomae=read_videomae, loca=read_loca, poodle=read_poodle, byol=read_byol,
+               slotmim=read_slotmim, videomae=read_videomae, vjepa=read_vjepa, loca=read_loca, poodle=read_poodle,
+               byol=read_byol, river=read_river, vqgan=read_vqgan,
                dinov2=read_dinov2, dinov3=read_dinov3, vicreg=read_vicreg, clip=read_clip, encoder=read_encoder)
 
 def format_of(
@@ -316,6 +318,7 @@ def format_of(
     "The format that the names in a checkpoint tell"
     if any(k.startswith('ToTokenSequence_0/') for part in (tree, *(v for v in tree.values() if isinstance(v, dict)))
            for k in part): return 'loca'
+    if isinstance(tree.get('predictor'), dict) and {'encoder', 'target_encoder'} & tree.keys(): return 'vjepa'
     names = network_of(tree)
     has = lambda *keys: all(any(k.startswith(key) for k in names) for key in keys)
     if 'ibot_loss' in tree or has('backbone.', 'head.last_layer2'): return 'ibot'
@@ -329,6 +332,8 @@ def format_of(
     if 'online_backbone' in tree or has('online_network.encoder.'): return 'byol'
     if has('encoder_q.', 'grouping_q.'): return 'slotmim'
     if has('teacher_backbone.', 'decoder_laterals.'): return 'poodle'
+    if has('vector_field_regressor.'): return 'river'
+    if has('quantize.embedding') or has('vector_quantizer.embedding'): return 'vqgan'
     if has('storage_tokens'): return 'dinov3'
     if has('visual.conv1', 'visual.class_embedding'): return 'clip'
     if has('backbone.layer1', 'projector.'): return 'vicreg'
@@ -344,6 +349,9 @@ HOMES = {'DINO': ('https://github.com/facebookresearch/dino', 'Apache-2.0'),    
          'DINOv2': ('https://github.com/facebookresearch/dinov2', 'Apache-2.0'),
          'DINOv3': ('https://github.com/facebookresearch/dinov3', 'DINOv3 License'),
          'VideoMAE': ('https://github.com/MCG-NJU/VideoMAE', 'CC-BY-NC 4.0'),
+         'V-JEPA': ('https://github.com/facebookresearch/jepa', 'CC-BY-NC 4.0'),
+         'RIVER': ('https://github.com/Araachie/river', 'code GPL-3.0, that of the weights: not known'),
+         'VQGAN': ('https://github.com/CompVis/taming-transformers', 'that of the weights: not known'),
          'LOCA': ('https://github.com/google-research/scenic', 'Apache-2.0'),
          'PooDLe': ('https://github.com/agentic-learning-ai-lab/poodle', 'not known'),
          'VICReg': ('https://github.com/facebookresearch/vicreg', 'MIT'),
