@@ -26,8 +26,9 @@ from .core import sha256
 from .encoders import PICKLES, Encoder, from_state, open_timm
 from .importers import HOMES, read
 from .importers.flax import is_flax
-from .importers.found import Found
+from .importers.found import Found, under
 from .learner import newest_checkpoint, read_run
+from .towers import TextConfig, WordEncoder, open_towers
 from .video_nets import ClipConfig, open_clips
 
 _all_ = ['sha256']
@@ -440,9 +441,11 @@ def save_imported(
         raise ValueError(f'{out} exists already: choose another --out')
     method, found = import_checkpoint(path, name, heads)
     encoder = isinstance(method, Encoder)
-    state = method.net.state_dict() if encoder else inference_state(method)
+    words = isinstance(method, WordEncoder)
+    state = method.net.state_dict() if encoder and not words else inference_state(method)
     home, licence = HOMES.get(found.format, ('not known', 'not known'))
-    story = dict(method=found.method or (TIMM if encoder else CLIPS), config=asdict(method.config),
+    story = dict(method=found.method or (TIMM if encoder else CLIPS), config=asdict(method.config)
+                 | (dict(text=asdict(method.text_config)) if words else {}),
                  imported=dict(format=found.format, file=Path(path).name, sha256=sha256(path), home=home,
                                licence=licence, notes=list(found.notes)))
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -459,8 +462,12 @@ def _load_encoder(path:Path, kind:str, config:dict):
     try:
         if kind == CLIPS: found = open_clips(ClipConfig(**c), _read_tensors(path), path)
         else:
-            pixels, options = (c['mean'], c['std']), dict(c['options'])
-            found = from_state(_read_tensors(path), c['name'], None, str(path), pixels, **options)
+            pixels, options, state = (c['mean'], c['std']), dict(c['options']), _read_tensors(path)
+            image = under(state, 'net.') if 'text' in c else state
+            found = from_state(image, c['name'], None, str(path), pixels, **options)
+            if 'text' in c:
+                rest = {k: v for k, v in state.items() if not k.startswith('net.')}
+                found = open_towers(found, TextConfig(**c['text']), rest, path)
     except (KeyError, TypeError) as e: raise ValueError(f'the card of {path} is not that of an encoder: {e}') from None
     found.note = f'imported, {path.name}'
     return found

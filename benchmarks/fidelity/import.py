@@ -23,6 +23,7 @@ import argparse
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -42,7 +43,8 @@ from timm.models import vision_transformer
 from benchmarks.fidelity import comparison
 from benchmarks.fidelity.comparison import figure, standard
 from benchmarks.provenance import versions
-from ssl_workbench import catalog
+from ssl_workbench import catalog, world
+from ssl_workbench.world.captions import STYLES, write_caption
 
 SIDE, PATCH, DIM, DEPTH, HEADS = 64, 16, 128, 2, 2               # 64 channels a head, as published
 SIZES = dict(img_size=SIDE, patch_size=PATCH, embed_dim=DIM, depth=DEPTH, num_heads=HEADS, mlp_ratio=4,
@@ -430,15 +432,25 @@ def dinov2(path, file, images):
 
 
 def open_clip(path, file, images):
-    tower = importlib.import_module('open_clip.transformer').VisionTransformer
-    theirs = shaken(tower(image_size=SIDE, patch_size=PATCH, width=DIM, layers=DEPTH, heads=HEADS, mlp_ratio=4,
-                          output_dim=24))
-    state = {f'visual.{k}': v for k, v in theirs.state_dict().items()}
-    torch.save(dict(state_dict=wrapped(state | {'logit_scale': torch.ones(()), 'text_projection': torch.ones(4, 24)})),
-               file)
-    mine = catalog.load(file)
+    clip, tokens = (importlib.import_module(f'open_clip.{m}') for m in ('model', 'tokenizer'))
+    text = dict(context_length=77, width=DIM, heads=HEADS, layers=DEPTH)
+    image = dict(image_size=SIDE, patch_size=PATCH, width=DIM, layers=DEPTH, head_width=64)
+    theirs = shaken(clip.CLIP(24, image, text))
+    torch.save(dict(state_dict=wrapped(theirs.state_dict()), epoch=3), file)
+    shutil.copy(tokens.default_bpe(), file.parent)
+    mine, cut = catalog.load(file), tokens.SimpleTokenizer()
+    facts = world.batch(torch.arange(40), kind='scene', level=3, size=(16, 16), frames=1)['facts']
+    words = [write_caption(f, k, s) for f in facts for k, n in STYLES.items() for s in range(n)] + [
+        "It's 42 dogs & cats!?", '  two\n lines, naïve café — 東京, ½ ²', "they'd say: \"we've 3,000\"", 'a_b x' * 60]
+    ids = cut(words)
+    ours = nn.functional.pad(mine.tokenizer(words), (0, 77))[:, :77]
     x = (images - mine.mean) / mine.std
-    return dict(embedding=figure(theirs(x), mine.features(images)['pooled'] @ theirs.proj))
+    rows, captions = theirs.encode_image(x, normalize=True), theirs.encode_text(ids, normalize=True)
+    logits = mine.log_scale.exp() * mine.embed_images(images) @ mine.embed_texts(words).T
+    return dict(embedding=figure(theirs.visual(x), mine.image_head(mine.features(images)['pooled'])),
+                tokens=figure((ids + 1).double() * (ours > 0), ours.double()),
+                texts=figure(captions, mine.embed_texts(words)),
+                logits=figure(theirs.logit_scale.exp() * rows @ captions.T, logits))
 
 
 # ---- all of it
@@ -471,14 +483,15 @@ DIFFERENCES = [
     'V-JEPA: the target encoder alone; its size, frames and the division of its channels are found from its positions.',
     'RIVER and VQGAN: the smaller configuration of the code (f8_small), at a quarter of its width and with one block '
     'less; the solver is compared in fidelity-river.json. The discriminator is left out.',
-    'OpenCLIP: the image tower alone; its projection is applied to our summary here.']
+    'OpenCLIP: the vocabulary of its tokenizer lies beside the file; ftfy, which mends broken text, has a stand-in '
+    'that leaves text as it is. 1 is added to their token numbers, so that 0 is free for padding.']
 
 
 @torch.no_grad()
 def one(name, public):
     "The figures of one format"
     os.environ['XFORMERS_DISABLED'] = '1'                        # dinov2: plain attention
-    sys.modules['ftfy'] = ModuleType('ftfy')                     # open_clip: of its tokenizer
+    sys.modules['ftfy'] = SimpleNamespace(fix_text=lambda x: x)  # open_clip: of its tokenizer
     folder, _ = FORMATS[name]
     path = public/folder
     sys.path.insert(0, str(path/'src' if name == 'open_clip' else path))

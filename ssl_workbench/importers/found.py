@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..encoders import from_state, vit_options
+from ..towers import TextConfig, open_towers, vocabulary_beside
 from ..video_nets import ClipConfig, open_clips
 
 # %% ../../nbs/28wa_found.ipynb #0dceebc2
@@ -23,12 +24,18 @@ class Found:
     architecture:str = ''         # of timm; '': recognised by shapes
     options:dict = field(default_factory=dict)  # of timm.create_model
     heads:int = None              # attention heads of an encoder; None: 64 channels a head
+    text:tuple = ()               # settings and tensors of a text tower beside the encoder of timm
     notes:tuple = ()              # sentences: what the file does not hold, or what is left out
 
     def encoder(self, where:str='the file'):    # Encoder, or ClipEncoder
         "The encoder, where it is no method"
         if self.config: out = open_clips(ClipConfig(**self.config), self.state, where)
         else: out = from_state(self.state, self.architecture, self.heads, where, **self.options)
+        if self.text:
+            config, state = self.text
+            data = vocabulary_beside(where)
+            config = TextConfig(**config, vocabulary=len(data))
+            out = open_towers(out, config, state | dict(vocabulary=data), where)
         out.note = '; '.join((f'{self.format}, from {Path(where).name}', *self.notes))
         return out
 
