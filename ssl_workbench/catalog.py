@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['catalog', 'classics', 'LENGTHS', 'EMPTY', 'renamed_methods', 'renamed_settings', 'schema', 'imported_schema',
-           'LARGEST', 'TIMM', 'Entry', 'find', 'module', 'replace_config', 'check_config', 'parse_settings', 'migrate',
-           'card_errors', 'inference_state', 'save_weights', 'cards', 'card', 'reference', 'build', 'start_from',
-           'from_found', 'import_checkpoint', 'save_imported', 'load', 'sha256']
+           'LARGEST', 'TIMM', 'CLIPS', 'Entry', 'find', 'module', 'replace_config', 'check_config', 'parse_settings',
+           'migrate', 'card_errors', 'inference_state', 'save_weights', 'cards', 'card', 'reference', 'build',
+           'start_from', 'from_found', 'import_checkpoint', 'save_imported', 'load', 'sha256']
 
 # %% ../nbs/29_catalog.ipynb #2961df7e
 import ast
@@ -26,8 +26,10 @@ from .core import sha256
 from .encoders import PICKLES, Encoder, from_state, open_timm
 from .importers import HOMES, read
 from .importers.flax import is_flax
-from .importers.found import Found
+from .importers.found import Found, under
 from .learner import newest_checkpoint, read_run
+from .towers import TextConfig, WordEncoder, open_towers
+from .video_nets import ClipConfig, open_clips
 
 _all_ = ['sha256']
 
@@ -390,7 +392,7 @@ def start_from(
     return method
 
 # %% ../nbs/29_catalog.ipynb #75c5a539
-TIMM = 'timm'                     # in the place of a method's name on the card of an encoder
+TIMM, CLIPS = 'timm', 'clips'     # in the place of a method's name on the card of an encoder
 
 def _of_others(path:Path) -> bool:
     "Whether this is a file of weights without a card of ours"
@@ -439,9 +441,11 @@ def save_imported(
         raise ValueError(f'{out} exists already: choose another --out')
     method, found = import_checkpoint(path, name, heads)
     encoder = isinstance(method, Encoder)
-    state = method.net.state_dict() if encoder else inference_state(method)
+    words = isinstance(method, WordEncoder)
+    state = method.net.state_dict() if encoder and not words else inference_state(method)
     home, licence = HOMES.get(found.format, ('not known', 'not known'))
-    story = dict(method=TIMM if encoder else found.method, config=asdict(method.config),
+    story = dict(method=found.method or (TIMM if encoder else CLIPS), config=asdict(method.config)
+                 | (dict(text=asdict(method.text_config)) if words else {}),
                  imported=dict(format=found.format, file=Path(path).name, sha256=sha256(path), home=home,
                                licence=licence, notes=list(found.notes)))
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -452,12 +456,19 @@ def save_imported(
     part.replace(out)
     return out, story
 
-def _load_encoder(path:Path, config:dict) -> Encoder:
+def _load_encoder(path:Path, kind:str, config:dict):
     "The encoder of a weights file and its card"
     c = {k: _tuples(v) for k, v in config.items()}
-    try: name, pixels, options = c['name'], (c['mean'], c['std']), dict(c['options'])
+    try:
+        if kind == CLIPS: found = open_clips(ClipConfig(**c), _read_tensors(path), path)
+        else:
+            pixels, options, state = (c['mean'], c['std']), dict(c['options']), _read_tensors(path)
+            image = under(state, 'net.') if 'text' in c else state
+            found = from_state(image, c['name'], None, str(path), pixels, **options)
+            if 'text' in c:
+                rest = {k: v for k, v in state.items() if not k.startswith('net.')}
+                found = open_towers(found, TextConfig(**c['text']), rest, path)
     except (KeyError, TypeError) as e: raise ValueError(f'the card of {path} is not that of an encoder: {e}') from None
-    found = from_state(_read_tensors(path), name, None, str(path), pixels, **options)
     found.note = f'imported, {path.name}'
     return found
 
@@ -480,7 +491,7 @@ def _load_file(path:Path, largest:int=LARGEST):
     "The method of a weights file and its card"
     story = card(path)
     if sha256(path) != story['sha256']: raise ValueError(f'{path} is damaged: its sha256 is not the one on its card')
-    if story['method'] == TIMM: return _load_encoder(path, story['config'])
+    if story['method'] in (TIMM, CLIPS): return _load_encoder(path, story['method'], story['config'])
     method = _build_stored(story['method'], story['config'], _shapes(path), inference_state, path, largest)
     return start_from(method, _read_tensors(path))
 

@@ -9,11 +9,13 @@ __all__ = ['PAD', 'END', 'MASK', 'CAPITAL', 'BYTES', 'WORDS', 'PIECES', 'SPOTS',
 # %% ../nbs/05c_text.ipynb #efb5003b
 import re
 import warnings
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import product
 
 import torch
 import torch.nn as nn
+from timm.layers import LayerNorm
+from timm.layers.activations import QuickGELU
 from timm.models.vision_transformer import Block
 
 from ssl_workbench.world.captions import (
@@ -125,6 +127,8 @@ class TextTransformer(nn.Module):
         context:int=64,           # most tokens of a text
         causal:bool=False,        # whether a token sees only those before it
         embedding=None,           # (V,E) frozen word embeddings, read through a linear layer; None: learned here
+        quick:bool=False,         # QuickGELU, as in OpenAI's CLIP; else GELU
+        eps:float=1e-6,           # of the norms in the blocks; CLIP's is 1e-5
     ):
         super().__init__()
         self.context, self.causal = context, causal
@@ -137,7 +141,8 @@ class TextTransformer(nn.Module):
             self.words.weight = nn.Parameter(embedding.detach().clone(), requires_grad=False)
             self.project = nn.Linear(embedding.shape[1], dim)
         self.positions = nn.Parameter(torch.empty(1, context, dim).normal_(std=.01))
-        self.blocks = nn.ModuleList(Block(dim, heads, qkv_bias=True) for _ in range(depth))
+        kind = dict(act_layer=QuickGELU if quick else nn.GELU, norm_layer=partial(LayerNorm, eps=eps))
+        self.blocks = nn.ModuleList(Block(dim, heads, qkv_bias=True, **kind) for _ in range(depth))
         self.norm = nn.LayerNorm(dim)
 
     def embed(self,

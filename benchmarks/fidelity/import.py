@@ -9,20 +9,25 @@
     git clone https://github.com/Separius/DILEMMA PUBLIC/DILEMMA
     git clone https://github.com/yaox12/BYOL-PyTorch PUBLIC/byol
     git clone https://github.com/agentic-learning-ai-lab/poodle PUBLIC/poodle   # and: git checkout 7518934
+    git clone https://github.com/facebookresearch/jepa PUBLIC/jepa
+    git clone https://github.com/Araachie/river PUBLIC/river
     python -m venv JAX && JAX/bin/pip install jax flax optax               # for LOCA
-    SSL_JAX=JAX/bin/python python -m benchmarks.fidelity.import --public PUBLIC [--only mae]
+    SSL_JAX=JAX/bin/python python -m benchmarks.fidelity.import --public PUBLIC [--only mae | --add vjepa river]
 
 Each network is built by its authors' code at a small size with random weights, and saved as their training script saves
 it. `catalog.load` reads the file. The figures of both go to benchmarks/results/fidelity-import.json; the exit code is 1
-where a figure differs by more than 1e-5. Each format runs in a process of its own: their modules share names.
+where a figure differs by more than 1e-5. Each format runs in a process of its own: their modules share names. Each case
+keeps the commit at which it was measured.
 """
 import argparse
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -38,7 +43,8 @@ from timm.models import vision_transformer
 from benchmarks.fidelity import comparison
 from benchmarks.fidelity.comparison import figure, standard
 from benchmarks.provenance import versions
-from ssl_workbench import catalog
+from ssl_workbench import catalog, world
+from ssl_workbench.world.captions import STYLES, write_caption
 
 SIDE, PATCH, DIM, DEPTH, HEADS = 64, 16, 128, 2, 2               # 64 channels a head, as published
 SIZES = dict(img_size=SIDE, patch_size=PATCH, embed_dim=DIM, depth=DEPTH, num_heads=HEADS, mlp_ratio=4,
@@ -187,6 +193,86 @@ def videomae(path, file, images):
     prediction = mine.decoder(tokens, keep, gone, mine.encoder.grid(clips))
     theirs_rows = theirs(x, masked).unflatten(-1, (-1, 3)).transpose(-1, -2).flatten(-2)   # a colour after the other
     return dict(tokens=figure(theirs.encoder(x, masked), tokens), prediction=figure(theirs_rows, prediction))
+
+
+def vjepa(path, file, images):
+    build = importlib.import_module('src.models.vision_transformer').VisionTransformer
+    wrap = importlib.import_module('src.models.utils.multimask').MultiMaskWrapper
+    predictor = importlib.import_module('src.models.predictor').vit_predictor
+    torch.backends.cuda.sdp_kernel = nullcontext                     # in their attention; newer torch has it no more
+    found = {}
+    for uniform in (False, True):
+        size = dict(img_size=SIDE, patch_size=PATCH, num_frames=8, tubelet_size=2, uniform_power=uniform)
+        encoder, target = (shaken(wrap(build(embed_dim=DIM, depth=DEPTH, num_heads=HEADS, qkv_bias=True,
+                                             norm_layer=partial(nn.LayerNorm, eps=1e-6), **size))) for _ in range(2))
+        rest = predictor(embed_dim=DIM, predictor_embed_dim=48, depth=1, num_heads=2, use_mask_tokens=True, **size)
+        torch.save(dict(encoder=wrapped(encoder.state_dict()), predictor=wrapped(rest.state_dict()), scaler=None,
+                        opt=torch.optim.AdamW(encoder.parameters()).state_dict(), epoch=300, loss=.1, batch_size=24,
+                        target_encoder=wrapped(target.state_dict()), world_size=128, lr=1e-4), file)
+        mine, name = catalog.load(file), 'a third each' if uniform else 'half for time'
+        clips, other = torch.rand(2, 8, 3, SIDE, SIDE), torch.rand(1, 16, 3, 2 * SIDE, 2 * SIDE)
+        keep = torch.rand(2, mine.features(clips)['tokens'].shape[1]).argsort(1)[:, :9]
+        enters = lambda x: standard(x).transpose(1, 2)
+        found |= {f'{name}: tokens': figure(target(enters(clips)), mine.features(clips)['tokens']),
+                  f'{name}: kept tokens': figure(target(enters(clips), masks=keep)[0], mine(clips, keep=keep)[0]),
+                  f'{name}: a larger clip': figure(target(enters(other)), mine.features(other)['tokens'])}
+    return found
+
+
+# ---- prediction of frames
+
+def published_vqgan(path, width):
+    "Their VQGAN at a small width, its codes among the latents"
+    theirs = importlib.import_module('model.vqgan.taming.autoencoder')
+    settings = theirs.vq_f8_small_ddconfig | dict(ch=width, n_embed=64, num_res_blocks=1)
+    return theirs, settings
+
+
+def with_codes(autoencoder, pictures):
+    "Random weights, and codes near the latents of some pictures"
+    shaken(autoencoder)
+    rows = autoencoder.quant_conv(autoencoder.encoder(pictures)).movedim(1, -1).flatten(0, -2)
+    codes = autoencoder.quantize.embedding.weight
+    codes.copy_(rows[torch.randperm(len(rows))[:len(codes)]] + .1 * rows.std() * torch.randn_like(codes))
+    return autoencoder
+
+
+def vqgan(path, file, images):
+    theirs, settings = published_vqgan(path, 32)
+    net = with_codes(theirs.VQModelInterface(settings), 2 * images - 1)
+    judge = {'loss.discriminator.main.0.weight': torch.zeros(2), 'loss.logvar': torch.zeros(1)}
+    torch.save(dict(state_dict=net.state_dict() | judge, epoch=3, global_step=9), file)
+    mine, x = catalog.load(file), 2 * images - 1
+    z = net.encode(x)
+    numbers = net.quantize(z)[2][2].view(len(z), *z.shape[2:])
+    return dict(latents=figure(z, mine.encode(images)), codes=figure(numbers.double(), mine.numbers(images).double()),
+                unquantised=figure(net.decode(z, force_not_quantize=True), mine.decode_latents(z)),
+                picture=figure(((net.decode(z) + 1) / 2).clamp(0, 1), mine.reconstruct(images)))
+
+
+def river(path, file, images):
+    theirs, settings = published_vqgan(path, 32)
+    model, found = importlib.import_module('model.model'), {}
+    for norm in ('ln', 'bn'):
+        parts = dict(state_size=4, state_res=[8, 8], inner_dim=64, depth=2, mid_depth=1, out_norm=norm)
+        with patch.object(model, 'VQModelInterface', lambda *_: theirs.VQModelInterface(settings)):
+            net = model.Model(dict(sigma=1e-7, autoencoder=dict(type='ldm-vq', config='f8_small', ckpt_path=''),
+                                   vector_field_regressor=parts))
+        shaken(net)
+        with_codes(net.ae, 2 * images - 1)
+        for m in net.modules():
+            if isinstance(m, nn.BatchNorm2d): m.running_mean.normal_(0, .1)
+        torch.save(dict(model=wrapped(net.state_dict()), optimizer={}, lr_scheduler={}, global_step=9), file)
+        mine, clip = catalog.load(file), torch.rand(2, 2, 3, SIDE, SIDE)
+        z = mine.encode(clip)
+        noisy, t, apart = torch.randn_like(z[:, 0]), torch.rand(2), torch.tensor([1, 3])
+        field = net.vector_field_regressor(noisy, z[:, 1], z[:, 0], apart, t)
+        offset = torch.stack([torch.full((2,), -1), -1 - apart], 1)
+        name = dict(ln='layer norm', bn='batch norm')[norm]
+        found |= {f'{name}: latents': figure(net.ae.encode(2 * clip.flatten(0, 1) - 1), z.flatten(0, 1)),
+                  f'{name}: field': figure(field, mine.regressor(noisy, z.flip(1), offset, t)[0]),
+                  f'{name}: decoded': figure(((net.ae.decode(z[:, 0]) + 1) / 2).clamp(0, 1), mine.decode(z)[:, 0])}
+    return found
 
 
 # ---- contrast
@@ -346,15 +432,25 @@ def dinov2(path, file, images):
 
 
 def open_clip(path, file, images):
-    tower = importlib.import_module('open_clip.transformer').VisionTransformer
-    theirs = shaken(tower(image_size=SIDE, patch_size=PATCH, width=DIM, layers=DEPTH, heads=HEADS, mlp_ratio=4,
-                          output_dim=24))
-    state = {f'visual.{k}': v for k, v in theirs.state_dict().items()}
-    torch.save(dict(state_dict=wrapped(state | {'logit_scale': torch.ones(()), 'text_projection': torch.ones(4, 24)})),
-               file)
-    mine = catalog.load(file)
+    clip, tokens = (importlib.import_module(f'open_clip.{m}') for m in ('model', 'tokenizer'))
+    text = dict(context_length=77, width=DIM, heads=HEADS, layers=DEPTH)
+    image = dict(image_size=SIDE, patch_size=PATCH, width=DIM, layers=DEPTH, head_width=64)
+    theirs = shaken(clip.CLIP(24, image, text))
+    torch.save(dict(state_dict=wrapped(theirs.state_dict()), epoch=3), file)
+    shutil.copy(tokens.default_bpe(), file.parent)
+    mine, cut = catalog.load(file), tokens.SimpleTokenizer()
+    facts = world.batch(torch.arange(40), kind='scene', level=3, size=(16, 16), frames=1)['facts']
+    words = [write_caption(f, k, s) for f in facts for k, n in STYLES.items() for s in range(n)] + [
+        "It's 42 dogs & cats!?", '  two\n lines, naïve café — 東京, ½ ²', "they'd say: \"we've 3,000\"", 'a_b x' * 60]
+    ids = cut(words)
+    ours = nn.functional.pad(mine.tokenizer(words), (0, 77))[:, :77]
     x = (images - mine.mean) / mine.std
-    return dict(embedding=figure(theirs(x), mine.features(images)['pooled'] @ theirs.proj))
+    rows, captions = theirs.encode_image(x, normalize=True), theirs.encode_text(ids, normalize=True)
+    logits = mine.log_scale.exp() * mine.embed_images(images) @ mine.embed_texts(words).T
+    return dict(embedding=figure(theirs.visual(x), mine.image_head(mine.features(images)['pooled'])),
+                tokens=figure((ids + 1).double() * (ours > 0), ours.double()),
+                texts=figure(captions, mine.embed_texts(words)),
+                logits=figure(theirs.logit_scale.exp() * rows @ captions.T, logits))
 
 
 # ---- all of it
@@ -365,6 +461,8 @@ FORMATS = dict(dino=('dino', 'facebookresearch/dino'), ibot=('ibot', 'bytedance/
                byol=('byol', 'yaox12/BYOL-PyTorch'), poodle=('poodle', 'agentic-learning-ai-lab/poodle'),
                slotmim=('SlotMIM', 'CVMI-Lab/SlotMIM'),
                loca=('scenic', 'google-research/scenic'), videomae=('VideoMAE', 'MCG-NJU/VideoMAE'),
+               vjepa=('jepa', 'facebookresearch/jepa'), river=('river', 'Araachie/river'),
+               vqgan=('river', 'Araachie/river'),
                vicreg=('vicreg', 'facebookresearch/vicreg'),
                dinov2=('dinov2', 'facebookresearch/dinov2'), open_clip=('open_clip', 'mlfoundations/open_clip'))
 COMMITS = dict(poodle='7518934e1a7824c70acf4088f2f19f89c14acb1b')                # where the folder is no checkout
@@ -378,16 +476,22 @@ DIFFERENCES = [
     'time.',
     'BYOL: a port to PyTorch, whose heads end in a bias; the ResNet of the online network alone. DeepMind\'s own files '
     'are pickles of Python objects, which are not opened.',
-    'PooDLe: of their class (commit 7518934) the constructor and the backbone run; the flow network has a stand-in. '
+    'PooDLe: of their class the constructor and the backbone run, out of two files (src/models/poodle.py, '
+    'src/models/backbone/resnet.py) that were typed from a stored text of commit 7518934, not from a checkout; '
+    'the flow network has a stand-in. '
     'Decoder and heads are applied here as in the middle of their training pass, in eval mode.',
-    'OpenCLIP: the image tower alone; its projection is applied to our summary here.']
+    'V-JEPA: the target encoder alone; its size, frames and the division of its channels are found from its positions.',
+    'RIVER and VQGAN: the smaller configuration of the code (f8_small), at a quarter of its width and with one block '
+    'less; the solver is compared in fidelity-river.json. The discriminator is left out.',
+    'OpenCLIP: the vocabulary of its tokenizer lies beside the file; ftfy, which mends broken text, has a stand-in '
+    'that leaves text as it is. 1 is added to their token numbers, so that 0 is free for padding.']
 
 
 @torch.no_grad()
 def one(name, public):
     "The figures of one format"
     os.environ['XFORMERS_DISABLED'] = '1'                        # dinov2: plain attention
-    sys.modules['ftfy'] = ModuleType('ftfy')                     # open_clip: of its tokenizer
+    sys.modules['ftfy'] = SimpleNamespace(fix_text=lambda x: x)  # open_clip: of its tokenizer
     folder, _ = FORMATS[name]
     path = public/folder
     sys.path.insert(0, str(path/'src' if name == 'open_clip' else path))
@@ -407,20 +511,29 @@ def in_its_process(name, public):
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
+def on_record(file, but):
+    "The cases that were measured before, with the commit at which each was, without those of some formats"
+    found = json.loads(file.read_text())
+    return [dict(commit=found['commit']) | c for c in found['cases'] if c['format'] not in but]
+
+
 def main():
     "Compare, print, write; exit code 1 where a figure differs"
-    args = comparison.arguments('import', __doc__, '', only=dict(choices=FORMATS, help='one format; writes nothing'))
+    args = comparison.arguments('import', __doc__, '', only=dict(choices=FORMATS, help='one format; writes nothing'),
+                                add=dict(nargs='+', choices=FORMATS, default=[], metavar='FORMAT',
+                                         help='measure these formats alone, and keep the others as they are on record'))
     args.quick = bool(args.only)
-    cases = []
-    for name in [args.only] if args.only else FORMATS:
+    cases = on_record(args.out, set(args.add)) if args.add else []
+    for name in [args.only] if args.only else args.add or FORMATS:
         where = comparison.upstream(args.public/FORMATS[name][0], FORMATS[name][1])
         where['commit'] = where['commit'] or COMMITS.get(name)
-        cases.append(dict(format=name, dtype='float32', upstream=where,
+        cases.append(dict(format=name, dtype='float32', upstream=where, commit=args.state['commit'],
             figures={f'{name}: {k}': f for k, f in in_its_process(name, args.public).items()}))
         print(name, f"{max(f['max_difference'] for f in cases[-1]['figures'].values()):.1e}", flush=True)
+    cases.sort(key=lambda c: list(FORMATS).index(c['format']))
     comparison.conclude(args, "Checkpoints that public code saved, imported: both networks on the same pictures",
                         dict(repositories=[c['upstream'] for c in cases]), cases, {}, DIFFERENCES,
-                        versions(torchvision, timm, np))
+                        versions(torchvision, timm, np), options=f" --add {' '.join(args.add)}" * bool(args.add))
 
 
 if __name__ == '__main__': main()

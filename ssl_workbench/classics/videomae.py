@@ -23,7 +23,7 @@ from ..learner import param_groups_weight_decay
 from ..losses import at_least_float32
 from ..panels import Choice, Knob, Panel
 from ..show import fit, grid, upscale
-from ..video_nets import VideoViT, as_clips, sincos3d, tubelets, untubelets
+from ..video_nets import VideoViT, as_clips, resample_positions, sincos3d, tubelets, untubelets
 
 # %% ../../nbs/classics/16b_videomae.ipynb #fa34819a
 @dataclass(frozen=True)
@@ -146,9 +146,7 @@ def flat_positions(
     number = torch.arange(t * h * w, dtype=torch.float64, device=device)[:, None]
     angle = number / 10000**(2 * torch.arange(dim // 2, dtype=torch.float64, device=device) / dim)
     table = torch.stack([angle.sin(), angle.cos()], -1).flatten(1).float()
-    if (t, h, w) == tuple(cells): return table
-    volume = table.T.reshape(1, dim, t, h, w)
-    return F.interpolate(volume, tuple(cells), mode='trilinear', align_corners=False)[0].flatten(1).T
+    return resample_positions(table, (t, h, w), cells)
 
 def position_table(
     c:Config,                     # settings

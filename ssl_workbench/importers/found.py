@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..encoders import from_state, vit_options
+from ..towers import TextConfig, open_towers, vocabulary_beside
+from ..video_nets import ClipConfig, open_clips
 
 # %% ../../nbs/28wa_found.ipynb #0dceebc2
 @dataclass(frozen=True)
@@ -17,21 +19,29 @@ class Found:
     "What a file of others holds, under our names"
     format:str                    # 'DINO', …
     state:dict                    # name → tensor
-    method:str = ''               # of the catalog; '': an encoder of timm
-    config:dict = field(default_factory=dict)  # settings of the method, the rest is its paper preset's
+    method:str = ''               # of the catalog; '': an encoder, of clips where there are settings, else of timm
+    config:dict = field(default_factory=dict)  # settings; those of a method that it lacks are its paper preset's
     architecture:str = ''         # of timm; '': recognised by shapes
     options:dict = field(default_factory=dict)  # of timm.create_model
     heads:int = None              # attention heads of an encoder; None: 64 channels a head
+    text:tuple = ()               # settings and tensors of a text tower beside the encoder of timm
     notes:tuple = ()              # sentences: what the file does not hold, or what is left out
 
-    def encoder(self, where:str='the file'):    # Encoder
-        "The encoder of timm, where it is no method"
-        out = from_state(self.state, self.architecture, self.heads, where, **self.options)
+    def encoder(self, where:str='the file'):    # Encoder, or ClipEncoder
+        "The encoder, where it is no method"
+        if self.config: out = open_clips(ClipConfig(**self.config), self.state, where)
+        else: out = from_state(self.state, self.architecture, self.heads, where, **self.options)
+        if self.text:
+            config, state = self.text
+            data = vocabulary_beside(where)
+            config = TextConfig(**config, vocabulary=len(data))
+            out = open_towers(out, config, state | dict(vocabulary=data), where)
         out.note = '; '.join((f'{self.format}, from {Path(where).name}', *self.notes))
         return out
 
 # %% ../../nbs/28wa_found.ipynb #ab451c15
-HEADS = {'MoCo v3': {384: 12}, 'MAE': {1280: 16}, 'VideoMAE': {1280: 16}}     # format → width → heads, else width / 64
+HEADS = {'MoCo v3': {384: 12}, 'MAE': {1280: 16}, 'VideoMAE': {1280: 16},      # format → width → heads, else width / 64
+         'V-JEPA': {1280: 16}}
 
 def heads_of(
     format:str,                   # as in HEADS

@@ -320,8 +320,8 @@ def as_floats(
     "Frames as floats; ValueError where shape, type or values are no frames'"
     return as_images(frames, clip=True).float()
 
-BUILD_FIELDS = ('widths', 'depths', 'decoder_widths', 'decoder_depths', 'linear', 'attention', 'latent', 'codes',
-                'unit')           # settings of VQGAN that change its tensors
+BUILD_FIELDS = ('design', 'attended', 'widths', 'depths', 'decoder_widths', 'decoder_depths', 'linear', 'attention',
+                'latent', 'codes', 'unit')    # settings of VQGAN that change its tensors
 
 class RIVER(nn.Module):
     "RIVER (Davtyan et al., 2023): the next frame by flow matching, sparsely conditioned on the past"
