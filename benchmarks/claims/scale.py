@@ -54,9 +54,9 @@ WORLDS = dict(pool=0, teach=9301, test=9302)       # world seeds: no video in tw
 def describe(config, protocol):
     "Data and scoring in words"
     c, p = config, protocol
-    return (f'world:{c.kind}:{c.level}, {c.long} frames of {c.canvas} px, features of {c.backbone}; {p.pool} videos '
-            f'train, {p.teach} teach heads, {p.test} are scored by {p.clips_read} clips each; {c.steps} steps of '
-            f'{c.batch} videos')
+    return (f'world:{c.kind}:{c.level}, {c.long} frames of {c.canvas} px, features of {c.backbone}; {c.steps} steps on '
+            f'{p.pool} videos, batches of {c.batch}; heads trained on {p.teach} videos, tested on {p.test}, '
+            f'{p.clips_read} clips each')
 
 
 def missing(config, protocol):

@@ -53,9 +53,9 @@ def describe(config, protocol):
     "Data and scoring in words"
     c, p = config, protocol
     shared = f'views of {c.size} px of world:{c.kind}:{c.level}, English captions; batches of {c.batch}'
-    if c.steps <= TIMED: return f'{shared}; views, forward and backward pass, best of {c.steps} steps, drawing left out'
-    return (f'{shared}, {c.steps} steps from {p.pool} scenes; {p.test} unseen scenes and captions, {p.objects} iconic '
-            f'pictures, pixels of {p.pixels} scenes')
+    if c.steps <= TIMED: return f'{shared}; views, forward and backward pass, best of {c.steps} steps, without drawing'
+    return (f'{shared}, {c.steps} steps on {p.pool} scenes; retrieval on {p.test} unseen scenes, classification on '
+            f'{p.objects} iconic pictures, segmentation on {p.pixels} scenes')
 
 
 # ---- scores

@@ -128,11 +128,11 @@ def describe(config, protocol):
     shared = (f'clips of {c.length}×{c.size}² px from {c.kind} videos of level {c.level}, tubelets of '
               f'{c.tubelet}×{c.patch}², width {c.dim}, depth {c.depth}')
     if c.steps <= TIMED:
-        return (f'{shared}; forward and backward pass, teacher and local clips included, views left out, best of '
-                f'{c.steps}, batches of {c.batch}')
+        return (f'{shared}; forward and backward pass, teacher and local clips included, without making views, '
+                f'best of {c.steps}, batches of {c.batch}')
     long = f'{p.seconds:g} s of training' if p.seconds else f'{c.steps} steps'
-    return (f'{shared}; {long}, {c.batch} videos a step out of {p.pool}; {p.test} unseen videos judged by {p.train} '
-            f'others, the class is the motion alone')
+    return (f'{shared}; {long} on {p.pool} videos, batches of {c.batch}; probes trained on {p.train} videos, tested '
+            f'on {p.test}, the class is the motion alone')
 
 
 # ---- the claims

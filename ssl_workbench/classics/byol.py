@@ -113,7 +113,7 @@ class BYOL(Inference, nn.Module):
 
     def forward(self,
         views:dict,               # x (B,2,3,S,S)
-    ) -> dict:                    # see the wire table
+    ) -> dict:                    # see Tensors and shapes
         "Everything that has parameters, view by view, as batch norm in the authors' code sees them"
         one, two = (self._side(x) for x in views['x'].unbind(1))
         hits = torch.stack([retrieval_accuracy(a['prediction'], b['target']) for a, b in ((one, two), (two, one))])

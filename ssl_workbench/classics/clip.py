@@ -270,7 +270,7 @@ class CLIP(ZeroShot, nn.Module):
 
     def forward(self,
         views:dict,               # x (B,1,3,S,S), ids (B,L); pair (B,2,3,S,S) or mask (B,N) for the second task
-    ) -> dict:                    # see the wire table
+    ) -> dict:                    # see Tensors and shapes
         "Everything that has parameters"
         ids = views['ids']
         return self.paired(*self.encoder(views['x'][:, 0]), self.text(ids), ids) | self._second_task(views)

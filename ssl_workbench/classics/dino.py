@@ -206,7 +206,7 @@ class DINO(EvalTeacher, ViTInference, nn.Module):
 
     def forward(self,
         views:dict,               # x (B,2,3,S,S); optional x_small (B,V,3,s,s), keep, position_ids (B,2,n), x_student
-    ) -> dict:                    # see the wire table
+    ) -> dict:                    # see Tensors and shapes
         "Everything that has parameters, for all crops"
         b = len(views['x'])
         tokens, cls, s = self.student(views.get('x_student', views['x']).flatten(0, 1), self.frozen,

@@ -234,7 +234,7 @@ class FlowE(Inference, nn.Module):
 
     def forward(self,
         views:dict,               # x (B,2,3,H,W), affine (B,2,2,3), flow (B,2,2,H,W), valid (B,2,1,H,W)
-    ) -> dict:                    # see the wire table
+    ) -> dict:                    # see Tensors and shapes
         "Everything that has parameters, frame by frame"
         sides = [self._side(x) for x in views['x'].unbind(1)]
         maps, prediction, target = (torch.stack(s, 1) for s in zip(*sides))

@@ -126,7 +126,7 @@ class IBOT(DINO):
 
     def forward(self,
         views:dict,               # x (B,2,3,S,S), mask (B,2,N); optional x_small (B,V,3,s,s), keep, position_ids
-    ) -> dict:                    # see the wire table
+    ) -> dict:                    # see Tensors and shapes
         "Everything that has parameters, for all crops and patches"
         x, two = views['x'].flatten(0, 1), (len(views['x']), 2)
         tokens, cls, s = self.student(x, self.frozen, *kept_patches(views), views['mask'].flatten(0, 1))

@@ -214,7 +214,7 @@ class MAE(ViTInference, nn.Module):
 
     def forward(self,
         views:dict,               # x (B,1,3,S,S), keep (B,1,n); optionally position_ids (B,1,n), x_student (B,1,3,S,S)
-    ) -> dict:                    # see the wire table
+    ) -> dict:                    # see Tensors and shapes
         "Everything that has parameters"
         x, keep = views['x'][:, 0], views['keep'][:, 0]
         position_ids = views['position_ids'][:, 0] if 'position_ids' in views else None

@@ -133,7 +133,7 @@ class MoCoV3(ViTInference, nn.Module):
 
     def forward(self,
         views:dict,               # x (B,2,3,S,S); for the student optionally keep, position_ids (B,2,n), x_student
-    ) -> dict:                    # see the wire table
+    ) -> dict:                    # see Tensors and shapes
         "Everything that has parameters, view by view, as batch norm in the authors' code sees them"
         one, two = (self._side({k: views[k][:, v] for k in ('x', 'x_student', 'keep', 'position_ids') if k in views})
                     for v in (0, 1))

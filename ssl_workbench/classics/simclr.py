@@ -134,7 +134,7 @@ class SimCLR(ViTInference, nn.Module):
 
     def forward(self,
         views:dict,               # x (B,2,3,S,S); optionally keep, position_ids (B,2,n), x_student (B,2,3,S,S)
-    ) -> dict:                    # see the wire table
+    ) -> dict:                    # see Tensors and shapes
         "Everything that has parameters, for both views at once"
         b = len(views['x'])
         flat = {k: views[k].flatten(0, 1) for k in ('x', 'x_student', 'keep', 'position_ids') if k in views}

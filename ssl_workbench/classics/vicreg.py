@@ -129,7 +129,7 @@ class VICReg(Inference, nn.Module):
 
     def forward(self,
         views:dict,               # x (B,2,3,S,S)
-    ) -> dict:                    # see the wire table
+    ) -> dict:                    # see Tensors and shapes
         "Everything that has parameters, view by view, as batch norm in the authors' code sees them"
         y = [self.encoder(x)[0].mean((2, 3)) for x in views['x'].unbind(1)]
         # eq. 1 and 4 need the global batch

@@ -234,7 +234,7 @@ class VideoMAE(VideoInference, nn.Module):
 
     def forward(self,
         views:dict,               # x (B,1,F,3,S,S), keep (B,1,n), gone (B,1,M)
-    ) -> dict:                    # see the wire table
+    ) -> dict:                    # see Tensors and shapes
         "Everything that has parameters"
         c, x, keep, gone = self.config, views['x'][:, 0], views['keep'][:, 0], views['gone'][:, 0]
         tokens, _ = self.encoder(x, keep=keep)

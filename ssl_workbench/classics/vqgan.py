@@ -427,7 +427,7 @@ class VQGAN(nn.Module):
 
     def forward(self,
         views:dict,               # x (B,1,3,S,S); priority (B,N) where codes are to be revived
-    ) -> dict:                    # see the wire table
+    ) -> dict:                    # see Tensors and shapes
         "Everything that has parameters"
         x = views['x'][:, 0] * 2 - 1
         z, features = self.encode_with_features(x)

@@ -317,7 +317,7 @@ class DILEMMA(nn.Module):
 
     def forward(self,
         views:dict,               # of `Views`
-    ) -> dict:                    # the classic's; see the wire table
+    ) -> dict:                    # the classic's; see Tensors and shapes
         "The classic on the student's patches, and one linear layer on its tokens"
         if 'ratio_indices' in views: views = views | self._keep_most_attended(views)
         out = self.base(views)

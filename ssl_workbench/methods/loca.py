@@ -140,7 +140,7 @@ class Views:
 
     def __call__(self,
         batch:dict,               # frames (B,T,3,H,W) uint8, seed (B,), aspect (B,)
-    ) -> dict:                    # x, x_small, matrix, box, flip, keep, visible, target: see the wire table
+    ) -> dict:                    # x, x_small, matrix, box, flip, keep, visible, target: see Tensors and shapes
         "Views with their geometry; depends on the samples' seeds alone"
         c = self.config
         solarise = dict(query=c.solarise)
@@ -312,7 +312,7 @@ class LOCA(ViTInference, nn.Module):
 
     def forward(self,
         views:dict,               # of `Views`
-    ) -> dict:                    # see the wire table
+    ) -> dict:                    # see Tensors and shapes
         "Everything that has parameters, for the reference and all queries"
         c = self.config
         if c.mechanism == 'single': return self._single_view(views)

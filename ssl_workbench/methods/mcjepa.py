@@ -414,7 +414,7 @@ class MCJEPA(Inference, MotionTerms, nn.Module):
 
     def forward(self,
         views:dict,               # x (B,2,3,h,w); content (N,2,3,S,S) unless it is M-JEPA
-    ) -> dict:                    # see the wire table
+    ) -> dict:                    # see Tensors and shapes
         "Everything that has parameters"
         streams, out = self.active_streams(), {}
         if {'motion', 'vc'} & streams: out.update(self.motion(views['x'], 'motion' in streams))

@@ -149,7 +149,7 @@ class Views:
 
     def __call__(self,
         batch:dict,               # frames (B,T,3,H,W) uint8, seed (B,), aspect (B,), facts or caption (B)
-    ) -> dict:                    # see the wire table
+    ) -> dict:                    # see Tensors and shapes
         "Depends on the samples' seeds alone"
         c, frames = self.config, batch['frames'][:, 0]
         device, b = frames.device, len(frames)
@@ -241,7 +241,7 @@ class SFCLIP(ZeroShot, nn.Module):
     def before_step(self, t:float) -> None: "Nothing changes over a run"
 
     def forward(self,
-        views:dict,               # see the wire table
+        views:dict,               # see Tensors and shapes
     ) -> dict:                    # likewise
         "Everything that has parameters; the teachers without gradient"
         tokens, _ = self.encoder(views['x'][:, 0], mask=views.get('hidden_patches'), keep=views.get('keep'))

@@ -205,7 +205,7 @@ class SlotMIM(EvalTeacher, ViTInference, nn.Module):
 
     def forward(self,
         views:dict,               # x (B,2,3,S,S), mask (B,2,N), box (B,2,4), flip (B,2)
-    ) -> dict:                    # see the wire table
+    ) -> dict:                    # see Tensors and shapes
         "Everything that has parameters, for both views"
         sides = [self._side(views, v) for v in (0, 1)]
         self._add_batch_mean(sides)

@@ -232,8 +232,8 @@ class ViDROP(EvalTeacher, VideoInference, nn.Module):
         return sinkhorn_knopp(scores, self.temperature, self.config.iterations, valid, core.all_sum, largest=1.)
 
     def forward(self,
-        views:dict,               # x, keep, mask, picked, in_loss; optional x_small: see the wire table
-    ) -> dict:                    # see the wire table
+        views:dict,               # x, keep, mask, picked, in_loss; optional x_small: see Tensors and shapes
+    ) -> dict:                    # see Tensors and shapes
         "Everything that has parameters, for all clips"
         x, two = views['x'].flatten(0, 1), (len(views['x']), 2)
         keep, mask, picked = (views[k].flatten(0, 1) if k in views else None for k in ('keep', 'mask', 'picked'))

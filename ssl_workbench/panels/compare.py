@@ -32,7 +32,7 @@ def compare_maps(
     methods:dict,                 # name → network
     pictures,                     # (N,3,H,W), or a list of (3,H,W) of one shape
     detail:int=16,                # patches along the longer side
-) -> dict:                        # see the wire table
+) -> dict:                        # see Tensors and shapes
     "The maps of several networks on the same pictures; ValueError where there is none of either"
     pictures = [pixels(p) for p in pictures]
     if not methods or not pictures: raise ValueError('A comparison needs at least one network and one picture.')

@@ -176,7 +176,7 @@ class Views:
 
     def __call__(self,
         batch:dict,               # frames (B,2,3,H0,W0) uint8, flow and flow_back (B,1,2,H0,W0), seed (B,), aspect (B,)
-    ) -> dict:                    # see the wire table
+    ) -> dict:                    # see Tensors and shapes
         "Views with their flow; depends on the samples' seeds alone"
         if 'flow' not in batch and self.config.flow != 'joint':
             raise ValueError('PooDLe follows flow: take pairs that have it, or data.WithFlow(pairs, source)')
@@ -381,7 +381,7 @@ class PooDLe(Inference, nn.Module):
 
     def forward(self,
         views:dict,               # of Views
-    ) -> dict:                    # see the wire table
+    ) -> dict:                    # see Tensors and shapes
         "Everything that has parameters; both frames pass through student and teacher together"
         out = {}
         if self.config.flow == 'joint': views, out['motion'] = self._joint(views)

@@ -132,7 +132,7 @@ class Views:
 
     def __call__(self,
         batch:dict,               # frames (B,T,3,H,W) uint8, seed (B,)
-    ) -> dict:                    # x (B,3,3,S,S), offset (B,2), t (B,), noise (B,c,h,w), …: see the wire table
+    ) -> dict:                    # x (B,3,3,S,S), offset (B,2), t (B,), noise (B,c,h,w), …: see Tensors and shapes
         "Depends on the samples' seeds alone"
         c, frames = self.config, batch['frames']
         if frames.shape[1] < 3: raise ValueError(f'a clip of {frames.shape[1]} frames is too short: RIVER needs three')
@@ -386,7 +386,7 @@ class RIVER(nn.Module):
         return self.autoencoder.decode(z.flatten(0, 1)).unflatten(0, z.shape[:2]).clamp(0, 1)
 
     def forward(self,
-        views:dict,               # see the wire table
+        views:dict,               # see Tensors and shapes
     ) -> dict:                    # embedding (B,D); noisy, target, prediction (B,c,h,w); kept (B,m) or None
         "A point on the path, the field there, and the network's prediction of it"
         z = self.encode(views['x'])

@@ -288,7 +288,7 @@ class SCALE(Inference, nn.Module):
     def after_step(self, t:float) -> None: "There is no teacher to follow"
 
     def forward(self,
-        views:dict,               # see the wire table
+        views:dict,               # see Tensors and shapes
     ) -> dict:                    # embedding (B,D'), clips (B,2,V,D'), heads' outputs, gathered ones, counts
         "Both sets through the network, each with its own class token; then the heads"
         x, position, mask = views['x'], views['position'], views['mask']
