@@ -159,8 +159,8 @@ def run(path):
     minutes = min(time.monotonic() - start, busy) / 60     # its own processors' time, where others kept it waiting
     gigabytes = peak / (1e9 if sys.platform == 'darwin' else 1e6 / 1.024)      # bytes there, kibibytes elsewhere
     if float(os.environ.get('SSL_BUDGET', 1)) == 1:
-        with_cost(nb, cost_line(minutes, gigabytes, len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity')
-                                else os.cpu_count()))
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+        with_cost(nb, cost_line(minutes, gigabytes, min(cores, int(os.environ.get('OMP_NUM_THREADS') or cores))))
     nbformat.write(nb, path)
     return minutes, gigabytes
 

@@ -167,7 +167,7 @@ def inputs(c, batch, seed, dtype):
     films = pictures(batch, seed, c.size, 'bounce', level=1, frames=8)
     views = cast(ours.Views(c)(films), dtype)
     if dtype == torch.float32: views['t'] = .9 * views['t']
-    where = ours.Views(c).chosen(films['seed'], 8, torch.zeros(batch, dtype=torch.bool))[0]
+    where = ours.Views(c).choose_frames(films['seed'], 8, torch.zeros(batch, dtype=torch.bool))[0]
     return (films['frames'] / 255).to(dtype), views, [where[:, 0], *where[:, 2:], views['noise'],
                                                       views['t'].view(-1, 1, 1, 1)]
 
@@ -203,7 +203,7 @@ def training(pub, net, mine, c, batch, seed, dtype, steps):
         if not i:
             rows |= {'point on the path': figure(entered[0], out['noisy']),
                      'target': figure(theirs.target_vectors, out['target']),
-                     'field': figure(theirs.reconstructed_vectors, out['said'])}
+                     'field': figure(theirs.reconstructed_vectors, out['prediction'])}
             grads = ((n, p.grad) for n, p in net.vector_field_regressor.named_parameters())
             own = {n: p.grad for n, p in mine.regressor.named_parameters()}
             rows['gradients'] = compared(dict(under_our_names(grads, c)), own)
