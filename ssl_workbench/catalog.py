@@ -400,7 +400,7 @@ def _of_others(path:Path) -> bool:
                                and not path.with_suffix('.json').exists())
 
 def from_found(
-    found:Found,                  # what a file of others holds
+    found:Found,                  # what a published checkpoint holds
     where='the file',             # for the refusal
     largest:int=LARGEST,          # parameters; more are refused before any memory is taken
 ):                                # a method with all its weights, or an encoder; in eval mode
@@ -414,7 +414,7 @@ def from_found(
     return start_from(method, found.state).eval()
 
 def import_checkpoint(
-    path,                         # a file of others
+    path,                         # a published checkpoint
     name:str='',                  # of importers.READERS; '': as the names in the file tell
     heads:int=None,               # attention heads; None: as published
     largest:int=LARGEST,          # parameters; more are refused before any memory is taken
@@ -430,7 +430,7 @@ def import_checkpoint(
 
 # %% ../nbs/29_catalog.ipynb #5127f127
 def save_imported(
-    path,                         # a file of others
+    path,                         # a published checkpoint
     out,                          # where: NAME.safetensors; the card goes to NAME.json
     name:str='',                  # of importers.READERS; '': as the names in the file tell
     heads:int=None,               # attention heads; None: as published
@@ -474,7 +474,7 @@ def _load_encoder(path:Path, kind:str, config:dict):
 
 # %% ../nbs/29_catalog.ipynb #0e3080b1
 def load(
-    name_or_path,                 # bundled name, file of ours or of others, folder of a run, timm:NAME
+    name_or_path,                 # bundled name, file of ours, published checkpoint, folder of a run, timm:NAME
     device='cpu',                 # where to put it
     train:bool=False,             # in training mode, to go on from there: the weights are the same
     largest:int=LARGEST,          # parameters; more are refused before any memory is taken

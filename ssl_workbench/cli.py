@@ -248,7 +248,7 @@ def import_weights(
 def export_weights(
     args,                         # of the command line
 ) -> int:                         # exit code
-    "Write trained weights in a form of others; print where"
+    "Write trained weights in the format of another library; print where"
     out = args.out or f'runs/{Path(args.weights).name.removesuffix(".safetensors")}-{args.to}'
     print(export(args.weights, args.to, out))
     return 0

@@ -243,7 +243,7 @@ def export(
     to:str,                       # of FORMATS
     out,                          # folder or file
 ) -> Path:                        # what was written
-    "What was trained here in a form of others; ValueError in one sentence"
+    "What was trained here in the format of another library; ValueError in one sentence"
     if to not in FORMATS: raise ValueError(f"no form '{to[:80]}' is known: choose one of {', '.join(FORMATS)}")
     if Path(out).exists(): raise ValueError(f'{out} exists already: choose another --out')
     return FORMATS[to](load(name_or_path), out)

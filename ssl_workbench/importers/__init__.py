@@ -268,7 +268,7 @@ BLOCK = {'ln_1': 'norm1', 'ln_2': 'norm2', 'attn.in_proj_': 'attn.qkv.', 'attn.o
 def text_tower(
     state:dict,                   # name → tensor
     quick:bool,                   # whether it has QuickGELU
-) -> tuple:                       # settings, tensors, of `towers.open_towers`; () where it is none of CLIP's
+) -> tuple:                       # settings, tensors, of `towers.open_towers`; () where it is not CLIP's
     "The text tower of a CLIP, and the projections of both; a row of zeros is added for padding"
     if not TEXT.keys() <= state.keys(): return ()
     named = {ours: state[theirs].float() for theirs, ours in TEXT.items()}
@@ -302,7 +302,7 @@ def read_clip(
     options = dict(img_size=patch * math.isqrt(len(positions) - 1), patch_size=patch, embed_dim=dim, depth=depth,
                    num_heads=heads or max(1, dim // 64), mlp_ratio=fc1 / dim)
     text = text_tower(state, openai)
-    notes = (() if text else ('the text tower is left out: it is none of CLIP',)) + (
+    notes = (() if text else ("the text tower is left out: it is not CLIP's",)) + (
         () if openai else ('GELU is taken as the exact one, which the file does not say',))
     return Found('CLIP' if openai else 'OpenCLIP', named, architecture=QUICK if openai else CLIP_VIT, options=options,
                  text=text, notes=notes)
@@ -387,7 +387,7 @@ ALONE = {'byol': 'BYOL', 'dino': 'DINO', 'ibot': 'iBOT', 'mae': 'MAE', 'mocov3':
          'slotmim': 'SlotMIM'}                                      # also as backbones
 
 def read(
-    path,                         # a file of others
+    path,                         # a published checkpoint
     name:str='',                  # of READERS; '': as its names tell
     heads:int=None,               # attention heads; None: as published
 ) -> Found:

@@ -16,7 +16,7 @@ from ..video_nets import ClipConfig, open_clips
 # %% ../../nbs/28wa_found.ipynb #0dceebc2
 @dataclass(frozen=True)
 class Found:
-    "What a file of others holds, under our names"
+    "What a published checkpoint holds, under our names"
     format:str                    # 'DINO', …
     state:dict                    # name → tensor
     method:str = ''               # of the catalog; '': an encoder, of clips where there are settings, else of timm
