@@ -21,7 +21,7 @@ from ..data import read_image, read_video, write_video
 from ..show import to_image
 
 # %% ../../nbs/app/39b_examples.ipynb #61846df8
-GRADIO = ('media_assets/images/tower.jpg', 'media_assets/images/cheetah1.jpg', 'media_assets/images/lion.jpg',
+GRADIO = ('media_assets/images/cheetah1.jpg', 'media_assets/images/tower.jpg', 'media_assets/images/lion.jpg',
           'media_assets/images/cheetah.jpg')
 MVTB = ('church.png', 'flowers1.png', 'eiffel-1.png', 'parks.png')      # of mvtb-data, in colour
 FILMS = ('traffic_sequence.mp4',)
