@@ -11,7 +11,6 @@ import gzip
 import html
 import re
 import unicodedata
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from torch.nn.functional import normalize
 
 from . import core
 from .encoders import AttentiveEncoder, Encoder
-from .text import TextTransformer, last_token
+from .text import TextTransformer, last_token, padded
 
 # %% ../nbs/05cb_towers.ipynb #b05c0007
 VOCABULARY, MERGES = 'bpe_simple_vocab_16e6.txt.gz', 48894
@@ -92,15 +91,7 @@ class BytePairs:
         texts:list,               # of str
     ) -> torch.Tensor:            # (B,L) int64, L the longest of them; 0 behind the end
         "Texts as one batch; a longer text is cut to `context` tokens, with a warning"
-        if isinstance(texts, str) or not all(isinstance(t, str) for t in texts):
-            raise ValueError('texts are a list of strings')
-        rows = [self.encode(t) for t in texts]
-        if long := sum(len(r) > self.context for r in rows):
-            warnings.warn(f'{long} of {len(rows)} texts are cut to {self.context} tokens', stacklevel=2)
-        rows = [r if len(r) <= self.context else [*r[:self.context - 1], r[-1]] for r in rows]
-        out = torch.zeros(len(rows), max(map(len, rows), default=1), dtype=torch.int64)
-        for row, ids in zip(out, rows): row[:len(ids)] = torch.tensor(ids)
-        return out
+        return padded(texts, self.encode, self.context)
 
 # %% ../nbs/05cb_towers.ipynb #b05c0011
 @dataclass(frozen=True)
