@@ -71,20 +71,25 @@ def fl_all(
     return _mean_in(_outliers(error, length), valid)
 
 # %% ../../nbs/probes/09h_optical_flow.ipynb #2a9f801c
+def _length(arrows) -> torch.Tensor:
+    "(B,N): lengths of arrows (B,2,N); a norm over the two components takes many times as long."
+    return torch.hypot(*arrows.unbind(1))
+
+
 def _summed_distance(points, weight, y) -> torch.Tensor:
-    "(B,): summed distance of points (B,N,2) with weights (B,N) to y (B,2)."
-    return ((points - y[:, None]).norm(dim=2) * weight).sum(1)
+    "(B,): summed distance of points (B,2,N) with weights (B,N) to y (B,2)."
+    return (_length(points - y[..., None]) * weight).sum(1)
 
 
 def _weiszfeld(points, weight, y) -> torch.Tensor:
-    "(B,2): one step of Vardi and Zhang from y (B,2) towards the geometric median of points (B,N,2)."
-    way = points - y[:, None]
-    far = way.norm(dim=2)
+    "(B,2): one step of Vardi and Zhang from y (B,2) towards the geometric median of points (B,2,N)."
+    way = points - y[..., None]
+    far = _length(way)
     on = far < 1e-9
-    pull = torch.where(on, 0.0, weight / far.clamp(min=1e-9))[..., None]  # (B,N,1)
-    force = (pull * way).sum(1)  # (B,2), R
+    pull = torch.where(on, 0.0, weight / far.clamp(min=1e-9))[:, None]  # (B,1,N)
+    force = (pull * way).sum(2)  # (B,2), R
     stay = ((on * weight).sum(1) / force.norm(dim=1).clamp(min=1e-12)).clamp(max=1)
-    return y + (1 - stay)[:, None] * force / pull.sum(1).clamp(min=1e-12)
+    return y + (1 - stay)[:, None] * force / pull.sum(2).clamp(min=1e-12)
 
 
 @torch.no_grad()
@@ -96,7 +101,7 @@ def best_constant(
     "(B,2,1,1): for each pair of frames the single arrow with the least end-point error, the geometric median."
     truth = torch.as_tensor(truth)
     valid = _mask_of(valid, truth, "valid")
-    points = torch.where(valid[:, None], truth, 0.0).double().flatten(2).mT  # (B,N,2)
+    points = torch.where(valid[:, None], truth, 0.0).double().flatten(2)  # (B,2,N)
     weight = valid.flatten(1).double()
     middle = torch.where(valid[:, None], truth, torch.nan).double().flatten(2).nanmedian(2).values
     y = middle = middle.nan_to_num()  # (B,2); a pair without a valid pixel gets 0
@@ -104,8 +109,8 @@ def best_constant(
         before, y = y, _weiszfeld(points, weight, y)
         if (y - before).abs().max() < 1e-7:
             break
-    off = torch.where(weight > 0, (points - y[:, None]).norm(dim=2), torch.inf)
-    nearest = points[torch.arange(len(y)), off.argmin(1)]  # the iteration creeps where an arrow is the answer
+    off = torch.where(weight > 0, _length(points - y[..., None]), torch.inf)
+    nearest = points[torch.arange(len(y)), :, off.argmin(1)]  # the iteration creeps where an arrow is the answer
     tried = torch.stack([y, nearest, middle])  # (3,B,2)
     cost = torch.stack([_summed_distance(points, weight, c) for c in tried])
     return tried[cost.argmin(0), torch.arange(len(y))][..., None, None].to(truth)
