@@ -200,6 +200,20 @@ def unmet(cells, taken) -> dict:
     return found
 
 
+def answers_read(cells) -> dict:
+    """Number of a cell → answers that it reads, which are empty until a student gives them
+
+    A name of the lesson's own may be given again as an answer, if only cells above the answer read it.
+    """
+    read = [names(code_of(c)) for c in cells]
+    asked = {name: i for i, c in enumerate(cells) if tagged(c, 'answer') for name in read[i].gives}
+    found = {}
+    for i, own in enumerate(read):
+        empty = {n for n, at in asked.items() if n in own.later or n in own.needs and i > at}
+        if empty and not tagged(cells[i], 'answer'): found[i] = sorted(empty)
+    return found
+
+
 def widgets(cells) -> list:
     "Numbers of the cells that end in something to touch"
     return [i for i, c in enumerate(cells) if is_widget(c) and not tagged(c, 'solution')]

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['IMAGE_TYPES', 'trusted', 'as_images', 'round_to_stride', 'sincos', 'ConvStem', 'first_fit', 'pack_sequences', 'ViT',
-           'attention_matrix', 'vit', 'timm_vit', 'Pyramid', 'pyramid_features', 'ResNet']
+           'attention_matrix', 'vit', 'patch_rows', 'timm_vit', 'Pyramid', 'pyramid_features', 'ResNet']
 
 # %% ../nbs/05_nets.ipynb #1c03b3f8
 import math
@@ -348,6 +348,22 @@ def vit(
     out = ViT(net)
     out.mask_token.requires_grad_(masked)
     return out
+
+# %% ../nbs/05_nets.ipynb #05n00102
+def patch_rows(
+    net:VisionTransformer,        # of timm
+    x:torch.Tensor,               # (B,prefix+N,D), input of its first block
+    read:str='values',            # of the last block: 'values' (MaskCLIP, §3.2), 'keys' (thesis §7.3.2), or 'tokens'
+) -> torch.Tensor:                # (B,N,D), normalised as the summary is
+    "Every patch as a linear map made for the summary can take it; ValueError for another `read`"
+    if read not in ('keys', 'values', 'tokens'): raise ValueError(f"read is keys, values or tokens, not '{read}'")
+    for block in net.blocks[:-1]: x = block(x)
+    block = net.blocks[-1]
+    if read == 'tokens': x = block(x)
+    else:
+        part = block.attn.qkv(block.norm1(x)).chunk(3, -1)[1 if read == 'keys' else 2]
+        x = block.attn.proj(part) if read == 'values' else part
+    return net.norm(x)[:, net.num_prefix_tokens:]
 
 # %% ../nbs/05_nets.ipynb #47e5166a
 def timm_vit(

@@ -21,6 +21,7 @@ from torch.nn.functional import normalize
 
 from . import core
 from .encoders import AttentiveEncoder, Encoder
+from .nets import patch_rows
 from .text import TextTransformer, last_token, padded
 
 # %% ../nbs/05cb_towers.ipynb #b05c0007
@@ -136,6 +137,22 @@ class WordEncoder(AttentiveEncoder):
     ) -> torch.Tensor:            # (B,P) unit rows
         "Pictures in the joint space"
         return normalize(self.image_head(self.features(images)['pooled']), dim=-1)
+
+    def embed_patches(self,
+        images:torch.Tensor,      # (B,3,H,W) float 0–1 or uint8
+        read:str='values',        # of the last block, as `nets.patch_rows` takes it: 'values', 'keys' or 'tokens'
+    ) -> torch.Tensor:            # (B,P,h,w) unit columns
+        "Every patch in the joint space, to be compared with words (MaskCLIP: Zhou et al., ECCV 2022, §3.2)"
+        x, net = self.fitted(images), self.net
+        rows = patch_rows(net, net.norm_pre(net._pos_embed(net.patch_embed(x))), read)
+        grid = tuple(s // self.patch for s in x.shape[-2:])
+        return normalize(self.image_head(rows), dim=-1).transpose(1, 2).unflatten(2, grid)
+
+    def anew(self):               # WordEncoder
+        "The same shape with new random weights; the tokenizer stays"
+        out = WordEncoder(Encoder(self.config), self.text_config)
+        out.vocabulary.copy_(self.vocabulary)
+        return out.to(self.text_head.weight.device)
 
     def embed_ids(self,
         ids:torch.Tensor,         # (B,L) int64, theirs plus one; 0 behind the end

@@ -189,7 +189,8 @@ def learner_of(
     method = build(name, config)
     if 'autoencoder' in find(name).needs: method.adopt(load(config.autoencoder))
     if 'teachers' in find(name).needs: method.adopt(*teachers)
-    if getattr(config, 'precomputed', False): data = module(name).Precomputed(data, method, core.device(device))
+    if getattr(config, 'precomputed', False):                  # beside the run, so that a resumed one finds them
+        data = module(name).Precomputed(data, method, core.device(device), folder=out and Path(out)/'teachers')
     if start is not None: _begin_at(method, start)
     for key in ('lr', 'batch', 'warmup', 'lr_end', 'betas', 'accumulate', 'horizon'):
         if hasattr(config, key): options.setdefault(key, getattr(config, key))

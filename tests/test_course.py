@@ -188,6 +188,27 @@ def test_checkers(path):
                 check(lambda *args, value=value, **kwargs: value)
 
 
+@pytest.mark.parametrize('path', FORM, ids=ids)
+def test_exercises_run_unanswered(path):
+    "A student's cells of exercises, as they come; nothing else in the lesson reads an answer, so the rest runs too"
+    cells, kept = read(path), notebooks.student(read(path), notebooks.settings())
+    assert slices.answers_read(kept) == {}
+    wanted = {i for i, c in enumerate(cells) if slices.tagged(c, 'answer')} | {e.checker for e in
+                                                                               assignments.exercises(cells)}
+    there = {c['id']: slices.code_of(c) for c in kept}
+    room(assignments.setup(cells, sorted(wanted)), *(there[cells[i]['id']] for i in sorted(wanted)))
+
+
+def test_a_cell_that_reads_an_answer_is_found():
+    "By itself, or in a function called later; not above the answer, where the name is the lesson's own"
+    after = [cell('print(1 + uniform(2))'), cell('def twice(): return 2 * chance')]
+    tried = [*LESSON[:12], cell('chance = 1.'), cell('print(chance)'), *LESSON[12:16], *after, *LESSON[16:]]
+    kept = notebooks.student(tried, notebooks.settings())
+    found = {text(kept[i]['source']): asked for i, asked in slices.answers_read(kept).items()}
+    assert found == {text(after[0]['source']): ['uniform'], text(after[1]['source']): ['chance']}
+    assert slices.answers_read(notebooks.student(LESSON, notebooks.settings())) == {}
+
+
 def test_an_assignment_takes_single_statements():
     "Of a cell that also trains and draws only the line that is read; comments and spelling stay"
     lesson = "draw, n = iter('ab'), 1    # seeded\nfilms = train(10**9)\nfor f in films: show(f)"
@@ -256,7 +277,7 @@ def test_student_notebooks(path):
     assert 'git+https://git.example.org/a/b@' in code[0] and 'github' not in code[0]
     words = '\n'.join(text(c['source']) for c in kept)
     assert not any(slices.tagged(c, 'solution') for c in kept)
-    assert not re.search(r'^#\||nbdev_export\(\)|^#+ (Answers|Solutions)\b', words, re.M)
+    assert not re.search(r'^#\||nbdev_export\(\)|^#+ (Answers|Solutions)\b|<summary>Answer', words, re.M)
     below = words.split('## Exercises', 1)[-1]
     assert not re.search(r'^check_\w+\(', below, re.M)
     keys = [slices.code_of(c) for c in read(path) if slices.tagged(c, 'solution')]

@@ -1,17 +1,14 @@
 """V-JEPA, RIVER and VQGAN, made here at a small size with the authors' names and shapes, become ours or are refused."""
 import json
-import re
 
 import pytest
 import torch
-from torch.nn.functional import pad
 
 from ssl_workbench import catalog, importers
 from ssl_workbench.cli import main
-from ssl_workbench.importers.river import OUTER
+from ssl_workbench.importers.river import river_as_published, vqgan_as_published
 from ssl_workbench.video_nets import ClipConfig, ClipEncoder
 
-MIDDLE = 'block_1', 'attn_1', 'block_2'
 BUILD = dict(design='published', attended=(1,), widths=(32, 32, 32), depths=(1, 1, 1), decoder_widths=(32, 32, 32),
              decoder_depths=(2, 2, 2), linear=False, unit=False, codes=20, latent=4)
 
@@ -36,44 +33,17 @@ def vjepa(positions='halves', size=32, frames=4):
                         target_encoder=saved, opt={}, epoch=300)
 
 
-def vqgan_names(method):
-    "Our published VQGAN under the authors' names"
-    out, deepest = {}, len(method.config.widths) - 1
-    for name, x in method.state_dict().items():
-        name = next((a + name[len(b):] for a, b in OUTER if b and a != b and name.startswith(b)), name)
-        found = re.fullmatch(r'(encoder|decoder)\.(stages|middle|down|up)\.(\d+)\.(?:(\d+)\.(?=[a-z]))?(.+)', name)
-        if found:
-            side, kind, i, at, rest = found.groups()
-            level = int(i) if side == 'encoder' else deepest - int(i)
-            place, two = f"{side}.{'down' if side == 'encoder' else 'up'}.{level}", level in method.config.attended
-            if kind == 'middle': name = f'{side}.mid.{MIDDLE[int(i)]}.{rest}'
-            elif kind == 'stages':
-                name = f"{place}.{'attn' if two and int(at) % 2 else 'block'}.{int(at) // (1 + two)}.{rest}"
-            else: name = f'{place}.{kind}sample.conv.{rest}'
-        name = name.replace('.out.', '.proj_out.').replace('.shortcut.', '.nin_shortcut.')
-        if '.qkv.' in name: out |= {name.replace('qkv', k): part for k, part in zip('qkv', x.chunk(3))}
-        elif name != 'codebook.idle': out[name] = x
-    return out
-
-
 def vqgan():
     "A VQGAN as the VQGAN authors' code saves it"
     method = shaken(catalog.build('vqgan', 'cpu', BUILD | dict(adversarial=0.)))
-    return method, dict(state_dict=vqgan_names(method) | {'loss.discriminator.main.0.weight': torch.zeros(1)})
+    return method, dict(state_dict=vqgan_as_published(method) | {'loss.discriminator.main.0.weight': torch.zeros(1)})
 
 
 def river(norm='layer', reference=True):
     "RIVER's training checkpoint"
     settings = dict(dim=32, depth=1, middle=1, heads=8, out_norm=norm, reference=reference, ae=tuple(BUILD.items()))
     method = shaken(catalog.build('river', 'cpu', settings))
-    pairs = (('rows', 'position_encoding.row_embed.weight'), ('columns', 'position_encoding.col_embed.weight'),
-             ('project.', 'project_in.1.'), ('distance.', 'time_projection.'), ('into.', 'in_blocks.'),
-             ('middle.', 'mid_blocks.'), ('joins.0.', 'out_blocks.0.0.'), ('out.0.', 'out_blocks.0.1.'),
-             ('head.', 'project_out.0.'), ('norm.', f"project_out.{dict(layer=2, batch=3)[norm]}."),
-             ('last.', 'project_out.4.'))
-    field = importers.renamed(method.regressor.state_dict(), pairs)
-    state = {f'module.vector_field_regressor.{k}': pad(v, (0, 0, 0, 512 - len(v))) if '_embed' in k else v
-             for k, v in field.items()} | {f'module.ae.{k}': v for k, v in vqgan_names(method.autoencoder).items()}
+    state = {f'module.{k}': v for k, v in river_as_published(method).items()}
     return method, dict(model=state, optimizer={}, global_step=9)
 
 
@@ -146,11 +116,15 @@ def test_river_comes_back_whole(norm, reference, tmp_path):
 @pytest.mark.parametrize('make, lost', [(vqgan, 'quant_conv.weight'), (vqgan, 'encoder.mid.attn_1.k.weight'),
                                         (vqgan, 'decoder.up.1.block.0.norm1.bias'), (vqgan, 'quantize.'),
                                         (river, 'ae.'), (river, 'project_in.1.weight'),
-                                        (river, 'in_blocks.0.norm1.bias'), (river, 'decoder.conv_in.bias')])
+                                        (river, 'in_blocks.0.norm1.bias'), (river, 'decoder.conv_in.bias'),
+                                        (vqgan, 'decoder.up.2.upsample.conv.weight'),
+                                        (vqgan, 'encoder.down.1.attn.0.proj_out.weight'),
+                                        (river, 'out_blocks.0.1.norm1.bias')])
 def test_cut_files_are_refused(make, lost, tmp_path):
     "A tensor of each part missing: one sentence"
     _, tree = make()
     place = 'model' if 'model' in tree else 'state_dict'
+    assert any(lost in k for k in tree[place])
     torch.save({place: {k: v for k, v in tree[place].items() if lost not in k}}, file := tmp_path/'cut.pth')
     with pytest.raises(ValueError) as e: catalog.import_checkpoint(file, make.__name__)
     assert '\n' not in str(e.value)

@@ -5,6 +5,7 @@ import json
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 
 from ssl_workbench import catalog
 from ssl_workbench.encoders import Encoder
@@ -89,3 +90,48 @@ def test_a_wrong_vocabulary_is_refused(tmp_path):
     torch.save(tree, file := tmp_path/'x.pt')
     (tmp_path/VOCABULARY).write_bytes(b'not gzip')
     with pytest.raises(ValueError, match='cannot be read'): catalog.load(file).embed_texts(['a dog'])
+
+
+@pytest.mark.parametrize('read', ['values', 'keys', 'tokens'])
+def test_patches_are_read_by_words(read, tmp_path):
+    "From the authors' own tensors: what their last block computes of each patch, through ln_post and the projection"
+    towers, tree = open_clip()
+    torch.save(tree, file := tmp_path/'x.pt')
+    x, t = torch.rand(2, 3, 16, 24), {k.removeprefix('module.visual.'): v for k, v in tree['state_dict'].items()}
+    found = catalog.load(file).embed_patches(x, read)
+    block = lambda name: t[f'transformer.resblocks.0.{name}']
+    tokens = towers.net.norm_pre(towers.net._pos_embed(towers.net.patch_embed(towers.fitted(x))))
+    entered = F.layer_norm(tokens, (64,), block('ln_1.weight'), block('ln_1.bias'), towers.net.blocks[0].norm1.eps)
+    query, key, value = F.linear(entered, block('attn.in_proj_weight'), block('attn.in_proj_bias')).chunk(3, -1)
+    out = lambda rows: F.linear(rows, block('attn.out_proj.weight'), block('attn.out_proj.bias'))
+    rows = dict(keys=key, values=out(value))
+    if read == 'tokens':
+        x1 = tokens + out((query @ key.mT / 64**.5).softmax(-1) @ value)
+        rows['tokens'] = x1 + towers.net.blocks[0].mlp(towers.net.blocks[0].norm2(x1))
+    last = F.layer_norm(rows[read], (64,), t['ln_post.weight'], t['ln_post.bias'], towers.net.norm.eps)[:, 1:]
+    right = F.normalize(last @ t['proj'], dim=-1).mT.unflatten(2, (2, 3))
+    assert found.shape == (2, 12, 2, 3) and torch.allclose(found, right, atol=1e-5)
+    with pytest.raises(ValueError, match='keys, values or tokens'): towers.embed_patches(x, 'queries')
+
+
+def test_the_pages_that_ask_in_words_offer_an_import(tmp_path, monkeypatch):
+    "Search, words and captions take it, beside its random twin; a damaged card beside it is passed over"
+    pytest.importorskip('gradio')
+    from ssl_workbench.app import captions, models, search, words
+    _, tree = open_clip()
+    torch.save(tree, file := tmp_path/'epoch_32.pt')
+    (tmp_path/VOCABULARY).write_bytes(MERGES)
+    monkeypatch.chdir(tmp_path)
+    catalog.save_imported(file, name := 'runs/mine.safetensors', 'clip')
+    (tmp_path/'runs/other.safetensors').write_bytes(b'')
+    (tmp_path/'runs/other.json').write_text('{')
+    assert name in models.choices(search.NEEDS) and name not in models.choices('features')
+    assert models.knows_photos(name) and 'OpenCLIP' in models.describe_weights(name)
+    for one in (name, name + models.TWIN):
+        shown, line = search.find_pictures(one, 'English', 'a dog', None, 2)
+        assert shown.count('<figure') == 2 and 'rank' not in line
+        assert words.heat_figure(one, None, 'dog, an', 'Values', True).count('<figure') == 3
+        assert words.added_figure(one, None, 'a dog', 'Keys').count('<figure') == 3
+        assert 'Cosine' in captions.compare(one, 1, 'a dog', 'an and')[2]
+    own, twin = (search.gallery_rows(one) for one in (name, name + models.TWIN))
+    assert not torch.allclose(own, twin, atol=.1)

@@ -312,6 +312,24 @@ def test_precomputed_teachers():
     assert all(torch.equal(slow[k], ready.batch([3, 5])[k]) for k in slow if '_map' in k)
 
 
+def test_precomputed_teachers_on_disk(tmp_path, monkeypatch):
+    "The same as in memory; asked once, also by the next run; another teacher or other data are refused"
+    method, data = student(precomputed=True), pairs()
+    memory, disk = sfclip.Precomputed(data, method), sfclip.Precomputed(data, method, folder=tmp_path/'f', chunk=5)
+    a, b = (d.batch([7, 2, 5]) for d in (memory, disk))
+    assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a if '_map' in k)
+    monkeypatch.setattr(sfclip.SFCLIP, 'vision_targets', None)                        # nobody can be asked
+    again = sfclip.Precomputed(data, method, folder=tmp_path/'f').batch([2])
+    assert torch.equal(again['text_map'], a['text_map'][1:2])
+    refused = lambda *of: pytest.raises(ValueError, match=f"holds other features: ({'|'.join(of)}) ")
+    other = World('scene', 1, (32, 32), 1, 16, seed=9, truth=False, captions=True)
+    with refused('data', 'first'): sfclip.Precomputed(other, method, folder=tmp_path/'f')
+    with refused('samples', 'data'): sfclip.Precomputed(pairs(8), method, folder=tmp_path/'f')
+    with torch.no_grad():
+        for p in method.frozen['vision'][0].parameters(): p.add_(1)
+    with refused('vision'): sfclip.Precomputed(data, method, folder=tmp_path/'f')
+
+
 def test_resumed_run(tmp_path):
     "Stopped half way and continued: the same weights, bit for bit"
     def learner(out):

@@ -119,20 +119,51 @@ def test_the_grid_decides_the_size_of_the_picture():
     with pytest.raises(ValueError, match='cannot be built like this'): open_timm('resnet18', False, wrong=1)
 
 
-def test_kept_features_are_whole_or_absent(tmp_path):
-    "An interrupted run leaves nothing; a header that differs makes them again"
-    def broken():
-        yield dict(x=torch.ones(2, 3))
-        raise KeyboardInterrupt
-    with pytest.raises(KeyboardInterrupt): teachers.kept_features(tmp_path/'f', dict(a=1), broken)
-    assert not (tmp_path/'f').exists()
-    calls = []
+def counted(rows, made):
+    "A teacher that gives a sample's number, and notes what it was asked"
+    made.append(list(rows))
+    return dict(x=torch.tensor([[float(k)] * 3 for k in rows]), y=torch.zeros(len(rows), 2, 2))
 
-    def whole():
-        calls.append(1)
-        yield from (dict(x=torch.full((2, 3), float(k))) for k in range(2))
-    for header in (dict(a=1), dict(a=1), dict(a=2)): got = teachers.kept_features(tmp_path/'f', header, whole)
-    assert len(calls) == 2 and np.array_equal(got['x'][:, 0], [0, 0, 1, 1])
+
+def test_kept_features_go_on(tmp_path):
+    "A killed run leaves whole shards; the next makes those that are missing; a third none, whatever shard it asks for"
+    made, folder = [], tmp_path/'f'
+
+    def broken(rows):
+        if list(rows) == [4, 5]: raise KeyboardInterrupt
+        return counted(rows, made)
+    with pytest.raises(KeyboardInterrupt): teachers.KeptFeatures(folder, dict(a=1), 7, broken, 2)
+    assert {f.name for f in folder.iterdir()} == {'features.json', 'shard-00000.npy', 'shard-00001.npy'}
+    (folder/'shard-00002.npy.77.part').write_bytes(b'of a process that was killed while it wrote')
+    made.clear()
+    kept = teachers.KeptFeatures(folder, dict(a=1), 7, lambda rows: counted(rows, made), 2)
+    assert made == [[4, 5], [6]] and len(kept) == 7
+    again = teachers.KeptFeatures(folder, dict(a=1), 7, lambda rows: counted(rows, made), 99)
+    found = again.rows([6, 0, 3, 3])
+    assert len(made) == 2 and found['x'][:, 0].tolist() == [6, 0, 3, 3]
+    assert found['y'].shape == (4, 2, 2) and found['y'].dtype == torch.float16
+
+
+@pytest.mark.parametrize('harm, words', [
+    (lambda f: None, 'holds other features: a is 1, not 2'), (lambda f: (f/'features.json').write_text('{'), 'damaged'),
+    (lambda f: (f/'features.json').write_text('[]'), 'damaged'), (lambda f: (f/'features.json').unlink(), 'not empty'),
+    (lambda f: (f/'shard-00001.npy').write_bytes(b'x'), 'shard-00001.npy is damaged'),
+    (lambda f: np.save(f/'shard-00000.npy', np.zeros(2)), 'shard-00000.npy is not of this cache')])
+def test_other_kept_features_are_refused(harm, words, tmp_path):
+    "Of something else, cut or changed: one sentence, and nothing is deleted"
+    make = lambda rows: counted(rows, [])
+    teachers.KeptFeatures(tmp_path/'f', dict(a=1), 3, make, 2)
+    harm(tmp_path/'f')
+    before = {f.name for f in (tmp_path/'f').iterdir()}
+    with pytest.raises(ValueError, match=words) as e:
+        teachers.KeptFeatures(tmp_path/'f', dict(a=2 if 'other' in words else 1), 3, make, 2)
+    assert '\n' not in str(e.value) and {f.name for f in (tmp_path/'f').iterdir()} == before
+
+
+def test_features_beyond_half_precision_are_refused(tmp_path):
+    "Infinity would teach nothing"
+    with pytest.raises(ValueError, match='not finite in half precision'):
+        teachers.KeptFeatures(tmp_path/'f', {}, 1, lambda rows: dict(x=torch.full((1, 2), 1e6)))
 
 
 def test_even_words_keep_directions_and_even_their_sizes():

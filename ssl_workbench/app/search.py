@@ -34,7 +34,8 @@ def teaching_note() -> str:        # Markdown; '' where there are trained weight
     "How to train weights if there are none"
     if trained_choices(NEEDS): return ''
     return ('These weights are **not trained**, so the answers are chance. `ssl-workbench train clip --data '
-            'world:scene:1 --out runs/clip` trains some; they appear here while they train.')
+            'world:scene:1 --out runs/clip` trains some; they appear here while they train. `ssl-workbench import clip '
+            'FILE` brings published ones.')
 
 def warn_unread() -> None:
     "The note, where it is needed"

@@ -22,10 +22,10 @@ from ssl_workbench.app.models import (
     RANDOM,
     TWIN,
     beyond_note,
-    bundled_cards,
     choices,
     describe_weights,
     example_files,
+    known_cards,
     untrained_note,
 )
 from ..panels import errors_shown, picture_input, picture_output
@@ -107,8 +107,8 @@ def card_of(
     name:str,                     # as the picker offers it
 ) -> dict:                        # as JSON can hold it
     "The card of weights without its curve, or why there is none"
-    card = bundled_cards().get(name.removesuffix(TWIN))
-    if card is None: return dict(card='There is none: only bundled weights have cards.')
+    card = known_cards().get(name.removesuffix(TWIN))
+    if card is None: return dict(card='There is none: only bundled and imported weights have cards.')
     return {k: v for k, v in card.items() if k != 'curve'}
 
 def picker(

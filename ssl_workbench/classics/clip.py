@@ -18,7 +18,7 @@ from .. import core
 from .simclr import nt_xent
 from ..heads import BatchNorm, ViTInference, ema_update, frozen_copy, mlp
 from ..learner import param_groups_weight_decay
-from ..nets import as_images, vit
+from ..nets import as_images, patch_rows, vit
 from ..panels import attention_panel, similarity_panel
 from ..text import TextTransformer, last_token, mean_token, world_tokenizer
 from ..views import Photometric, crops
@@ -228,20 +228,12 @@ class ZeroShot(ViTInference):
 
     def embed_patches(self,
         images:torch.Tensor,      # (B,3,H,W) float 0–1 or uint8
-        read:str='values',        # of the last block: 'values' (DenseCLIP), 'keys' (thesis §7.3.2), or 'tokens'
+        read:str='values',        # of the last block, as `nets.patch_rows` takes it: 'values', 'keys' or 'tokens'
     ) -> torch.Tensor:            # (B,P,h,w) unit columns
         "Every patch in the joint space, to be compared with words"
         x = as_images(images, self.encoder)
-        net, grid = self.encoder.net, self.encoder.grid(x)
-        if read == 'tokens': rows = self.encoder(x)[0]
-        elif read in ('keys', 'values'):
-            tokens = self.encoder.embed(x)
-            for block in net.blocks[:-1]: tokens = block(tokens)
-            block = net.blocks[-1]
-            part = block.attn.qkv(block.norm1(tokens)).chunk(3, -1)[1 if read == 'keys' else 2]
-            rows = net.norm(block.attn.proj(part) if read == 'values' else part)[:, self.encoder.prefix:]
-        else: raise ValueError(f"read is keys, values or tokens, not '{read}'")
-        return normalize(self.image_head(rows), dim=-1).transpose(1, 2).unflatten(2, grid)
+        rows = patch_rows(self.encoder.net, self.encoder.embed(x), read)
+        return normalize(self.image_head(rows), dim=-1).transpose(1, 2).unflatten(2, self.encoder.grid(x))
 
 # %% ../../nbs/classics/12b_clip.ipynb #6eaa35fe
 class CLIP(ZeroShot, nn.Module):

@@ -7,6 +7,7 @@ __all__ = ['cpu', 'gpu', 'paper', 'presets', 'panels', 'Config', 'subset', 'one_
            'match_grid', 'even_words', 'SFCLIP', 'Precomputed']
 
 # %% ../../nbs/methods/28_sfclip.ipynb #e47bdbe4
+import hashlib
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -19,11 +20,10 @@ from ..geometry import match_views
 from ..learner import collate, param_groups_weight_decay
 from ..nets import trusted, vit
 from ..panels import attention_panel, similarity_panel
-from ..teachers import open_tokenizer
+from ..teachers import KeptFeatures, describe_data, fingerprint, open_tokenizer
 from ..text import PAD, TextTransformer
 from ..views import crops, keep_tokens
 from ..world.captions import STYLES
-
 
 # %% ../../nbs/methods/28_sfclip.ipynb #8d425b86
 @dataclass(frozen=True)
@@ -317,13 +317,25 @@ class Precomputed:
         method:SFCLIP,            # with teachers
         device='cpu',             # where the teachers work
         chunk:int=64,             # samples at once
+        folder=None,              # where features are kept, or go on; None: in memory
     ):
-        self.data, self.config, self.maps = data, method.config, {}
-        for i in range(0, len(data), chunk):
-            batch = self._read(range(i, min(i + chunk, len(data))), device)
-            for k, v in self._features(batch, method, device).items():
+        self.data, self.config, self.maps, self.kept = data, method.config, {}, None
+        make = lambda rows: self._features(self._read(rows, device), method, device)
+        if folder is not None: self.kept = KeptFeatures(folder, self._about(method), len(data), make, chunk)
+        for i in range(0, len(data) if self.kept is None else 0, chunk):
+            for k, v in make(range(i, min(i + chunk, len(data)))).items():
                 self.maps.setdefault(k, []).append(v.half().cpu())
         self.maps = {k: torch.cat(v) for k, v in self.maps.items()}
+
+    def _about(self, method:SFCLIP) -> dict:
+        "What decides the features: data with their first sample, the teachers' weights, and the settings that they see"
+        first, language = self._read(range(1), 'cpu'), method.frozen.get('language')
+        words = batch_texts(first, self.config.language)
+        seen = hashlib.sha256(first['frames'].numpy().tobytes() + '\n'.join(words).encode()).hexdigest()
+        own = {k: getattr(self.config, k) for k in ('size', 'patch', 'tokenizer', 'context', 'language')}
+        return dict(data=describe_data(self.data), first=seen, settings=own,
+                    vision=[fingerprint(v) for v in method.frozen.get('vision', ())],
+                    text=fingerprint(language) if language is not None else '')
 
     def _read(self, indices, device) -> dict:
         "These samples as one batch"
@@ -349,4 +361,6 @@ class Precomputed:
         device='cpu',             # where to
     ) -> dict:                    # of the data, and the features
         "These samples and what the teachers made of them"
-        return self._read(indices, device) | {k: v[list(indices)].to(device) for k, v in self.maps.items()}
+        rows = list(indices)
+        known = self.kept.rows(rows) if self.kept is not None else {k: v[rows] for k, v in self.maps.items()}
+        return self._read(rows, device) | {k: v.to(device) for k, v in known.items()}

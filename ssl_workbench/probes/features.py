@@ -132,7 +132,8 @@ def random_init(
     "A copy with fresh random weights from `seed`, in evaluation mode; the global RNG is untouched."
     with seeded(seed):
         if hasattr(method, "config"):
-            new = type(method)(method.config).to(device_of(method))
+            new = method.anew() if hasattr(method, "anew") else type(method)(method.config)
+            new = new.to(device_of(method))
             if getattr(method.config, "inherit_words", False):
                 new.text.words.load_state_dict(method.text.words.state_dict())  # frozen, and given: the same
             if getattr(method, "_backbone", None):
