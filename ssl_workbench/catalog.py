@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['catalog', 'classics', 'LENGTHS', 'EMPTY', 'renamed_methods', 'renamed_settings', 'schema', 'imported_schema',
            'LARGEST', 'TIMM', 'CLIPS', 'Entry', 'find', 'module', 'replace_config', 'check_config', 'parse_settings',
-           'migrate', 'card_errors', 'inference_state', 'save_weights', 'cards', 'card', 'reference', 'build',
-           'start_from', 'from_found', 'import_checkpoint', 'save_imported', 'load', 'sha256']
+           'migrate', 'card_errors', 'less_is_better', 'inference_state', 'save_weights', 'cards', 'card', 'reference',
+           'build', 'start_from', 'from_found', 'import_checkpoint', 'save_imported', 'load', 'sha256']
 
 # %% ../nbs/29_catalog.ipynb #2961df7e
 import ast
@@ -230,16 +230,16 @@ def migrate(
 _text, _number, _count = {'type': 'string', 'minLength': 1}, {'type': 'number'}, {'type': 'integer', 'minimum': 0}
 _digest = {'type': 'string', 'pattern': '^[0-9a-f]{64}$'}
 
-def _record(**parts) -> dict:
-    "Schema of an object that holds all of `parts`"
-    return {'type': 'object', 'required': list(parts), 'properties': parts}
+def _record(optional=(), **parts) -> dict:
+    "Schema of an object that holds all of `parts`; optional: pairs that it may hold"
+    return {'type': 'object', 'required': list(parts), 'properties': {**parts, **dict(optional)}}
 
 schema = _record(
     method=_text, preset=_text, config={'type': 'object'}, seed=_count, steps=_count,
     data={'type': 'array', 'minItems': 1, 'items': _record(name=_text, source=_text, licence=_text)},
     device=_text, wall_seconds={'type': 'number', 'minimum': 0}, torch=_text, commit=_text, command=_text,
     scores={'type': 'array', 'minItems': 1, 'items': _record(
-        name=_text, value=_number, protocol=_text,
+        optional=[('better', {'enum': ['higher', 'lower']})], name=_text, value=_number, protocol=_text,
         baselines={'type': 'object', 'minProperties': 1, 'additionalProperties': _number})},
     curve=_record(step={'type': 'array', 'minItems': 2, 'items': _count},
                   total={'type': 'array', 'minItems': 2, 'items': _number}),
@@ -257,6 +257,13 @@ def card_errors(
     "Where a card breaks its schema"
     errors = Draft202012Validator(schema).iter_errors(card)
     return [f'card{e.json_path[1:]}: {textwrap.shorten(e.message, 100)}' for e in errors]
+
+def less_is_better(
+    score:dict,                   # one of a card's
+) -> bool:
+    "Whether a score is an error or a distance: its row says so, and a row that says nothing is not"
+    return score.get('better') == 'lower'
+
 
 # %% ../nbs/29_catalog.ipynb #a2683365
 def inference_state(
