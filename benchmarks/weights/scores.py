@@ -7,7 +7,7 @@ from torch.utils.data import Subset
 from benchmarks.protocols import camvid as streets
 from benchmarks.protocols import davis as real_films
 from benchmarks.protocols import photographs
-from benchmarks.protocols.classification import PixelEncoder, cifar10_sets, encoder_accuracy
+from benchmarks.protocols.classification import PixelEncoder, encoder_accuracy
 from benchmarks.protocols.films import films, propagation_scores
 from benchmarks.protocols.segmentation import GROUPS, iou_by_group, patch_pixels
 from benchmarks.protocols.worlds import CARD_SIDE, iconic_sets, scenes
@@ -84,12 +84,6 @@ def iconic(method, level, others=(), mixed=False):
     protocol = 'trained on 1500 images, tested on 500 others, 96 px; three sets'
     return classification(what, protocol, encoders(method, others),
                           lambda seed: iconic_sets(seed, level, mixed))
-
-
-def cifar(method, others=()):
-    "Classes of CIFAR-10"
-    protocol = 'trained on 3000 training pictures, tested on 1000 test pictures, at 64 px; three draws'
-    return classification('CIFAR-10', protocol, encoders(method, others), cifar10_sets)
 
 
 def tiny_imagenet_available():
