@@ -6,8 +6,8 @@
 __all__ = ['catalog', 'classics', 'LENGTHS', 'EMPTY', 'renamed_methods', 'renamed_settings', 'replaced_weights', 'schema',
            'imported_schema', 'LARGEST', 'TIMM', 'CLIPS', 'Entry', 'find', 'module', 'replace_config', 'check_config',
            'parse_settings', 'migrate', 'card_errors', 'less_is_better', 'inference_state', 'save_weights', 'cards',
-           'card', 'reference', 'build', 'start_from', 'from_found', 'import_checkpoint', 'save_imported', 'load',
-           'sha256']
+           'card', 'reference', 'build', 'start_from', 'from_found', 'import_checkpoint', 'described', 'save_imported',
+           'load', 'sha256']
 
 # %% ../nbs/29_catalog.ipynb #2961df7e
 import ast
@@ -30,7 +30,7 @@ from .importers.flax import is_flax
 from .importers.found import Found, under
 from .learner import newest_checkpoint, read_run
 from .towers import TextConfig, WordEncoder, open_towers
-from .video_nets import ClipConfig, open_clips
+from .video_nets import ClipConfig, ClipEncoder, open_clips
 
 _all_ = ['sha256']
 
@@ -440,6 +440,15 @@ def import_checkpoint(
     return from_found(found, path, largest), found
 
 # %% ../nbs/29_catalog.ipynb #5127f127
+def described(
+    method,                       # a method, or an encoder
+) -> tuple:                       # its name on a card, its config in plain values
+    "What a card says so that the same network can be built again"
+    config = asdict(method.config)
+    if isinstance(method, WordEncoder): return TIMM, config | dict(text=asdict(method.text_config))
+    if isinstance(method, Encoder): return TIMM, config
+    return CLIPS if isinstance(method, ClipEncoder) else type(method).__module__.split('.')[2], config
+
 def save_imported(
     path,                         # a published checkpoint
     out,                          # where: NAME.safetensors; the card goes to NAME.json
@@ -454,9 +463,9 @@ def save_imported(
     encoder = isinstance(method, Encoder)
     words = isinstance(method, WordEncoder)
     state = method.net.state_dict() if encoder and not words else inference_state(method)
+    name, config = described(method)
     home, licence = HOMES.get(found.format, ('not known', 'not known'))
-    story = dict(method=found.method or (TIMM if encoder else CLIPS), config=asdict(method.config)
-                 | (dict(text=asdict(method.text_config)) if words else {}),
+    story = dict(method=name, config=config,
                  imported=dict(format=found.format, file=Path(path).name, sha256=sha256(path), home=home,
                                licence=licence, notes=list(found.notes)))
     out.parent.mkdir(parents=True, exist_ok=True)
