@@ -17,7 +17,6 @@ README = ROOT/'README.md'
 BETWEEN = re.compile(r'(<!-- methods[^>]*-->\n).*?(<!-- /methods -->)', re.S)
 CEILINGS = {'truth at patches', 'autoencoder', 'true films', 'each from the true past', 'carried by the true flow',
             'one', 'without guidance'}       # cannot be beaten, or the same network in another setting: no baselines
-ERRORS = ('end-point error', 'photometric error', 'Fréchet', 'one slot over')    # scores of which less is better
 
 
 def baselines(score) -> dict:
@@ -25,20 +24,15 @@ def baselines(score) -> dict:
     return {k: v for k, v in score['baselines'].items() if k not in CEILINGS}
 
 
-def less_is_better(score) -> bool:
-    "Whether a score is an error"
-    return score['name'].startswith(ERRORS)
-
-
 def strongest(score) -> tuple:
     "(name, value) of the baseline that is hardest to beat"
-    return (min if less_is_better(score) else max)(baselines(score).items(), key=lambda kv: kv[1])
+    return (min if catalog.less_is_better(score) else max)(baselines(score).items(), key=lambda kv: kv[1])
 
 
 def margin(score) -> float:
     "How far better than its strongest baseline, in half widths of its own 95 % interval"
     gap = score['value'] - strongest(score)[1]
-    return (-gap if less_is_better(score) else gap) / max(score['half'], 1e-4)
+    return (-gap if catalog.less_is_better(score) else gap) / max(score['half'], 1e-4)
 
 
 def best_score(card) -> dict:

@@ -7,7 +7,19 @@ import torch
 
 from ssl_workbench import catalog
 from ssl_workbench.encoders import open_file, open_timm
-from ssl_workbench.exports import HubMethod, Program, to_hub, to_onnx, to_program, to_timm
+from ssl_workbench.exports import (
+    HubMethod,
+    Program,
+    example,
+    program_of,
+    to_hub,
+    to_onnx,
+    to_program,
+    to_timm,
+    traced,
+)
+from ssl_workbench.towers import TextConfig, WordEncoder
+from ssl_workbench.video_nets import ClipConfig, ClipEncoder
 
 SIZE = dict(size=32, patch=8, dim=64, depth=2, heads=2)
 CHANGES = dict(dino=SIZE | dict(hidden=24, prototypes=10, small_size=16), mae=SIZE, slotmim=SIZE)
@@ -29,6 +41,25 @@ def truth(method, x):
     "tokens, pooled, attention"
     found = method.features(x)
     return found['tokens'], found['pooled'], method.attention(x)
+
+
+def assert_same(run, method, cells=((2, 4, 4), (2, 6, 9), (4, 10, 7))):
+    "run(x) gives tokens, pooled and attention as the method does: three sizes, two batches"
+    program = program_of(method)
+    for k, batch in ((k, batch) for k in cells for batch in (1, 3)):
+        x = example(program, batch, k)
+        with torch.no_grad():
+            for a, b in zip(run(x), truth(method, x), strict=True): assert torch.allclose(a, b, atol=1e-4), (k, batch)
+
+
+ROTARY = ('vit_small_patch16_dinov3', 'eva02_tiny_patch14_224')
+CLIPS = ('counted', 'halves', 'trained')
+
+
+def encoder(name):
+    "A small encoder: of clips by its positions, or timm's"
+    if name in CLIPS: return shaken(ClipEncoder(ClipConfig(32, 8, 8, 2, 48, 1, 2, name)))
+    return shaken(open_timm(name, False, embed_dim=48, depth=1, num_heads=2))
 
 
 @pytest.mark.parametrize('name', CHANGES)
@@ -56,6 +87,50 @@ def test_the_hub_keeps_it_whole(name, tmp_path):
     for k, v in method.state_dict().items(): assert torch.equal(v, again.state_dict()[k]), k
 
 
+def test_the_hub_keeps_encoders(tmp_path):
+    "Of clips; with a text tower; and what cannot read pictures says so"
+    words = TextConfig(words=20, dim=16, depth=1, heads=2, context=8, out_dim=12)
+    tower = shaken(WordEncoder(encoder('vit_tiny_patch16_224'), words))
+    for k, one in enumerate((encoder('halves'), encoder('vit_small_patch16_dinov3'), tower)):
+        to_hub(one, tmp_path/str(k))
+        again, x = HubMethod.from_pretrained(str(tmp_path/str(k))), example(program_of(one), 2, (2, 2, 3))
+        assert torch.equal(again(x)['tokens'], one.features(x)['tokens']) and type(again.method) is type(one)
+    ids = torch.tensor([[3, 7, 2, 0]])
+    assert torch.equal(again.method.embed_ids(ids), tower.embed_ids(ids))
+    with pytest.raises(ValueError, match='XLM has no features of pictures'):
+        HubMethod('xlm', vars(catalog.load('xlm').config))(x)
+
+
+ALONE = {'clip', 'dilemma', 'loca', 'sfclip', 'slotmim', 'slotmim-photos', 'vidrop'}       # read by a transformer
+
+
+@pytest.mark.parametrize('name', sorted(catalog.cards()))
+def test_every_bundled_weight_leaves_or_says_why(name, tmp_path):
+    "The hub takes it whole; the encoder alone leaves where it is a transformer, with the method's own features"
+    method = catalog.load(name)
+    to_hub(method, tmp_path/'hub')
+    again = HubMethod.from_pretrained(str(tmp_path/'hub')).method.state_dict()
+    assert again.keys() == method.state_dict().keys()
+    for k, v in method.state_dict().items(): assert torch.equal(v, again[k]), k
+    if name in ALONE: assert_same(traced(method).module(), method)
+    for write in (to_timm, to_onnx, to_program) if name not in ALONE else ():
+        with pytest.raises(ValueError, match='reads its input by a network of its own.* leaves with --to hf'):
+            write(method, tmp_path/'out')
+    if name == 'vidrop':
+        with pytest.raises(ValueError, match='timm has no network of clips'): to_timm(method, tmp_path/'out')
+    assert [p.name for p in tmp_path.iterdir()] == ['hub']
+
+
+def test_a_program_that_gives_something_else_does_not_leave(tmp_path):
+    "A method with a summary of its own, that no program knows"
+    method = made('dino')
+    own = type(method).features
+    method.features = lambda x: own(method, x) | dict(pooled=own(method, x)['tokens'].amax(1))
+    with pytest.raises(ValueError, match='DINO leaves as no program .its pooled differ'): traced(method)
+    with pytest.raises(ValueError, match='the whole method leaves with --to hf'): to_program(method, tmp_path/'p')
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize('name', ('dino', 'slotmim'))
 def test_program_at_any_size(name, tmp_path):
     "torch.export: three sizes, two batches"
@@ -66,15 +141,21 @@ def test_program_at_any_size(name, tmp_path):
         for a, b in zip(program(x), truth(method, x), strict=True): assert torch.allclose(a, b, atol=1e-4)
 
 
-def test_onnx_at_any_size(tmp_path):
-    "onnxruntime beside torch: three sizes, two batches"
+@pytest.mark.parametrize('name', ('dino', 'halves', *ROTARY))
+def test_onnx_at_any_size(name, tmp_path):
+    "onnxruntime beside torch, of pictures and clips, with added and rotary positions: three sizes, two batches"
     for package in ('onnx', 'onnxscript'): pytest.importorskip(package)
-    runtime, method = pytest.importorskip('onnxruntime'), made('dino')
+    runtime, method = pytest.importorskip('onnxruntime'), made(name) if name in CHANGES else encoder(name)
     session = runtime.InferenceSession(str(to_onnx(method, tmp_path/'p')), providers=['CPUExecutionProvider'])
-    for shape in SHAPES:
-        x = torch.rand(shape)
-        found = session.run(list(Program.names), dict(images=x.numpy()))
-        for a, b in zip(found, truth(method, x), strict=True): assert torch.allclose(torch.tensor(a), b, atol=1e-4)
+    takes = 'clips' if name in CLIPS else 'images'
+    assert_same(lambda x: map(torch.tensor, session.run(list(Program.names), {takes: x.numpy()})), method)
+
+
+@pytest.mark.parametrize('name', ('counted', 'trained', 'vit_small_patch16_rope_mixed_224'))
+def test_other_positions_as_a_program(name):
+    "Three sizes, two batches"
+    one = encoder(name)
+    assert_same(traced(one).module(), one)
 
 
 def test_an_encoder_of_timm_leaves_too(tmp_path):

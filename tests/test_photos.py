@@ -121,12 +121,12 @@ def test_the_reader_alone_decides_and_small_pictures_stay_as_they_were(album, tm
     assert torch.equal(both[0, 5]['cuts']['view']['x'], large[0, 5]['cuts']['view']['x'])
 
 
-def test_the_recipe_of_the_real_weights_reads_as_it_did():
-    "CamVid and CIFAR-10 are sets with a canvas of their own: nothing of slotmim-real's training goes through `Cropped`"
+def test_sets_with_a_canvas_of_their_own_are_not_cut_by_the_reader():
+    "CamVid and CIFAR-10 come at the method's canvas: nothing of them goes through `Cropped`"
     root = core.data_root()
     if not (root and (root/'camvid').exists() and (root/'cifar10_train.zip').exists()):
         pytest.skip('neither CamVid nor CIFAR-10 here')
-    config = catalog.load('slotmim-real').config
+    config = catalog.module('slotmim').presets['cpu']
     both = training_data('camvid:0001TP,0016E5+cifar10', catalog.find('slotmim'), config)
     assert isinstance(both, data.Interleaved)
     for k, part in enumerate(both.parts):

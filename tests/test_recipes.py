@@ -2,8 +2,10 @@
 import pytest
 import torch
 
+from benchmarks import tables
 from benchmarks.protocols import photographs
 from benchmarks.weights.recipes import SEEN, SOURCES, config_of, on_gpu, recipe_of
+from benchmarks.weights.scores import row, row_of
 from ssl_workbench import catalog
 
 REAL = ['slotmim-photos', 'loca-real', 'dilemma-real', 'dino-real', 'ibot-real', 'mcjepa-real', 'poodle-real']
@@ -22,6 +24,17 @@ def test_recipes_for_real_pictures(name):
 
 def test_a_recipe_without_a_variant_says_so():
     with pytest.raises(ValueError, match='no variant for a GPU'): on_gpu(recipe_of('slotmim')[0])
+
+
+def test_a_row_says_once_whether_less_is_better():
+    "Its key and its protocol; the strongest baseline and the margin follow it"
+    found = dict(ours=[1., 1., 1.], a=[2., 2., 2.], b=[4., 4., 4.])
+    more, less = row('kNN', 'how', found), row('end-point error', 'how', found, lower=True)
+    assert 'better' not in more and more['protocol'] == 'how'
+    assert less['better'] == 'lower' and less['protocol'] == 'how; lower is better'
+    assert row_of('x', 'how', lambda seed: dict(ours=1., a=2.), lower=True)['better'] == 'lower'
+    assert tables.strongest(more) == ('b', 4.) and tables.strongest(less) == ('a', 2.)
+    assert tables.margin(more) == pytest.approx(-3 / 1e-4) and tables.margin(less) == pytest.approx(1 / 1e-4)
 
 
 def test_the_central_slot():

@@ -4,7 +4,6 @@ from torch.utils.data import Subset
 
 from benchmarks.protocols.worlds import float_images, image_set, in_chunks, tiny_images
 from ssl_workbench import probes
-from ssl_workbench.data import Cifar10
 
 
 class PixelEncoder:
@@ -45,11 +44,6 @@ def encoder_accuracy(encoder, train, test, seed=0):
     "The same of an encoder on two datasets"
     a, b = (probes.encode(encoder, dataset) for dataset in (train, test))
     return knn_and_linear((a['pooled'], a['label']), (b['pooled'], b['label']), seed)
-
-
-def cifar10_sets(seed):
-    "3000 training and 1000 test images of CIFAR-10 at 64 px, drawn by a seed"
-    return [random_subset(Cifar10(split=s, size=64), n, seed) for s, n in (('train', 3000), ('test', 1000))]
 
 
 def random_subset(data, n, seed):

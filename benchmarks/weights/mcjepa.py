@@ -64,8 +64,9 @@ def drawn_pairs(method, what):
     "Rows of end-point errors on one kind of pairs"
     kind, stride = WORLDS[what]
     found = over_seeds(lambda seed: flow_errors(method, kind, stride, seed))
-    how = f'three sets of {N} unseen pairs of {SIDE} px, stride {stride}; lower is better'
-    return [row(f'{name}, {what}', f'{words}; {how}', found[metric]) for metric, (name, words) in ERRORS.items()]
+    how = f'three sets of {N} unseen pairs of {SIDE} px, stride {stride}'
+    return [row(f'{name}, {what}', f'{words}; {how}', found[metric], lower=True)
+            for metric, (name, words) in ERRORS.items()]
 
 
 def chairs(method):
@@ -75,8 +76,9 @@ def chairs(method):
         (a, b), truth = sample['frames'][:, None] / 255, sample['flow']
         flows = {name: estimate(source, a, b) for name, source in sources(method, 0).items()}
         return {n: probes.epe(f, truth) for n, f in (flows | {'best constant flow': constant_flow(truth)}).items()}
-    protocol = f'in pixels, at full size; mean of {len(pairs)} pairs, with the interval over pairs; lower is better'
-    return row_of('end-point error, FlyingChairs', protocol, measure, (pairs[i] for i in range(len(pairs))))
+    protocol = f'in pixels, at full size; mean of {len(pairs)} pairs, with the interval over pairs'
+    return row_of('end-point error, FlyingChairs', protocol, measure, (pairs[i] for i in range(len(pairs))),
+                  lower=True)
 
 
 def alley(method):
@@ -87,9 +89,9 @@ def alley(method):
         left = {n: probes.photometric(*pair, estimate(source, *pair)) for n, source in sources(method, 0).items()}
         return {name: x['warped'] / x['unwarped'] for name, x in left.items()}
     protocol = ('mean |frame − next frame warped| over mean |frame − next frame|, pixels that stay in the picture; '
-                f'{len(frames) - 1} pairs of neighbours; lower is better')
+                f'{len(frames) - 1} pairs of neighbours')
     pairs = zip(frames[:-1, None], frames[1:, None])
-    return row_of('photometric error / unwarped, clip_alley', protocol, measure, pairs)
+    return row_of('photometric error / unwarped, clip_alley', protocol, measure, pairs, lower=True)
 
 
 # ---- the card

@@ -109,7 +109,7 @@ WORDS = dict(
     ssim=('SSIM', '11×11 Gaussian window, sigma 1.5, mean over channels, frames and clips'),
     fvd=(f'Fréchet video distance, {ENCODER}',
          f"squared, between features of true and predicted clips: the bundled {ENCODER}'s pooled features, "
-         'mean over time and mean change; not I3D; lower is better'))
+         'mean over time and mean change; not I3D'))
 WORDS |= {f'at {k}': (f'PSNR on moving pixels, frame {k}', f'dB, {k} frames after the last one given')
           for k in (1, 4, 7, 14)}
 
@@ -117,7 +117,8 @@ WORDS |= {f'at {k}': (f'PSNR on moving pixels, frame {k}', f'dB, {k} frames afte
 def scores(method, name, **others):
     "The card's scores"
     found, how = over_seeds(lambda seed: measured(method, seed)), protocol_of(method.config)
-    return [row(title, f'{words}; {how}', found[metric]) for metric, (title, words) in WORDS.items()]
+    return [row(title, f'{words}; {how}', found[metric], lower=metric == 'fvd')
+            for metric, (title, words) in WORDS.items()]
 
 
 def recheck(method, card):

@@ -7,7 +7,7 @@ from torch.utils.data import Subset
 from benchmarks.protocols import camvid as streets
 from benchmarks.protocols import davis as real_films
 from benchmarks.protocols import photographs
-from benchmarks.protocols.classification import PixelEncoder, cifar10_sets, encoder_accuracy
+from benchmarks.protocols.classification import PixelEncoder, encoder_accuracy
 from benchmarks.protocols.films import films, propagation_scores
 from benchmarks.protocols.segmentation import GROUPS, iou_by_group, patch_pixels
 from benchmarks.protocols.worlds import CARD_SIDE, iconic_sets, scenes
@@ -28,17 +28,20 @@ def over_seeds(measure, seeds=SEEDS):
     return found
 
 
-def row(name, protocol, found):
-    "One score of the card: mean of 'ours' with its 95 % interval, beside the means of all other names"
+def row(name, protocol, found, lower=False):
+    """One score of the card: mean of 'ours' with its 95 % interval, beside the means of all other names.
+
+    lower: less is better, which the row says for all that read it, in its key `better` and in its protocol.
+    """
     value, half = probes.interval(found['ours'])
     return dict(name=name, value=round(value, 4), half=round(half, 4), seeds=[round(v, 4) for v in found['ours']],
-                protocol=protocol,
+                **(dict(better='lower') if lower else {}), protocol=protocol + '; lower is better' * lower,
                 baselines={k: round(probes.interval(v)[0], 4) for k, v in found.items() if k != 'ours'})
 
 
-def row_of(name, protocol, measure, seeds=SEEDS):
+def row_of(name, protocol, measure, seeds=SEEDS, lower=False):
     "The same; measure(seed): name → figure"
-    return row(name, protocol, over_seeds(lambda seed: {name: measure(seed)}, seeds)[name])
+    return row(name, protocol, over_seeds(lambda seed: {name: measure(seed)}, seeds)[name], lower)
 
 
 # ---- what is compared
@@ -83,12 +86,6 @@ def iconic(method, level, others=(), mixed=False):
                           lambda seed: iconic_sets(seed, level, mixed))
 
 
-def cifar(method, others=()):
-    "Classes of CIFAR-10"
-    protocol = 'trained on 3000 training pictures, tested on 1000 test pictures, at 64 px; three draws'
-    return classification('CIFAR-10', protocol, encoders(method, others), cifar10_sets)
-
-
 def tiny_imagenet_available():
     "Whether Tiny-ImageNet is there"
     return core.data_root() is not None and (core.data_root()/'tiny_imagenet_val.zip').exists()
@@ -120,8 +117,8 @@ def slot_coverage(method, others=()):
         return {name: (photographs.largest_shares(x) > photographs.LARGEST).double().mean().item()
                 for name, x in labels.items()}
     protocol = (f'share of 200 photographs of Tiny-ImageNet val in which one slot covers more than '
-                f'{photographs.LARGEST:.0%}, at {photographs.SIDE} px; lower is better')
-    return row_of('one slot over 75 %, photographs', protocol, measure)
+                f'{photographs.LARGEST:.0%}, at {photographs.SIDE} px')
+    return row_of('one slot over 75 %, photographs', protocol, measure, lower=True)
 
 
 # ---- segmentation

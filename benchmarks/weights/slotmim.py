@@ -3,7 +3,7 @@ from benchmarks.protocols import camvid as streets
 from benchmarks.protocols.discovery import ari_and_mbo
 from benchmarks.protocols.worlds import CARD_SIDE, in_chunks, scenes
 from benchmarks.weights.recipes import Recipe
-from benchmarks.weights.scores import SEEDS, camvid, cifar, iconic, over_seeds, real, row
+from benchmarks.weights.scores import SEEDS, camvid, iconic, over_seeds, real, row
 from ssl_workbench import catalog, probes
 
 MILD = dict(colour=.2, grey=0., momentum=(.98, 1.), steps=4000)    # colour tells things apart, so it is changed less
@@ -11,8 +11,6 @@ PHOTOS = dict(canvas=64, dim=128, depth=4, heads=4)                # 64-pixel ph
 recipes = {
     'slotmim': Recipe('slotmim', 'world:scene:3', changes=dict(
         MILD, colour=.1, level=3, canvas=192, scale=(.06, .35), prototypes=64, pictures=8192)),
-    'slotmim-real': Recipe('slotmim', 'camvid:0001TP,0016E5+cifar10', changes=dict(
-        MILD, dim=192, hidden=384, scale=(.1, .6), prototypes=32, sinkhorn=True, steps=2500)),
     'slotmim-photos': Recipe('slotmim', 'tiny_imagenet', changes=dict(
         MILD, **PHOTOS, hidden=384, scale=(.2, 1.), prototypes=64, sinkhorn=True, steps=5000),
         gpu=dict(canvas=64, depth=5, hidden=384, scale=(.2, 1.), prototypes=256, sinkhorn=True, momentum=(.99, 1.),
@@ -53,9 +51,7 @@ def scores(method, name):
     if name == 'slotmim':
         drawn = [*discovery(method), *(r for level in (1, 2, 3) for r in iconic(method, level))]
         return [*drawn, camvid(method)] if streets.available() else drawn
-    bundled = {'slotmim': catalog.load('slotmim')}
-    if name == 'slotmim-photos': return [*real(method, bundled, slots=True), *discovery(method)]
-    return [camvid(method, bundled), *cifar(method, bundled), *discovery(method)]
+    return [*real(method, {'slotmim': catalog.load('slotmim')}, slots=True), *discovery(method)]
 
 
 def recheck(method, card):

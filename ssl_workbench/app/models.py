@@ -258,9 +258,8 @@ def best_baseline(
     "The card's first score beside its best baseline and random weights"
     for score in card.get('scores', []):
         others = {k: v for k, v in score.get('baselines', {}).items() if k != 'random init' and k not in ORACLES}
-        less = any(w in score['name'] for w in ('error', 'distance', 'one slot over'))
         if not others: continue
-        best = (min if less else max)(others, key=others.get)
+        best = (min if shelf.less_is_better(score) else max)(others, key=others.get)
         random = score['baselines'].get('random init')
         beside = f'; random weights {random:.3g}' if random is not None else ''
         name = score['name']
