@@ -587,6 +587,43 @@ def test_phone_and_dark(visit):
     page.wait_for_function(f'light => {ground} == light', arg=light)
 
 
+@pytest.fixture(scope='module')
+def panorama(tmp_path_factory):
+    "3000 × 500 pixels: four scenes side by side"
+    from PIL import Image
+    folder = tmp_path_factory.mktemp('panorama')
+    whole = Image.new('RGB', (3000, 500))
+    for k in range(4): whole.paste(Image.open(bench.photo(folder/f'{k}.jpg', k, (500, 750))), (750 * k, 0))
+    whole.save(folder/'panorama.jpg', quality=90)
+    return folder/'panorama.jpg'
+
+
+def test_a_panorama_on_a_phone(visit, panorama):
+    "A figure six times as wide as high is still high enough to touch; it scrolls in its frame, the page does not"
+    page = visit('Slots', viewport=dict(width=390, height=844))
+    usual, before = page.locator(FIGURE).first.bounding_box(), shown(page)
+    drop(page, panorama)
+    changed(page, before)
+    page.wait_for_function('''[...document.querySelectorAll('.figure img')].filter(e => e.offsetParent)[0]
+        .style.getPropertyValue('--ratio') > 5''')
+    figure = page.locator(FIGURE).first
+    frame, box = figure.locator('..'), figure.bounding_box()
+    assert abs(usual['width'] - frame.bounding_box()['width']) < 2, 'a usual picture fills its frame'
+    assert 148 < box['height'] < 152 and abs(box['width'] / box['height'] - 6) < .1
+    assert abs(box['x'] - frame.bounding_box()['x']) < 2, 'its left end is seen first'
+    frame.evaluate('e => e.scrollLeft = e.scrollWidth')
+    right = lambda e: e.bounding_box()['x'] + e.bounding_box()['width']
+    assert abs(right(figure) - right(frame)) < 2, 'its right end can be reached'
+    assert page.evaluate('document.documentElement.scrollWidth <= document.documentElement.clientWidth')
+    page.locator('button:visible', has_text='Click in the figure, or use sliders').first.click()
+    place, before = number_box(page, 'Place: x'), shown(page)
+    figure.scroll_into_view_if_needed()
+    at = frame.bounding_box()
+    page.mouse.click(at['x'] + .9 * at['width'], at['y'] + .7 * at['height'])
+    changed(page, before)
+    assert abs(float(place.input_value()) - (1 - .1 * at['width'] / box['width'])) < .03, 'counted from its left end'
+
+
 def test_twenty_at_once(url, photo):
     "Twenty visitors drop a photo at the same moment; each gets a picture"
     assert len(bench.crowd(url, [photo] * 20)) == 20

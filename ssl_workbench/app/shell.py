@@ -141,7 +141,24 @@ ALTS = '''() => {
     new MutationObserver(() => {clearTimeout(due); due = setTimeout(fill, 100)})
         .observe(document.body, {subtree: true, childList: true, attributes: true, attributeFilter: ['src']});
     fill();
-}'''                              # pictures to which Gradio gives no alternative text get their label
+    document.addEventListener('load', e => {
+        if (e.target.matches && e.target.matches('.figure img'))
+            e.target.style.setProperty('--ratio', e.target.naturalWidth / e.target.naturalHeight);
+    }, true);
+    document.addEventListener('click', e => {
+        const img = e.target;
+        if (!e.isTrusted || !img.matches || !img.matches('.figure img')) return;
+        const box = img.getBoundingClientRect(), [w, h] = [img.naturalWidth, img.naturalHeight];
+        const scale = Math.min(box.width / w, box.height / h);
+        if (scale <= 1) return;
+        const place = (at, start, size) => start + size / 2 + (at - start - size / 2) / scale;
+        e.stopImmediatePropagation();
+        img.dispatchEvent(new MouseEvent('click', {bubbles: true, cancelable: true,
+            clientX: place(e.clientX, box.left, box.width), clientY: place(e.clientY, box.top, box.height)}));
+    }, true);
+}'''                              # pictures to which Gradio gives no alternative text get their label; the style sheet
+                                  # learns each figure's width over its height; a click on an enlarged figure, which
+                                  # Gradio reads as if it had its own size, is moved to where that makes it right
 
 def header() -> None:
     "Name, sentence, and the switch between light and dark"
