@@ -1,14 +1,16 @@
 """V-JEPA, RIVER and VQGAN, made here at a small size with the authors' names and shapes, become ours or are refused."""
 import json
+import re
 
 import pytest
 import torch
 
 from ssl_workbench import catalog, importers
 from ssl_workbench.cli import main
-from ssl_workbench.importers.river import river_as_published, vqgan_as_published
+from ssl_workbench.importers.river import OUTER, river_as_published, vqgan_as_published
 from ssl_workbench.video_nets import ClipConfig, ClipEncoder
 
+MIDDLE = 'block_1', 'attn_1', 'block_2'
 BUILD = dict(design='published', attended=(1,), widths=(32, 32, 32), depths=(1, 1, 1), decoder_widths=(32, 32, 32),
              decoder_depths=(2, 2, 2), linear=False, unit=False, codes=20, latent=4)
 
@@ -31,6 +33,26 @@ def vjepa(positions='halves', size=32, frames=4):
     saved = {f'module.backbone.{k}': v for k, v in state.items()}
     return method, dict(encoder={k: v + 1 for k, v in saved.items()}, predictor={'module.backbone.a': torch.zeros(1)},
                         target_encoder=saved, opt={}, epoch=300)
+
+
+def vqgan_names(method):
+    "Our published VQGAN under the authors' names, written apart from the importer's table"
+    out, deepest = {}, len(method.config.widths) - 1
+    for name, x in method.state_dict().items():
+        name = next((a + name[len(b):] for a, b in OUTER if b and a != b and name.startswith(b)), name)
+        found = re.fullmatch(r'(encoder|decoder)\.(stages|middle|down|up)\.(\d+)\.(?:(\d+)\.(?=[a-z]))?(.+)', name)
+        if found:
+            side, kind, i, at, rest = found.groups()
+            level = int(i) if side == 'encoder' else deepest - int(i)
+            place, two = f"{side}.{'down' if side == 'encoder' else 'up'}.{level}", level in method.config.attended
+            if kind == 'middle': name = f'{side}.mid.{MIDDLE[int(i)]}.{rest}'
+            elif kind == 'stages':
+                name = f"{place}.{'attn' if two and int(at) % 2 else 'block'}.{int(at) // (1 + two)}.{rest}"
+            else: name = f'{place}.{kind}sample.conv.{rest}'
+        name = name.replace('.out.', '.proj_out.').replace('.shortcut.', '.nin_shortcut.')
+        if '.qkv.' in name: out |= {name.replace('qkv', k): part for k, part in zip('qkv', x.chunk(3))}
+        elif name != 'codebook.idle': out[name] = x
+    return out
 
 
 def vqgan():
@@ -111,6 +133,17 @@ def test_river_comes_back_whole(norm, reference, tmp_path):
     assert torch.equal(again.predict(clip, 1, steps=1), right)
     out, _ = catalog.save_imported(file, tmp_path/'mine', 'river')
     assert torch.equal(catalog.load(out).predict(clip, 1, steps=1), right)
+
+
+def test_names_that_leave_are_the_authors():
+    "The table read backwards gives each tensor the name that their code gives it"
+    method, _ = vqgan()
+    ours, theirs = vqgan_as_published(method), vqgan_names(method)
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
+    state = river_as_published(river()[0])
+    assert {k.split('.')[1] for k in state if k.startswith('vector_field_regressor.')} == {
+        'position_encoding', 'project_in', 'time_projection', 'in_blocks', 'mid_blocks', 'out_blocks', 'project_out'}
+    assert state['vector_field_regressor.position_encoding.row_embed.weight'].shape[0] == 512
 
 
 @pytest.mark.parametrize('make, lost', [(vqgan, 'quant_conv.weight'), (vqgan, 'encoder.mid.attn_1.k.weight'),

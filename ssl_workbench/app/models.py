@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['RANDOM', 'TWIN', 'TOWERS', 'DRAWN', 'LARGEST', 'TIMM', 'WORDS', 'ORACLES', 'DRAWN_FILES', 'LONGEST', 'run_folders',
-           'imported_cards', 'has_ability', 'bundled_cards', 'known_cards', 'weights_methods', 'seen_by',
-           'knows_photos', 'choices', 'for_drawn', 'trained_choices', 'loaded_once', 'model', 'encoder',
-           'data_in_words', 'lasted', 'best_baseline', 'describe_weights', 'beyond_note', 'untrained_note',
-           'panels_taking', 'world_pictures', 'drawn_files', 'example_files', 'example_clip', 'example_for',
-           'example_clips', 'example_pair', 'example_pairs', 'pictures_known_to', 'read_or_example', 'shrink_frame',
-           'video_frames', 'example_folder', 'real_clips', 'real_pair', 'real_pictures', 'read_input']
+           'imported_cards', 'has_ability', 'bundled_cards', 'known_card', 'weights_methods', 'seen_by', 'knows_photos',
+           'choices', 'for_drawn', 'trained_choices', 'loaded_once', 'model', 'encoder', 'data_in_words', 'lasted',
+           'best_baseline', 'describe_weights', 'beyond_note', 'untrained_note', 'panels_taking', 'world_pictures',
+           'drawn_files', 'example_files', 'example_clip', 'example_for', 'example_clips', 'example_pair',
+           'example_pairs', 'pictures_known_to', 'read_or_example', 'shrink_frame', 'video_frames', 'example_folder',
+           'real_clips', 'real_pair', 'real_pictures', 'read_input']
 
 # %% ../../nbs/app/40_models.ipynb #b7b1a47f
 import json
@@ -81,9 +81,11 @@ def bundled_cards() -> dict:      # name → card
     "The cards of the bundled weights, read once: they stay while the app runs"
     return shelf.cards()
 
-def known_cards() -> dict:        # name → card
-    "The cards of the bundled weights, and of those imported"
-    return bundled_cards() | imported_cards()
+def known_card(
+    name:str,                     # of weights
+) -> dict|None:                   # None where there is none
+    "The card of bundled or imported weights; files are read for others than the bundled ones alone"
+    return bundled_cards().get(name) or imported_cards().get(name)
 
 TOWERS = 'towers'                 # in the place of a method's name: a published CLIP, offered where words are asked
 
@@ -113,7 +115,7 @@ def knows_photos(
     name:str,                     # of weights
 ) -> bool:
     "Whether weights know more than what is drawn here, as published ones do: the one place that decides"
-    return 'imported' in known_cards().get(name, ()) or any(not data.startswith(DRAWN) for data in seen_by(name))
+    return 'imported' in (known_card(name) or ()) or any(not data.startswith(DRAWN) for data in seen_by(name))
 
 def choices(
     needs:str='features',         # as `has_ability` takes it
@@ -277,7 +279,7 @@ def describe_weights(
     if name not in weights_methods():
         note = encoder(name).note
         return f'**{note[0].upper()}{note[1:]}.**' if note else 'Weights as timm distributes them.'
-    if card := known_cards().get(name):
+    if card := known_card(name):
         return f'{_of_card(card)} {best_baseline(card)}'.strip()
     seen = seen_by(name)
     return f'The newest checkpoint of the run `{name}`' + (f', trained on {data_in_words(seen)}.' if seen else '.')

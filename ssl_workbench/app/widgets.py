@@ -25,7 +25,7 @@ from ssl_workbench.app.models import (
     choices,
     describe_weights,
     example_files,
-    known_cards,
+    known_card,
     untrained_note,
 )
 from ..panels import errors_shown, picture_input, picture_output
@@ -107,7 +107,7 @@ def card_of(
     name:str,                     # as the picker offers it
 ) -> dict:                        # as JSON can hold it
     "The card of weights without its curve, or why there is none"
-    card = known_cards().get(name.removesuffix(TWIN))
+    card = known_card(name.removesuffix(TWIN))
     if card is None: return dict(card='There is none: only bundled and imported weights have cards.')
     return {k: v for k, v in card.items() if k != 'curve'}
 
