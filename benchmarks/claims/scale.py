@@ -12,7 +12,7 @@ from benchmarks.speed.cached_clips import added_operations, joint_rate, scale_ra
 from benchmarks.weights.scale import backbone_settings
 from ssl_workbench import catalog, core
 from ssl_workbench.learner import Learner
-from ssl_workbench.methods.scale import SCALE, Backbone, ClipPlan, Views, build_cache, clip_positions
+from ssl_workbench.methods.scale import SCALE, Backbone, ClipPlan, Config, Views, build_cache, clip_positions
 from ssl_workbench.methods.scale.joint import Joint, JointViews
 from ssl_workbench.methods.scale.probes import clip_scores
 from ssl_workbench.probes import few_shot_subset
@@ -101,8 +101,8 @@ def halves(config, protocol, device):
 
 # ---- scores
 
-def read(method, config, protocol, seed, device):
-    "Mean accuracy over the three tasks of every head, and each task's by the linear one"
+def read(method, config, protocol, seed, device, *nonlinear):
+    "Mean accuracy over the three tasks of linear heads, kNN and these nonlinear ones; each task's by the linear one"
     teach, test = halves(config, protocol, device)
     def fresh():
         with core.seeded(seed): return SCALE(config).encoder.to(device)
@@ -114,7 +114,8 @@ def read(method, config, protocol, seed, device):
             features, position = method._clips(half['features'], half['boxes'])
             sides.append((dict(features=features, position=position), half[task]))
         (a, y), (b, z) = sides
-        found[task] = clip_scores(method.encoder, fresh, a, y, b, z, seed=seed, nonlinear=protocol.nonlinear, **QUICK)
+        found[task] = clip_scores(method.encoder, fresh, a, y, b, z, seed=seed,
+                                  nonlinear=nonlinear if protocol.nonlinear else False, **QUICK)
     names = next(iter(found.values()))
     return {name: sum(found[t][name] for t in TASKS) / len(TASKS) for name in names} | {
         t: found[t]['SCALE, linear'] for t in TASKS}
@@ -140,21 +141,22 @@ def measure(config, protocol, seed, device):
     "One arm"
     if protocol.ask == 'speed': return speeds(config, protocol, device)
     if protocol.ask == 'joint': return joint_scores(config, protocol, seed, device)
-    found = read(trained_scale(config, protocol, seed, device), config, protocol, seed, device)
+    found = read(trained_scale(config, protocol, seed, device), config, protocol, seed, device, 'SCALE, fine-tuned')
     return named(found, SCALE_HEADS) | {t: found[t] for t in TASKS}
 
 
 @lru_cache(maxsize=4)
 def plain_read(config, protocol, seed, device):
     "Every head on features as they are, without SCALE's weights"
-    return read(as_drawn(SCALE, config, seed, device), config, protocol, seed, device)
+    return read(as_drawn(SCALE, config, seed, device), config, protocol, seed, device, 'MLP', 'Transformer')
 
 
 def plain(name):
     "A reader without SCALE; networks are compared where they are asked for"
     def scores(config, protocol, seed, device):
         if protocol.ask != 'read': return {}
-        return named(plain_read(replace(config, centre=False), protocol, seed, device), PLAIN_HEADS[name])
+        same = replace(config, centre=False, masking=Config.masking)          # what no plain reader depends on
+        return named(plain_read(same, protocol, seed, device), PLAIN_HEADS[name])
     return scores
 
 

@@ -4,13 +4,14 @@ from functools import lru_cache
 import torch
 
 from benchmarks.protocols.cost import now
-from ssl_workbench import probes
+from ssl_workbench import data, probes
 from ssl_workbench.catalog import replace_config
 from ssl_workbench.probes.video_classification import FrameAverage
 from ssl_workbench.training import learner_of
 from ssl_workbench.world import World
 
 CLIP_SEEDS = dict(pool=0, train=501, test=502)      # of the world: all apart
+CODES, CODED = 1024, 10                             # codes, and pixels a side of a patch
 
 
 class DrawnVideos:
@@ -38,6 +39,26 @@ def training_videos(config, pool):
     "What a method of clips is trained on"
     return DrawnVideos(drawn_videos(config.kind, config.level, config.canvas, config.frames, CLIP_SEEDS['pool'], pool,
                                     config.stride))
+
+
+def stored_videos(stored, config, pool, folder):
+    """The same videos on the disk: 'films' (H.264, an mp4 each) or 'codes' (patches of 10, made of these videos).
+
+    They are written the first time; a folder that a killed run left unfinished is gone on with.
+    """
+    videos = training_videos(config, pool)
+    root = folder/f'{config.kind}{config.level}-{config.canvas}-{config.frames}-{config.stride}-{pool}-{stored}'
+    if stored == 'codes':
+        try: return data.CodeClips(root)
+        except data.BadFile: codec = data.fit_codec(videos.frames, CODES, CODED)
+        return data.CodeClips(data.store_codes(codec, videos, root))
+    root.mkdir(parents=True, exist_ok=True)
+    for i, clip in enumerate(videos.frames):
+        film = root/f'{i:05d}.mp4'
+        if film.exists(): continue
+        data.write_video(clip, part := film.with_suffix('.part.mp4'))
+        part.rename(film)
+    return data.VideoFolder(root, config.frames, size=config.canvas)
 
 
 def clip_set(which, level, n, size, length, kind='motion', shift=0):
