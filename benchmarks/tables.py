@@ -15,18 +15,10 @@ from ssl_workbench.claims import load_claims, verdicts
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT/'README.md'
 BETWEEN = re.compile(r'(<!-- methods[^>]*-->\n).*?(<!-- /methods -->)', re.S)
-CEILINGS = {'truth at patches', 'autoencoder', 'true films', 'each from the true past', 'carried by the true flow',
-            'one', 'without guidance'}       # cannot be beaten, or the same network in another setting: no baselines
-
-
-def baselines(score) -> dict:
-    "What a score is compared with, ceilings left out"
-    return {k: v for k, v in score['baselines'].items() if k not in CEILINGS}
-
 
 def strongest(score) -> tuple:
     "(name, value) of the baseline that is hardest to beat"
-    return (min if catalog.less_is_better(score) else max)(baselines(score).items(), key=lambda kv: kv[1])
+    return (min if catalog.less_is_better(score) else max)(catalog.rivals(score).items(), key=lambda kv: kv[1])
 
 
 def margin(score) -> float:
@@ -37,7 +29,7 @@ def margin(score) -> float:
 
 def best_score(card) -> dict:
     "The first on the card, its own task before others, that beats two baselines or more by over its own interval"
-    compared = [s for s in card['scores'] if len(baselines(s)) > 1] or card['scores']
+    compared = [s for s in card['scores'] if len(catalog.rivals(s)) > 1] or card['scores']
     return next((s for s in compared if margin(s) > 1), compared[0])
 
 

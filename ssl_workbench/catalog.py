@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['catalog', 'classics', 'LENGTHS', 'EMPTY', 'renamed_methods', 'renamed_settings', 'replaced_weights', 'schema',
-           'imported_schema', 'LARGEST', 'TIMM', 'CLIPS', 'Entry', 'find', 'module', 'replace_config', 'check_config',
-           'parse_settings', 'migrate', 'card_errors', 'less_is_better', 'inference_state', 'save_weights', 'cards',
-           'card', 'reference', 'build', 'start_from', 'from_found', 'import_checkpoint', 'described', 'save_imported',
-           'load', 'sha256']
+           'imported_schema', 'CEILINGS', 'LARGEST', 'TIMM', 'CLIPS', 'Entry', 'find', 'module', 'replace_config',
+           'check_config', 'parse_settings', 'migrate', 'card_errors', 'rivals', 'less_is_better', 'inference_state',
+           'save_weights', 'cards', 'card', 'reference', 'build', 'start_from', 'from_found', 'import_checkpoint',
+           'described', 'save_imported', 'load', 'sha256']
 
 # %% ../nbs/29_catalog.ipynb #2961df7e
 import ast
@@ -259,6 +259,15 @@ def card_errors(
     "Where a card breaks its schema"
     errors = Draft202012Validator(schema).iter_errors(card)
     return [f'card{e.json_path[1:]}: {textwrap.shorten(e.message, 100)}' for e in errors]
+
+CEILINGS = {'truth at patches', 'autoencoder', 'true films', 'each from the true past', 'carried by the true flow',
+            'one', 'without guidance'}       # cannot be beaten, or the same network in another setting: no baselines
+
+def rivals(
+    score:dict,                   # one of a card's
+) -> dict:                        # name → value
+    "The baselines that a score is to beat: what knows the answer is left out"
+    return {k: v for k, v in score.get('baselines', {}).items() if k not in CEILINGS}
 
 def less_is_better(
     score:dict,                   # one of a card's
