@@ -234,14 +234,15 @@ MOST_PAGES = 32
 
 class KeptPages:
     "Answers the page and its configuration, the same for every visitor, from memory after the first time"
-    def __init__(self, app, paths:tuple=('/', '/config')): self.app, self.paths, self.kept, self.one = app, paths, {}, None
+    def __init__(self, app, paths:tuple=('/', '/config')):
+        self.app, self.paths, self.kept, self.one = app, paths, {}, None
 
     async def __call__(self, scope, receive, send):
         plain = scope['type'] == 'http' and scope['method'] == 'GET' and not scope.get('query_string')
         if not plain or scope['path'] not in self.paths: return await self.app(scope, receive, send)
-        says = [(k, v) for k, v in scope['headers'] if k in (b'host', b'accept-encoding') or k.startswith(b'x-forwarded')]
-        key = scope['path'], scope.get('scheme'), tuple(sorted(says))       # what the addresses in a page depend on
-        self.one = self.one or asyncio.Lock()                               # a crowd waits for one page, not for its own
+        matters = lambda k: k in (b'host', b'accept-encoding') or k.startswith(b'x-forwarded')
+        key = scope['path'], scope.get('scheme'), tuple(sorted(h for h in scope['headers'] if matters(h[0])))
+        self.one = self.one or asyncio.Lock()                         # a crowd waits for one page, not for its own
         async with self.one:
             if key not in self.kept:
                 told = []

@@ -229,7 +229,7 @@ def clip_scores(
     test:dict,                    # features (m,V,D), position (m,V,P)
     test_truth:torch.Tensor,      # (m,)
     seed:int=0,                   # of the probes
-    nonlinear:bool|tuple=True,    # which of the heads that are trained networks, too: all, none, or names of `NONLINEAR`
+    nonlinear:bool|tuple=True,    # heads that are trained networks, too: all, none, or names of `NONLINEAR`
     **options,                    # grid, steps, batch: as of `fit_reader`
 ) -> dict:                        # name → accuracy 0–1, or R²
     "What can be read of the clips, with and without SCALE (the rows of tables 4.2 to 4.7)"
