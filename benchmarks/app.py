@@ -38,9 +38,11 @@ def free_port():
 def server(app='hub', patience=180, words=None, **env):
     """An app of `apps/`, or what other words to Python start on a port, as a process of its own.
 
-    Gives its address, the seconds to its first answer, the process.
+    Gives its address, the seconds to its first answer, the process. Its files lie in a folder of their own: servers
+    that share Gradio's delete each other's when they end.
     """
-    port, log = free_port(), tempfile.TemporaryFile('w+')
+    port, log, files = free_port(), tempfile.TemporaryFile('w+'), tempfile.mkdtemp(prefix='app-')
+    env = {'GRADIO_TEMP_DIR': files} | env
     words, start = [sys.executable, *(words or [ROOT/'apps'/f'{app}.py']), str(port)], time.monotonic()
     path = os.pathsep.join([*filter(None, [env.pop('PYTHONPATH', '')]), str(ROOT)])
     process = subprocess.Popen(words, stdout=log, stderr=log, env={**os.environ, 'PYTHONPATH': path, **env},
@@ -51,6 +53,7 @@ def server(app='hub', patience=180, words=None, **env):
         process.terminate()
         try: process.wait(20)
         except subprocess.TimeoutExpired: process.kill()
+        shutil.rmtree(files, ignore_errors=True)
 
 
 @contextmanager
