@@ -38,8 +38,8 @@ def free_port():
 def server(app='hub', patience=180, words=None, **env):
     """An app of `apps/`, or what other words to Python start on a port, as a process of its own.
 
-    Gives its address, the seconds to its first answer, the process. Its files lie in a folder of their own: servers
-    that share Gradio's delete each other's when they end.
+    Gives its address, the seconds to its first answer, the process. Its files lie in a folder that
+    goes with it.
     """
     port, log, files = free_port(), tempfile.TemporaryFile('w+'), tempfile.mkdtemp(prefix='app-')
     env = {'GRADIO_TEMP_DIR': files} | env

@@ -747,6 +747,19 @@ def test_sessions_are_bounded():
     assert shell.build('slots').delete_cache == (60, 3600)
 
 
+def test_servers_keep_their_files_apart(monkeypatch):
+    "An app's uploads lie in a folder of its own, or in the one that is named"
+    from ssl_workbench.app import shell
+    monkeypatch.setenv('GRADIO_TEMP_DIR', '')
+    with mock.patch.object(shell.gr.Blocks, 'launch'): shell.launch(7999, 'slots')
+    own = os.environ['GRADIO_TEMP_DIR']
+    assert Path(own).is_dir() and Path(own).name.startswith('ssl-workbench-')
+    monkeypatch.setenv('GRADIO_TEMP_DIR', '')
+    assert shell.own_files() not in ('', own)
+    monkeypatch.setenv('GRADIO_TEMP_DIR', '/named')
+    assert shell.own_files() == '/named'
+
+
 def jamming_run(folder, **changes):
     "A run folder whose checkpoint has such a config, and no weights that fit"
     import json

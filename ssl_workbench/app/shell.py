@@ -5,16 +5,19 @@
 # %% auto #0
 __all__ = ['HERO', 'KEEP', 'SESSIONS', 'DARK', 'ALTS', 'MOST', 'HOSTS', 'REQUEST', 'MOST_PAGES', 'pages', 'inputs_in_words',
            'method_cards', 'world_figures', 'hero_figure', 'page_card', 'home', 'header', 'build', 'lower_limits',
-           'offline', 'Doorkeeper', 'KeptPages', 'launch', 'shell']
+           'offline', 'own_files', 'Doorkeeper', 'KeptPages', 'launch', 'shell']
 
 # %% ../../nbs/app/49_shell.ipynb #299e363a
 import argparse
 import asyncio
+import atexit
 import html
 import importlib
 import os
 import pkgutil
+import shutil
 import sys
+import tempfile
 from functools import lru_cache, partial
 
 import gradio as gr
@@ -200,6 +203,13 @@ def offline(yes:bool=True) -> None:
     os.environ['HF_HUB_OFFLINE'] = '1' if yes else '0'
     huggingface_hub.constants.HF_HUB_OFFLINE = yes
 
+def own_files() -> str:           # the folder
+    "A folder for this process' uploads and figures, unless one is named: servers that share one delete each other's"
+    if not os.environ.get('GRADIO_TEMP_DIR'):
+        os.environ['GRADIO_TEMP_DIR'] = folder = tempfile.mkdtemp(prefix='ssl-workbench-')
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return os.environ['GRADIO_TEMP_DIR']
+
 HOSTS = 'localhost', '127.0.0.1'
 REQUEST = 60_000_000              # bytes of one request, all its files together
 
@@ -269,6 +279,7 @@ def launch(
     "Serves the app on this machine alone: no share link, no analytics, at most 25 MB a file and 60 MB a request"
     offline(not online)
     lower_limits()
+    own_files()
     blocks = build(page, keep)
     door = dict(middleware=[Middleware(Doorkeeper), Middleware(KeptPages)])
     try:
