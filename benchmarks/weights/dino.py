@@ -4,7 +4,7 @@ from benchmarks.protocols.worlds import iconic_sets
 from benchmarks.weights.recipes import Recipe
 from benchmarks.weights.scores import SEEDS, camvid, iconic, real
 
-PHOTOS = dict(canvas=64, dim=128, depth=4, heads=4, colour=.4, momentum=(.99, 1.), prototypes=512, steps=7000)
+PHOTOS = dict(canvas=64, dim=128, depth=4, heads=4, colour=.4, momentum=(.99, 1.), prototypes=512, steps=3500)
 GPU = dict(canvas=64, depth=5, hidden=384, drop_path=0., colour=.5, prototypes=1024, steps=3000)
 recipes = {'dino-real': Recipe('dino', 'tiny_imagenet', changes=PHOTOS, gpu=GPU),
            'ibot-real': Recipe('ibot', 'tiny_imagenet', changes=PHOTOS, gpu=GPU)}

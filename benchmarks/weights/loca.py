@@ -15,7 +15,7 @@ recipes = {
     'loca': Recipe('loca', 'world:scene:3', against='mocov3-scenes', changes=dict(
         MILD, size=128, small=48, queries=5, batch=12, steps=4200, level=3, canvas=192, pictures=8192)),
     'loca-real': Recipe('loca', 'tiny_imagenet', changes=dict(
-        MILD, canvas=64, dim=128, depth=4, heads=4, queries=5, scale=(.4, 1.), steps=9000),
+        MILD, canvas=64, dim=128, depth=4, heads=4, queries=5, scale=(.4, 1.), steps=4500),
         gpu=dict(canvas=64, flip=0., colour=.3, scale=(.4, 1.), steps=4000))}
 IMAGES = 200                        # in a test set
 

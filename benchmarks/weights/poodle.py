@@ -12,7 +12,7 @@ ROADS = dict(level=2, canvas=128, batch=16, steps=800, pictures=2048)
 FILMS = f'camvid:0001TP,0016E5+davis:{",".join(TRAINED)}'        # the other drives and films are the test
 recipes = {
     'poodle': Recipe('poodle', 'world:drive:2', changes=ROADS, against='flowe-drive'),
-    'poodle-real': Recipe('poodle', FILMS, changes=dict(canvas=128, channels=(24, 48, 96, 144), flow='dis', steps=4000),
+    'poodle-real': Recipe('poodle', FILMS, changes=dict(canvas=128, channels=(24, 48, 96, 144), flow='dis', steps=1800),
                           gpu=dict(flow='dis', channels=(24, 48, 96, 144), steps=2500))}
 LEVELS = (2, 3)                     # of the drives in the test
 
