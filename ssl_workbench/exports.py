@@ -41,8 +41,8 @@ def encoder_of(
     found = method if own else getattr(method, 'inference_encoder', None)
     found = getattr(method, 'encoder', None) if found is None else found
     if isinstance(found, (ViT, VideoViT, encoders.Encoder)): return found
-    raise ValueError(f'{type(method).__name__} reads its input by a network of its own, which others do not know: only '
-                     'vision transformers and networks of timm leave alone; the whole method leaves with --to hf')
+    raise ValueError(f'{type(method).__name__} has an encoder that other libraries do not know: only vision '
+                     'transformers and timm networks can be exported alone; use --to hf for the whole method')
 
 def timm_config(
     encoder,                      # nets.ViT or encoders.Encoder
@@ -199,8 +199,8 @@ class Program(TokenProgram):
         encoder = encoder_of(method)
         net = encoder.net
         if not isinstance(net, (VisionTransformer, Eva)):
-            raise ValueError(f'{type(net).__name__} leaves as no program yet: only vision transformers do, and '
-                             'ConvNeXt and ResNet of timm')
+            raise ValueError(f'{type(net).__name__} cannot be exported to ONNX or torch.export: only the vision '
+                             'transformers, ConvNeXts and ResNets of timm can; use --to timm or --to hf')
         seen, keep = encoders.watched(net)
         super().__init__(method, seen, net.num_prefix_tokens, net.cls_token is not None)
         self.keep, self.patch = keep, net.patch_embed.patch_size[0]
@@ -352,8 +352,8 @@ def traced(
             for cells in ((2, 4, 2), program.old): _check(made, program, method, example(program, 1, cells))
     except Exception as e:
         why = str(e) if isinstance(e, ValueError) else f'{type(e).__name__} where it is traced, or run at another size'
-        raise ValueError(f'{type(method).__name__} leaves as no program ({why}): the whole method leaves with --to hf'
-                         ) from e
+        raise ValueError(f'{type(method).__name__} cannot be exported to ONNX or torch.export ({why}); '
+                         'use --to hf for the whole method') from e
     return made
 
 def _check(made, program:nn.Module, method, x:torch.Tensor) -> None:

@@ -105,8 +105,8 @@ ALONE = {'clip', 'dilemma', 'loca', 'sfclip', 'slotmim', 'slotmim-photos', 'vidr
 
 
 @pytest.mark.parametrize('name', sorted(catalog.cards()))
-def test_every_bundled_weight_leaves_or_says_why(name, tmp_path):
-    "The hub takes it whole; the encoder alone leaves where it is a transformer, with the method's own features"
+def test_every_bundled_weight_is_exported_or_says_why(name, tmp_path):
+    "The hub takes it whole; the encoder alone is exported where it is a transformer, with the method's own features"
     method = catalog.load(name)
     to_hub(method, tmp_path/'hub')
     again = HubMethod.from_pretrained(str(tmp_path/'hub')).method.state_dict()
@@ -114,20 +114,20 @@ def test_every_bundled_weight_leaves_or_says_why(name, tmp_path):
     for k, v in method.state_dict().items(): assert torch.equal(v, again[k]), k
     if name in ALONE: assert_same(traced(method).module(), method)
     for write in (to_timm, to_onnx, to_program) if name not in ALONE else ():
-        with pytest.raises(ValueError, match='reads its input by a network of its own.* leaves with --to hf'):
+        with pytest.raises(ValueError, match='has an encoder that other libraries do not know.* use --to hf'):
             write(method, tmp_path/'out')
     if name == 'vidrop':
         with pytest.raises(ValueError, match='timm has no network of clips'): to_timm(method, tmp_path/'out')
     assert [p.name for p in tmp_path.iterdir()] == ['hub']
 
 
-def test_a_program_that_gives_something_else_does_not_leave(tmp_path):
+def test_a_program_that_gives_something_else_is_not_exported(tmp_path):
     "A method with a summary of its own, that no program knows"
     method = made('dino')
     own = type(method).features
     method.features = lambda x: own(method, x) | dict(pooled=own(method, x)['tokens'].amax(1))
-    with pytest.raises(ValueError, match='DINO leaves as no program .its pooled differ'): traced(method)
-    with pytest.raises(ValueError, match='the whole method leaves with --to hf'): to_program(method, tmp_path/'p')
+    with pytest.raises(ValueError, match='DINO cannot be exported .* .its pooled differ'): traced(method)
+    with pytest.raises(ValueError, match='use --to hf for the whole method'): to_program(method, tmp_path/'p')
     assert not list(tmp_path.iterdir())
 
 
@@ -158,7 +158,7 @@ def test_other_positions_as_a_program(name):
     assert_same(traced(one).module(), one)
 
 
-def test_an_encoder_of_timm_leaves_too(tmp_path):
+def test_an_encoder_of_timm_is_exported_too(tmp_path):
     "Registers without positions"
     encoder = shaken(open_timm('vit_small_patch14_reg4_dinov2', False, embed_dim=64, depth=2, num_heads=2, img_size=56))
     for x in (torch.rand(1, 3, 56, 56), torch.rand(2, 3, 70, 42)):
@@ -173,10 +173,20 @@ def test_without_the_packages(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('name', ('vicreg', 'river'))
-def test_what_cannot_leave(name, tmp_path):
+def test_what_cannot_be_exported(name, tmp_path):
     "One sentence, and nothing is written"
-    with pytest.raises(ValueError, match='others do not know'): to_timm(catalog.build(name, 'cpu'), tmp_path/'out')
+    with pytest.raises(ValueError, match='other libraries'): to_timm(catalog.build(name, 'cpu'), tmp_path/'out')
     assert not (tmp_path/'out').exists()
+
+
+def test_swin_says_what_it_can_be_exported_to(tmp_path):
+    "No program; a timm file and a folder of the hub"
+    encoder = open_timm('swin_tiny_patch4_window7_224', False, embed_dim=12, depths=(1, 1), num_heads=(1, 2))
+    for write in (to_program, to_onnx):
+        with pytest.raises(ValueError, match='SwinTransformer cannot be exported .* use --to timm or --to hf'):
+            write(encoder, tmp_path/'out')
+    for write in (to_timm, to_hub): write(encoder, tmp_path/write.__name__)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['to_hub', 'to_timm']
 
 
 @pytest.mark.parametrize('name, options', [('convnext_tiny', dict(dims=(8, 16, 24, 32), depths=(1, 1, 1, 1))),
