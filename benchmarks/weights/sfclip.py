@@ -11,6 +11,7 @@ from benchmarks.weights.recipes import RUNS, Recipe, train
 from benchmarks.weights.scores import row
 from ssl_workbench import core, probes
 from ssl_workbench.classics.xlm import word_translation
+from ssl_workbench.world import LANGUAGE_NAMES
 
 SEEDS = (0, 1, 2)                  # of training
 LEVEL, CANVAS = 1, 64
@@ -45,8 +46,8 @@ def found_by(method):
     "metric → figure"
     device = next(method.parameters()).device
     by = captions.retrieval(method, LEVEL, CANVAS, TEST, device)
-    return {'i2t R@1 en': by['en']['i2t'][1], 't2i R@1 en': by['en']['t2i'][1],
-            **{f'i2t R@5 {lang}': by[lang]['i2t'][5] for lang in by},
+    return {'image→text R@1, English': by['en']['i2t'][1], 'text→image R@1, English': by['en']['t2i'][1],
+            **{f'image→text R@5, {LANGUAGE_NAMES[lang]}': by[lang]['i2t'][5] for lang in by},
             'zero-shot class': captions.zero_shot(method, LEVEL, CANVAS, OBJECTS, device),
             **{f'pixels by words, {read}': captions.word_map_miou(method, LEVEL, CANVAS, PIXELS, device, read)
                for read in ('values', 'keys')},
@@ -56,8 +57,8 @@ def found_by(method):
 def chances(method):
     "metric → chance, of retrieval"
     by = captions.retrieval(method, LEVEL, CANVAS, TEST, next(method.parameters()).device)
-    return {'i2t R@1 en': by['en']['i2t_chance'][1], 't2i R@1 en': by['en']['t2i_chance'][1],
-            **{f'i2t R@5 {lang}': by[lang]['i2t_chance'][5] for lang in by}}
+    return {'image→text R@1, English': by['en']['i2t_chance'][1], 'text→image R@1, English': by['en']['t2i_chance'][1],
+            **{f'image→text R@5, {LANGUAGE_NAMES[lang]}': by[lang]['i2t_chance'][5] for lang in by}}
 
 
 HOW = (f'world:scene:{LEVEL}, unseen: {TEST} scenes and their captions, {OBJECTS} iconic pictures by class (balanced), '
@@ -84,6 +85,6 @@ def recheck(method, card):
     if 'languages' in vars(method.config):
         score = card['scores'][0]
         return score['name'], score['seeds'][0], word_translation(method.embedding)[score['name'][:2]][0]
-    score = next(s for s in card['scores'] if s['name'] == 'i2t R@5 en')
+    score = next(s for s in card['scores'] if s['name'] == 'image→text R@5, English')
     by = captions.retrieval(method, LEVEL, CANVAS, TEST, languages=('en',))
     return score['name'], score['seeds'][0], by['en']['i2t'][5]

@@ -175,11 +175,12 @@ def fill() -> None:
 
 @lru_cache(maxsize=1)
 def thumbnail() -> torch.Tensor:  # uint8 (3,H,W)
-    "Four networks' k-means of one picture"
-    first = shown_first()
-    maps = compare_panel.compute({n: network(n) for n in first}, pictures_of(None), 16)
+    "Two pictures, each beside the PCA of a trained network and of its random twin"
+    first, twin = shown_first()[0], shown_first()[0] + TWIN
+    pictures = pictures_of(*example_files()[:3:2])
+    maps = compare_panel.compute({n: network(n) for n in (first, twin)}, pictures, 16)
     rows = compare_rows(maps, 'PCA')[1]
-    return grid([maps['images'][0], *(row[0] for row in rows)], 2, 4)
+    return grid([x for of_one in zip(maps['images'], *rows) for x in of_one], 3, 4)
 
 PAGE = Page(
     'comparison', '', 'Compare', 'Which of them sees more?',

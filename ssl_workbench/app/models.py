@@ -120,9 +120,12 @@ def knows_photos(
 def choices(
     needs:str='features',         # as `has_ability` takes it
 ) -> list:                        # of str; the first is shown at first
-    "The weights whose method has an ability: bundled ones that know real pictures first"
-    there = [name for name, method in weights_methods().items() if has_ability(method, needs)]
-    return sorted(there, key=lambda name: not (name in bundled_cards() and knows_photos(name)))
+    "The weights whose method has an ability: bundled ones first, of them those that know real pictures, then the nine"
+    nine = {e.name for e in shelf.catalog}
+    def place(name):
+        card = bundled_cards().get(name)
+        return (1, 0, 0) if card is None else (0, not knows_photos(name), card['method'] not in nine)
+    return sorted((name for name, method in weights_methods().items() if has_ability(method, needs)), key=place)
 
 def for_drawn(
     needs:str,                    # as for `choices`

@@ -26,6 +26,7 @@ from ssl_workbench.world.captions import (  # noqa: F401
     CHAIN_PHRASES,
     COLOUR_WORDS,
     CONCEPTS,
+    LANGUAGE_NAMES,
     NEGATIVES,
     NOUNS,
     PLACE_PHRASES,

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['NOUNS', 'COLOUR_WORDS', 'SIZE_WORDS', 'PLACE_PHRASES', 'ACTION_PHRASES', 'WALKER_PHRASES', 'CHAIN_PHRASES',
-           'LANGUAGES', 'VERBS', 'THEN', 'SYNONYMS', 'STYLES', 'OGHAM', 'SYLLABLES', 'CONCEPTS', 'NEGATIVES', 'Facts',
-           'write_caption', 'far_word', 'facts_of_videos', 'caption_videos', 'hard_negative']
+           'LANGUAGES', 'VERBS', 'THEN', 'SYNONYMS', 'STYLES', 'LANGUAGE_NAMES', 'OGHAM', 'SYLLABLES', 'CONCEPTS',
+           'NEGATIVES', 'Facts', 'write_caption', 'far_word', 'facts_of_videos', 'caption_videos', 'hard_negative']
 
 # %% ../../nbs/world/01g_captions.ipynb #9dd5fc20
 from dataclasses import dataclass, replace
@@ -145,6 +145,7 @@ THEN = [words[-1] for words in CHAIN_PHRASES]
 SYNONYMS = {'large': 'big', 'small': 'little', 'disc': 'circle', 'pill': 'capsule', 'ring': 'hoop', 'drop': 'droplet',
             'flower': 'blossom', 'sign': 'signpost', 'truck': 'lorry', 'house': 'cottage'}
 STYLES = dict(en=4, es=2, fr=2, de=2, qaa=1)      # language → number of wordings; the first is the plain one
+LANGUAGE_NAMES = dict(en='English', es='Spanish', fr='French', de='German', qaa='far language')
 
 def write_caption(
     facts:Facts,                  # what to state
