@@ -27,7 +27,7 @@ RESULT = Path(__file__).resolve().parent/'results/photo-words.json'
 SEEDS = (0, 1, 2)
 SHARED = dict(canvas=64, size=64, scale=(.6, 1.), batch=64)
 ARMS = {'CLIP': ('clip', {}),
-        'SF-CLIP': ('sfclip', dict(vision_teachers=('slotmim-photos',), text_teacher='minilm')),
+        'SF-CLIP': ('sfclip', dict(vision_teachers=('slotmim-real',), text_teacher='minilm')),
         'SF-CLIP, world teachers': ('sfclip', {})}
 POOL, VAL, CIFAR = 20_000, 4000, 4000
 SETTINGS = ('steps', 'pool', 'judged', 'shared', 'arms', 'device')     # rows of others are not mixed with these

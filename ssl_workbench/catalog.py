@@ -216,7 +216,7 @@ def _literal(text:str):
 # %% ../nbs/29_catalog.ipynb #b6aa80eb
 renamed_methods = {}              # name in old files → name in the catalog
 renamed_settings = {}             # method → {field in old files: field of its Config}
-replaced_weights = {'slotmim-real': 'slotmim-photos'}      # no longer bundled → what took their place
+replaced_weights = {'slotmim-photos': 'slotmim-real'}      # no longer bundled → what took their place
 
 def migrate(
     method:str,                   # as a card or a checkpoint names it: 'slotmim' or 'ssl_workbench.methods.slotmim'

@@ -234,7 +234,7 @@ def test_bundled_scores_of_which_less_is_better():
     assert {n: names for n, names in lower.items() if names} == {
         'mcjepa': [f'{kind}, level-3 {what}' for what in ('scenes', 'drives') for kind in kinds]
                   + ['end-point error, FlyingChairs', 'photometric error / unwarped, clip_alley'],
-        'river': ['Fréchet video distance, mcjepa'], 'slotmim-photos': ['one slot over 75 %, photographs']}
+        'river': ['Fréchet video distance, mcjepa'], 'slotmim-real': ['one slot over 75 %, photographs']}
 
 
 @pytest.mark.parametrize('name', BUNDLED)

@@ -8,7 +8,7 @@ from benchmarks.weights.recipes import SEEN, SOURCES, config_of, on_gpu, recipe_
 from benchmarks.weights.scores import row, row_of
 from ssl_workbench import catalog
 
-REAL = ['slotmim-photos', 'loca-real', 'dilemma-real', 'dino-real', 'ibot-real', 'mcjepa-real', 'poodle-real']
+REAL = ['slotmim-real', 'loca-real', 'dilemma-real', 'dino-real', 'ibot-real', 'mcjepa-real', 'poodle-real']
 
 
 @pytest.mark.parametrize('name', REAL)

@@ -11,7 +11,7 @@ PHOTOS = dict(canvas=64, dim=128, depth=4, heads=4)                # 64-pixel ph
 recipes = {
     'slotmim': Recipe('slotmim', 'world:scene:3', changes=dict(
         MILD, colour=.1, level=3, canvas=192, scale=(.06, .35), prototypes=64, pictures=8192)),
-    'slotmim-photos': Recipe('slotmim', 'tiny_imagenet', changes=dict(
+    'slotmim-real': Recipe('slotmim', 'tiny_imagenet', changes=dict(
         MILD, **PHOTOS, hidden=384, scale=(.2, 1.), prototypes=64, sinkhorn=True, steps=5000),
         gpu=dict(canvas=64, depth=5, hidden=384, scale=(.2, 1.), prototypes=256, sinkhorn=True, momentum=(.99, 1.),
                  steps=4000))}
