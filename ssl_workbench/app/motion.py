@@ -25,7 +25,7 @@ from ..show import pixels
 from ..world import batch as world_batch
 
 # %% ../../nbs/app/46a_motion.ipynb #b0d6731b
-SHAPES = dict(scene=(192, 256), drive=(160, 320), bounce=(192, 256))
+SHAPES = dict(scene=(192, 256), drive=(128, 128), bounce=(192, 256))
 
 def _size_note(frame:torch.Tensor, size:tuple) -> str:
     "A frame's size in words, and the (h,w) it had before"
