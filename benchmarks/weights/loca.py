@@ -14,7 +14,7 @@ MILD = dict(                        # colour tells grounds apart, so it is chang
 recipes = {
     'loca': Recipe('loca', 'world:scene:3', against='mocov3-scenes', changes=dict(
         MILD, size=128, small=48, queries=5, batch=12, steps=4200, level=3, canvas=192, pictures=8192)),
-    'loca-real': Recipe('loca', 'tiny_imagenet', changes=dict(
+    'loca-real': Recipe('loca', 'tiny_imagenet', against='dino-real', changes=dict(
         MILD, canvas=64, dim=128, depth=4, heads=4, queries=5, scale=(.4, 1.), steps=4500),
         gpu=dict(canvas=64, flip=0., colour=.3, scale=(.4, 1.), steps=4000))}
 IMAGES = 200                        # in a test set
@@ -68,7 +68,9 @@ def position(method):
 
 def scores(method, name, **others):
     "The card's scores; those on real data only where the data are"
-    if name == 'loca-real': return [*real(method, others), position(method), segmented(method, others)]
+    if name == 'loca-real':
+        found = [*real(method, others), position(method), segmented(method, others)]
+        return [*found, camvid(method, others)] if streets.available() else found
     drawn = [position(method), *(r for level in (1, 2, 3) for r in iconic(method, level, others)),
              segmented(method, others)]
     return [*drawn, camvid(method, others)] if streets.available() else drawn
