@@ -21,6 +21,8 @@ from ssl_workbench.app.models import (
     TWIN,
     example_clips,
     example_folder,
+    for_drawn,
+    is_real,
     loaded_once,
     model,
     panels_taking,
@@ -33,6 +35,7 @@ from ssl_workbench.app.widgets import (
     change_events,
     columns,
     draw_on_open,
+    follow_kind,
     on_open,
     picker,
     run_quietly,
@@ -242,7 +245,7 @@ def clip_tab(
     legend:str='',                # HTML above the text
 ) -> None:
     "Three pictures of one moment of a clip"
-    pick, opened = picker('norm_map'), on_open()
+    pick, opened = picker('norm_map', first=for_drawn('norm_map')), on_open()
     warn_untrained('norm_map')
     moment = gr.Slider(1, 10, 4, step=1, label='Frame', info='At most 12 frames are kept, evenly spread.')
     figures, lines = columns(3, label)
@@ -255,6 +258,7 @@ def clip_tab(
                                info='Another number gives another road; used while you have not dropped in a clip.')
     run_quietly(clip.change, lambda path: gr.update(maximum=len(clip_of(path, 1)['frames'])), clip, moment)
     warn_beyond(pick, clip)
+    follow_kind(pick, 'norm_map', clip, is_real)
     inputs = [pick, clip, moment, number]
     def files(name, path, moment, number):
         frames = clip_of(path, number)['frames']

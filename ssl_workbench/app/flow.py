@@ -18,6 +18,7 @@ from ssl_workbench.app.models import (
     TWIN,
     example_clips,
     example_pairs,
+    for_drawn,
     read_input,
     trained_choices,
     video_frames,
@@ -42,6 +43,7 @@ from ssl_workbench.app.widgets import (
     Page,
     caption,
     change_events,
+    follow_kind,
     on_open,
     picker,
     run_quietly,
@@ -275,12 +277,14 @@ def python(
 
 def fill() -> None:
     "Draws everything when the frames change, and only the warped frame when its slider moves"
-    opened, pick = on_open(), picker('flow') if trained_choices('flow') else gr.State('')
+    opened, pick = on_open(), picker('flow', first=for_drawn('flow')) if trained_choices('flow') else gr.State('')
     if not trained_choices('flow'):
         gr.Markdown('No trained MC-JEPA is bundled with this copy: DIS and the truth are shown.',
                     elem_classes='untrained')
     ui = layout()
-    if trained_choices('flow'): warn_beyond(pick, *ui.origin[4:7])
+    if trained_choices('flow'):
+        warn_beyond(pick, *ui.origin[4:7])
+        follow_kind(pick, 'flow', ui.origin[0], lambda where: where != ORIGINS[0])
     along([pick, *ui.origin], baselines, flow_files, python, 'Beside its random twin, DIS and nothing moving')
     def draw(source, s, weights, *origin): return flow_view(ui, frames_from(*origin), source, s, weights)
     def slide(source, s, weights, *origin):

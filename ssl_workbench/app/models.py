@@ -6,10 +6,10 @@
 __all__ = ['RANDOM', 'TWIN', 'TOWERS', 'DRAWN', 'LARGEST', 'TIMM', 'WORDS', 'DRAWN_FILES', 'LONGEST', 'run_folders',
            'imported_cards', 'has_ability', 'bundled_cards', 'known_card', 'weights_methods', 'seen_by', 'knows_photos',
            'choices', 'for_drawn', 'trained_choices', 'loaded_once', 'model', 'encoder', 'data_in_words', 'lasted',
-           'best_baseline', 'describe_weights', 'beyond_note', 'untrained_note', 'panels_taking', 'world_pictures',
-           'drawn_files', 'example_files', 'example_clip', 'example_for', 'example_clips', 'example_pair',
-           'example_pairs', 'pictures_known_to', 'read_or_example', 'shrink_frame', 'video_frames', 'example_folder',
-           'real_clips', 'real_pair', 'real_pictures', 'read_input']
+           'best_baseline', 'describe_weights', 'is_real', 'beyond_note', 'untrained_note', 'panels_taking',
+           'world_pictures', 'drawn_files', 'example_files', 'example_clip', 'example_for', 'example_clips',
+           'example_pair', 'example_pairs', 'pictures_known_to', 'read_or_example', 'shrink_frame', 'video_frames',
+           'example_folder', 'real_clips', 'real_pair', 'real_pictures', 'read_input']
 
 # %% ../../nbs/app/40_models.ipynb #b7b1a47f
 import json
@@ -284,15 +284,20 @@ def describe_weights(
     seen = seen_by(name)
     return f'The newest checkpoint of the run `{name}`' + (f', trained on {data_in_words(seen)}.' if seen else '.')
 
-DRAWN_FILES = {f'world-{k}.png' for k in range(6)} | {'world.mp4', 'moment-a.png', 'moment-b.png'}    # examples
+DRAWN_FILES = {f'world-{k}.png' for k in range(6)} | {'world.mp4', 'road.mp4', 'moment-a.png', 'moment-b.png'}
+
+def is_real(
+    path:str|None,                # of a picture or clip; None: none
+) -> bool:
+    "Whether it is neither nothing nor a drawn example"
+    return bool(path) and Path(path).name not in DRAWN_FILES
 
 def beyond_note(
     name:str,                     # of weights
     path:str|None,                # of a visitor's picture or clip; None: none
 ) -> str:                         # Markdown; '' where all is well
     "A warning for a real picture under weights that have seen drawn ones only"
-    real = path and Path(path).name not in DRAWN_FILES
-    if not real or name.endswith((RANDOM, TWIN)) or not seen_by(name) or knows_photos(name): return ''
+    if not is_real(path) or name.endswith((RANDOM, TWIN)) or not seen_by(name) or knows_photos(name): return ''
     return (f'**Beyond these weights**: {name} has seen {data_in_words(seen_by(name))} only, and this is something '
             'else. The result shows how well that training transfers.')
 

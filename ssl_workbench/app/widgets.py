@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['QUIET', 'Page', 'on_load', 'on_open', 'run_quietly', 'draw_on_open', 'show_selected', 'change_events', 'paced',
-           'card_of', 'picker', 'warn_beyond', 'warn_untrained', 'subheading', 'heading', 'keep', 'follow', 'caption',
-           'columns', 'photo_input', 'video_input']
+           'card_of', 'picker', 'follow_kind', 'warn_beyond', 'warn_untrained', 'subheading', 'heading', 'keep',
+           'follow', 'caption', 'columns', 'photo_input', 'video_input']
 
 # %% ../../nbs/app/41_widgets.ipynb #0f2e9196
 import html
@@ -25,6 +25,7 @@ from ssl_workbench.app.models import (
     choices,
     describe_weights,
     example_files,
+    for_drawn,
     known_card,
     untrained_note,
 )
@@ -115,17 +116,18 @@ def picker(
     needs:str='features',         # as `models.choices` takes it
     more:tuple=(),                # further names
     label:str='Weights',          # what a visitor reads
+    first:str='',                 # weights that are shown at first; '': the first name
     **options,                    # as gr.Dropdown takes them
 ):                                # the dropdown
     "The picker of weights; beside it what they have seen, their random twin and their card on a press"
     names = [*choices(needs), *more]
     with gr.Row(elem_classes='picker'):
         with gr.Column(scale=2, min_width=260):
-            pick = gr.Dropdown(names, value=names[0], label=label, **options)
+            pick = gr.Dropdown(names, value=first or names[0], label=label, **options)
             with gr.Row(elem_classes='picker-more'):
                 twin = gr.Button('Show its random twin', size='sm', min_width=90)
                 show = gr.Button('Card', size='sm', min_width=60)
-        note = gr.Markdown(describe_weights(names[0]), elem_classes='note')
+        note = gr.Markdown(describe_weights(first or names[0]), elem_classes='note')
     card = gr.JSON(visible=False, label='Card', elem_classes='weights-card')
     def flip(name):
         if name.endswith(RANDOM): raise ValueError('These weights are random already, so they have no random twin.')
@@ -141,6 +143,17 @@ def picker(
     def offer(name): return gr.update(choices=[*choices(needs), *more, *([name] if name.endswith(TWIN) else [])])
     run_quietly(on_open(), offer, pick, pick)
     return pick
+
+def follow_kind(
+    pick,                         # the picker
+    needs:str,                    # as the picker has it
+    component,                    # whose value says what is shown
+    real,                         # value → whether that is a real picture or clip
+) -> None:
+    "Weights that know real pictures for those, others for drawn ones; weights that a visitor chose stay"
+    drawn, photos = for_drawn(needs), choices(needs)[0]
+    def suited(value, name): return (photos if real(value) else drawn) if name in (drawn, photos) else name
+    run_quietly(component.change, suited, [component, pick], pick)
 
 def warn_beyond(
     pick,                         # the picker
