@@ -16,7 +16,7 @@ BIG = dict(level=3, canvas=128, pair_size=(96, 96), dims=(48, 64, 96), depths=(1
 FILMS = f'davis:{",".join(TRAINED)}+camvid:0001TP,0016E5'        # the other films are the test
 recipes = {
     'mcjepa': Recipe('mcjepa', PAIRS, changes=dict(BIG, content_kind='scene', steps=13000)),
-    'mcjepa-real': Recipe('mcjepa', FILMS, changes=dict(BIG, content_kind='tiny_imagenet', stride=1, steps=12000),
+    'mcjepa-real': Recipe('mcjepa', FILMS, changes=dict(BIG, content_kind='tiny_imagenet', stride=1, steps=5000),
                           gpu=dict(content_kind='tiny_imagenet', canvas=160, dims=(48, 64, 96, 128), stem=(24, 48),
                                    depths=(1, 2, 2, 2), levels=4, radius=3, filters=(64, 64, 48, 32),
                                    out_dim=512, expand=512, stride=1, steps=5000))}
