@@ -219,7 +219,7 @@ def app(
     except ImportError as e:
         hint = '' if '[apps]' in str(e) else '; the app needs pip install "ssl_workbench[apps]"'
         raise ValueError(f'{e}{hint}') from None
-    shell.launch(port=args.port, page=args.page)
+    shell.launch(port=args.port, page=args.page, online=args.online)
     return 0
 
 # %% ../nbs/50_cli.ipynb #47e9acf8
@@ -305,6 +305,7 @@ def parser() -> argparse.ArgumentParser:
     a = verbs.add_parser('app', help='open the workbench in a browser')
     a.add_argument('page', nargs='?', help='one page alone, slots say; the whole workbench when left out')
     a.add_argument('--port', type=_positive_int, help='local port; the first free one from 7860 when left out')
+    a.add_argument('--online', action='store_true', help='let timm and torchvision fetch published weights')
     a.set_defaults(run=app)
     return p
 

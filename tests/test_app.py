@@ -472,6 +472,20 @@ def test_frames_predicts(visit):
                                     && !document.querySelector('#frames-strip img')''')
 
 
+def test_frames_of_a_real_clip(visit):
+    "The weights have seen drawn balls: choosing a clip, the example too, says so, and going back takes it away"
+    from ssl_workbench.app.models import example_clips, is_real
+    if not is_real(example_clips()[0]): pytest.skip('no real clip is on this machine')
+    page = visit('Frames')
+    said = page.locator('.prose.untrained:visible', has_text='Beyond these weights')
+    page.locator('#frames-stage .unknown').first.wait_for()
+    assert not said.count()
+    page.get_by_label('A clip', exact=True).first.check()
+    said.wait_for()
+    page.get_by_label('The drawn world', exact=True).first.check()
+    said.wait_for(state='hidden')
+
+
 def test_frames_of_own_balls(visit):
     "Two clicks put a ball down and send it off; a click on a ball is refused in a sentence"
     page = visit('Frames')

@@ -568,3 +568,13 @@ def test_a_folder_that_only_has_the_name_of_weights(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert type(catalog.load('dilemma')).__name__ == 'DILEMMA'
     with pytest.raises(ValueError, match='holds no checkpoint'): catalog.load(tmp_path/'dilemma')
+
+
+def test_app_is_offline_unless_told(monkeypatch):
+    "`app --online` lets networks of timm be fetched"
+    pytest.importorskip('gradio')
+    from ssl_workbench.app import shell
+    asked = []
+    monkeypatch.setattr(shell, 'launch', lambda **options: asked.append(options))
+    assert main(['app', 'slots', '--port', '7999']) == main(['app', '--online']) == 0
+    assert asked == [dict(port=7999, page='slots', online=False), dict(port=None, page=None, online=True)]

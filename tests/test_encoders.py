@@ -160,6 +160,23 @@ def plain(tmp_path, **options):
     return tmp_path/'tiny.safetensors', net.eval()
 
 
+def test_the_pages_of_features_offer_an_imported_encoder(tmp_path, monkeypatch):
+    "With its panels, its random twin, and the line that opens the panel"
+    pytest.importorskip('gradio')
+    from ssl_workbench import catalog
+    from ssl_workbench.app import attention, comparison, models
+    file, net = plain(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    catalog.save_imported(file, name := 'runs/plain.safetensors')
+    assert name in models.choices('features') and name in comparison.offered()
+    assert not any(name in models.choices(needs) for needs in ('slots', 'locate', 'mismatch', 'flow', 'embed_patches'))
+    for one in (name, name + models.TWIN): assert list(attention.panels_of(one)) == ['attention', 'likeness']
+    assert attention.panel_home('likeness', name)[1] == 'similarity_panel'
+    x = torch.rand(1, 3, 64, 64)
+    own, twin = (models.encoder(one).features(x)['tokens'] for one in (name, name + models.TWIN))
+    assert own.shape == twin.shape == (1, 16, 128) and not torch.allclose(own, twin, atol=.1)
+
+
 @pytest.mark.parametrize('name', ['slotmim', 'loca', 'dino', 'mae'])
 def test_training_starts_from_an_encoder(name, tmp_path):
     "Student and teacher are the encoder; a step is taken; features before it are the encoder's"

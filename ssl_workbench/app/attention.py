@@ -15,6 +15,7 @@ from .beside import panel_along
 from ssl_workbench.app.models import (
     TIMM,
     TWIN,
+    choices,
     encoder,
     example_files,
     has_ability,
@@ -35,7 +36,8 @@ def panels_of(
     name:str,                     # of weights, or of a timm network
 ) -> dict:                        # key → panel
     "The panels of a network that take one picture; none where there is no such network"
-    if method := weights_methods().get(name.removesuffix(TWIN)): return panels_taking(method, 'method', 'image')
+    method = weights_methods().get(name.removesuffix(TWIN), shelf.TIMM)
+    if method != shelf.TIMM: return panels_taking(method, 'method', 'image')
     try: return TIMM_PANELS if hasattr(encoder(name), 'attention') else dict(likeness=similarity_panel)
     except ValueError: return {}                       # the line beside the picker has said what is wrong with the name
 
@@ -60,8 +62,8 @@ def panel_home(
     name:str,                     # as for `panels_of`
 ) -> tuple:                       # import line, expression
     "Where the Python of a view finds the panel"
-    method = weights_methods().get(name.removesuffix(TWIN))
-    if method: return 'from ssl_workbench import catalog', f"catalog.module('{method}').panels['{key}']"
+    method = weights_methods().get(name.removesuffix(TWIN), shelf.TIMM)
+    if method != shelf.TIMM: return 'from ssl_workbench import catalog', f"catalog.module('{method}').panels['{key}']"
     panel = dict(attention='attention_panel', likeness='similarity_panel')[key]
     return f'from ssl_workbench.panels import {panel}', panel
 
@@ -69,7 +71,8 @@ HEADINGS = dict(likeness=('What does it find similar?', 'Click a patch of the pi
 
 def fill() -> None:
     "Every panel of one picture, for our networks and timm's"
-    pick = picker('features', SUGGESTED, 'Network', allow_custom_value=True)
+    first = next((n for n in choices('features') if has_ability(weights_methods()[n], 'attention')), '')
+    pick = picker('features', SUGGESTED, 'Network', first, allow_custom_value=True)
     with gr.Row(elem_classes='game-play'):
         with gr.Column(min_width=280): photo = photo_input('look', 190, examples=False)
         with gr.Column(min_width=280): gr.Examples(example_files(), photo, examples_per_page=16)

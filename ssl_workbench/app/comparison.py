@@ -22,15 +22,19 @@ from ssl_workbench.app.models import (
     describe_weights,
     encoder,
     example_files,
+    has_ability,
+    knows_photos,
     read_or_example,
     trained_choices,
     video_frames,
+    weights_methods,
 )
 from ssl_workbench.app.widgets import (
     QUIET,
     Page,
     caption,
     change_events,
+    keep,
     on_load,
     on_open,
     photo_input,
@@ -64,7 +68,8 @@ def offered() -> list:            # of names
 
 def shown_first() -> list:        # of names
     "Two trained networks (those trained on photographs first), the first one's twin, and raw colours"
-    trained = trained_choices('features')
+    views = lambda name: sum(has_ability(weights_methods()[name], ability) for ability in ('slots', 'attention'))
+    trained = sorted(trained_choices('features'), key=lambda name: (not knows_photos(name), -views(name)))
     return [*trained[:2], trained[0] + TWIN, COLOURS] if trained else choices('features')[:2]
 
 # %% ../../nbs/app/48i_comparison.ipynb #d0747f32
@@ -155,7 +160,8 @@ def fill() -> None:
         with gr.Column(min_width=220):
             photo = photo_input('compare-photo', 190)
         with gr.Column(min_width=220): other = picture_input('A second picture', height=190, elem_id='compare-other')
-        with gr.Column(min_width=220): clip = gr.Video(label='Or a clip', height=260, elem_id='compare-clip')
+        with gr.Column(min_width=220):
+            clip = keep(gr.Video(label='Or a clip', height=260, elem_id='compare-clip'), 'clip')
     place = gr.State((.5, .5))
     inputs = [names, photo, other, clip, view, clusters, detail, place]
     def run(names, path, other, clip, view, clusters, detail, place):

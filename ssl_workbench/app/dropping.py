@@ -12,7 +12,7 @@ import gradio as gr
 import torch
 
 from .beside import panel_along
-from .models import example_clips, example_folder, model, panels_taking, read_or_example
+from .models import drawn_file, example_clips, model, panels_taking, read_or_example
 from .widgets import Page, draw_on_open, on_open, picker, video_input, warn_beyond, warn_untrained
 from ..clip_views import keep_tubelets
 from ..data import write_video
@@ -35,7 +35,7 @@ def motion_clips() -> list:       # of paths
     found = []
     for name, seed in zip(names, motion_seeds((0, 4, 6, 9))):
         clip = batch([seed], kind='motion', level=3, size=(192, 192), frames=16, truth=False)['frames'][0]
-        found.append(str(write_video(clip, example_folder()/f'motion-{name}.mp4')))
+        found.append(str(write_video(clip, drawn_file(f'motion-{name}.mp4'))))
     return found
 
 def whitened(

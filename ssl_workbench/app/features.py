@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from .beside import along, load_line
 from ssl_workbench.app.models import (
     TWIN,
+    drawn_file,
     example_clips,
-    example_folder,
     for_drawn,
     is_real,
     loaded_once,
@@ -89,7 +89,7 @@ def road_clip(
 @lru_cache(maxsize=1)
 def example_drive() -> str:
     "A drive as a file"
-    return str(write_video(road_clip(7)['frames'], example_folder()/'road.mp4'))
+    return str(write_video(road_clip(7)['frames'], drawn_file('road.mp4')))
 
 @lru_cache(maxsize=1)
 def labelled_roads() -> tuple:    # uint8 (N,3,H,W), (N,H,W)

@@ -283,7 +283,8 @@ def fill() -> None:
                     elem_classes='untrained')
     ui = layout()
     if trained_choices('flow'):
-        warn_beyond(pick, *ui.origin[4:7])
+        warn_beyond(pick, *ui.origin[4:6], chosen=(ui.origin[0], {ORIGINS[1]: example_pairs()[0][0]}))
+        warn_beyond(pick, ui.origin[6], chosen=(ui.origin[0], {ORIGINS[2]: example_clips()[0]}))
         follow_kind(pick, 'flow', ui.origin[0], lambda where: where != ORIGINS[0])
     along([pick, *ui.origin], baselines, flow_files, python, 'Beside its random twin, DIS and nothing moving')
     def draw(source, s, weights, *origin): return flow_view(ui, frames_from(*origin), source, s, weights)

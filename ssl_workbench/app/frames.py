@@ -257,7 +257,7 @@ def next_tab(
     inputs = [pick, ui.where, *ui.world, ui.balls, *ui.clip, ui.seen, ui.ahead]
     canvas = lambda *values: {ui.canvas: balls_picture(values[inputs.index(ui.balls)])}
     connect(ui, opened, inputs, past_frames, rollouts_next, canvas, (ui.canvas,))
-    warn_beyond(pick, ui.clip[0])
+    warn_beyond(pick, ui.clip[0], chosen=(ui.where, {ORIGINS[2]: example_clips()[0]}))
     queued = dict(concurrency_limit=1, concurrency_id='balls', trigger_mode='multiple', **QUIET)
     def click(event:gr.SelectData, balls, picture): return add_ball(balls, click_place(event, picture))
     ui.canvas.select(errors_shown(click), [ui.balls, ui.canvas], ui.balls, **queued)
@@ -293,7 +293,7 @@ def between_tab(
         return found and found | dict(between=int(values[-1]))
     inputs = [pick, ui.where, *ui.world, ui.first, ui.last, ui.between]
     connect(ui, opened, inputs, ends, rollouts_between, unable_note(note, 'plan'), (note,))
-    warn_beyond(pick, ui.first, ui.last)
+    warn_beyond(pick, ui.first, ui.last, chosen=(ui.where, {ENDS[1]: None}))
 
 def length_input(
     ui,                           # gets the component

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from .beside import along, load_line, panel_along
 from ssl_workbench.app.models import (
     TWIN,
+    drawn_file,
     example_clips,
-    example_folder,
     loaded_once,
     model,
     panels_taking,
@@ -168,7 +168,7 @@ ORIGINS = ('the world', 'your video')
 
 def example_chain() -> str:       # path
     "A long video of the world as a file"
-    path = example_folder()/'chain.mp4'
+    path = drawn_file('chain.mp4')
     return str(path) if path.exists() else str(write_video(chain_video(3), path))
 
 def chosen_video(
@@ -279,7 +279,7 @@ def clips_tab(
     gr.Markdown('### The nearest of twelve other videos')
     near = gr.HTML(padding=False, elem_id='timeline-near')
     values, shown = [pick, where, number, path, times, kept], [band, line, verdict, near]
-    warn_beyond(pick, path)
+    warn_beyond(pick, path, chosen=(where, {ORIGINS[1]: example_chain()}))
     along(values, baselines, summary_files, python, 'Beside its random twin and the mean of the clips')
     again = dict(trigger_mode='always_last', concurrency_limit=2, concurrency_id='timeline', **QUIET)
     events = [opened, pick.change, where.input, number.input, path.change, kept.change]

@@ -159,13 +159,18 @@ def warn_beyond(
     pick,                         # the picker
     *uploads,                     # components whose value is a path, or None
     example:str|None=None,        # what is shown while nothing is dropped
+    chosen:tuple=(None, {}),      # a component, and what is shown for those of its values that show files
 ) -> None:
     "A line that warns when a real picture or clip meets weights that have seen drawn ones only"
     note = gr.Markdown(visible=False, elem_classes='untrained')
-    def warning(name, *paths):
-        said = next((said for p in paths if (said := beyond_note(name, p or example))), '')
+    where, examples = chosen
+    def warning(name, *values):
+        at = values[len(uploads):]
+        shown = [p or (examples.get(at[0]) if at else example) for p in values[:len(uploads)]]
+        said = '' if at and at[0] not in examples else next((w for p in shown if (w := beyond_note(name, p))), '')
         return gr.update(value=said, visible=bool(said))
-    run_quietly(partial(gr.on, [pick.change, *(u.change for u in uploads)]), warning, [pick, *uploads], note)
+    watched = [*uploads, *([where] if where else [])]
+    run_quietly(partial(gr.on, [pick.change, *(u.change for u in watched)]), warning, [pick, *watched], note)
 
 def warn_untrained(
     needs:str,                    # as `models.choices` takes it
