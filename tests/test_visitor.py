@@ -16,7 +16,7 @@ def test_real_pictures_come_first():
     assert models.knows_photos(first) and 'photographs' in models.describe_weights(first)
     assert 'never seen a photograph' in models.describe_weights('slotmim')
     assert 'Beyond these weights' in models.beyond_note('slotmim', 'holiday.jpg')
-    assert not models.beyond_note(first, 'holiday.jpg') and not models.beyond_note('slotmim', 'world-1.png')
+    assert not models.beyond_note(first, 'holiday.jpg') and not models.beyond_note('slotmim', 'drawn-world-1.png')
 
 
 def test_every_page_explains_itself():
