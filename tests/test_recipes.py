@@ -47,3 +47,9 @@ def test_the_central_slot():
     truth = torch.tensor([[[24., 16, 48, 48]]])
     assert photographs.hits(photographs.central_boxes(labels, 64), truth).tolist() == [1]
     assert photographs.hits(photographs.central_boxes(labels, 64), truth + 24).tolist() == [0]
+
+
+def test_a_card_names_the_content_images_of_mcjepa():
+    "They come from another data set than its pairs, and weights have seen both"
+    config = config_of(recipe_of('mcjepa-real')[0])
+    assert config.content_kind in [one['name'] for one in catalog.card('mcjepa-real')['data']]

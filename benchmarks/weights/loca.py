@@ -68,12 +68,10 @@ def position(method):
 
 def scores(method, name, **others):
     "The card's scores; those on real data only where the data are"
-    if name == 'loca-real':
-        found = [*real(method, others), position(method), segmented(method, others)]
-        return [*found, camvid(method, others)] if streets.available() else found
-    drawn = [position(method), *(r for level in (1, 2, 3) for r in iconic(method, level, others)),
-             segmented(method, others)]
-    return [*drawn, camvid(method, others)] if streets.available() else drawn
+    if name == 'loca-real': found = [*real(method, others), position(method)]
+    else: found = [position(method), *(r for level in (1, 2, 3) for r in iconic(method, level, others))]
+    found.append(segmented(method, others))
+    return [*found, camvid(method, others)] if streets.available() else found
 
 
 def recheck(method, card):

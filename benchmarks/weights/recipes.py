@@ -113,7 +113,8 @@ def baseline(name) -> dict:
 def card_of(name, recipe, method, out, found) -> dict:
     "All that a card holds but the fingerprint"
     log = read_log(out)
-    sources = [(part, SOURCES[part.split(':')[0]]) for part in recipe.data.split('+')]
+    parts = [*recipe.data.split('+'), *filter(SOURCES.get, [getattr(method.config, 'content_kind', '')])]
+    sources = [(part, SOURCES[part.split(':')[0]]) for part in parts]     # MC-JEPA's content images are data, too
     again = command('benchmarks.weights', [name, *(['--gpu'] if recipe.preset == 'gpu' else [])])
     return dict(method=recipe.method, preset=recipe.preset, config=dict(vars(method.config)),
                 changed=recipe.changes, seed=recipe.seed,
