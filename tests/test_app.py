@@ -7,6 +7,8 @@ import shutil
 import socket
 import statistics
 import sys
+import tempfile
+import zipfile
 from pathlib import Path
 from unittest import mock
 
@@ -77,6 +79,7 @@ def visit(url, browser):
         page.get_by_role('heading', name='Nine ways').wait_for()
         if tab: show(page, tab)
         return page
+    opened.errors = errors
     yield opened
     for context in contexts: context.close()
     assert requests and not [r for r in requests if not r.startswith((url, 'data:', 'blob:'))]
@@ -983,12 +986,108 @@ def test_a_dropped_picture_goes_along(visit, photo):
     assert page.locator('#look img').count() == 1
 
 
-def test_every_picture_has_words(visit):
-    "No picture without alternative text"
+def test_a_dropped_clip_goes_along(visit, moments):
+    "Dropped under Slots, it lies under Frames, too; its box shows the whole of it"
     page = visit('Slots')
-    page.wait_for_timeout(1500)
-    bare = page.evaluate("[...document.querySelectorAll('img')].filter(i => i.offsetParent && !i.alt).length")
-    assert bare == 0
+    page.get_by_role('tab', name='Clip', exact=True).click()
+    page.locator(FIGURE).first.wait_for()
+    before = shown(page)
+    page.locator('#clip input[type=file]').set_input_files(moments/'film.mp4')
+    changed(page, before)
+    film, box = page.locator('#clip video'), page.locator('#clip').bounding_box()
+    film.wait_for()
+    inner = film.bounding_box()
+    assert inner['height'] > 60 and inner['y'] + inner['height'] <= box['y'] + box['height'] + 1, 'cut off'
+    name = film.get_attribute('src').rsplit('/')[-1]
+    page.get_by_role('tab', name='Frames', exact=True).click()
+    page.get_by_label('A clip', exact=True).first.check()
+    page.wait_for_function('name => document.querySelector(`#frames-clip video[src$="${name}"]`)', arg=name)
+
+
+def test_every_picture_has_words(visit):
+    "On every page: no picture without alternative text, and a fold that says what is seen"
+    from ssl_workbench.app.shell import pages
+    page = visit()
+    for name in [None, *(p.title for p in pages().values())]:
+        if name: show(page, name)
+        page.wait_for_function("![...document.querySelectorAll('img')].some(i => i.offsetParent && !i.alt)")
+        assert not name or page.locator('.seeing:visible').count() == 1, name
+
+
+def test_a_choice_stays_marked(visit):
+    "Whatever is pressed under Slots, each group of choices has one that is marked"
+    page = visit('Slots')
+    marked = """() => [...document.querySelectorAll('fieldset')]
+        .filter(f => f.offsetParent && f.querySelector('[type=radio]'))
+        .map(f => f.querySelectorAll('[type=radio]:checked').length)"""
+    assert page.evaluate(marked) and set(page.evaluate(marked)) == {1}
+    before = shown(page)
+    page.locator(FIGURE).first.click(position=dict(x=60, y=120))
+    before = changed(page, before)
+    page.get_by_label('soft', exact=True).first.check()
+    before = changed(page, before)
+    number(page, 'Detail', 32)
+    changed(page, before)
+    assert set(page.evaluate(marked)) == {1}
+
+
+def test_training_outlives_a_reload(visit):
+    "A run is there after a reload, any of several methods trains, and what was learnt is a file"
+    page = visit('Training')
+    page.get_by_role('button', name='Start · resume').click()
+    page.wait_for_function("() => +(/Step (\\d+)/.exec(document.querySelector('#status').innerText) || [0, 0])[1] >= 2")
+    page.reload()
+    visit.errors.clear()                       # requests that the reload cut off
+    page.get_by_role('heading', name='Nine ways').wait_for()
+    show(page, 'Training')
+    page.locator('#status', has_text=re.compile(r'Step \d+.*can be resumed')).wait_for()
+    assert steps(page) >= 2
+    page.get_by_role('button', name='Save the weights').click()
+    page.locator('#status', has_text='Saved as').wait_for()
+    home = Path(tempfile.gettempdir())/re.search(r'Saved as (\S+):', page.locator('#status').inner_text()).group(1)
+    with page.expect_download() as file: page.locator('#trained-file a').first.click()
+    names = zipfile.ZipFile(file.value.path()).namelist()
+    assert any(n.endswith('model.safetensors') for n in names) and (home/'checkpoints').is_dir()
+    shutil.rmtree(home)
+    page.locator('#train-method').get_by_label('VICReg', exact=True).check()
+    page.locator('#status', has_text='Not started').wait_for()
+    page.get_by_role('button', name='Start · resume').click()
+    page.locator('#status', has_text=re.compile(r'Step \d+')).wait_for()
+    page.get_by_role('button', name='Start over').click()
+
+
+def test_futures_and_truth_loop_together(visit):
+    "After Predict the reels have one length and stand at the same moment"
+    page = visit('Frames')
+    page.locator('#frames-stage .unknown').first.wait_for()
+    for name, value in (('Steps', 1), ('Frames to come', 2), ('Futures', 1)): number(page, name, value)
+    page.wait_for_function("document.querySelectorAll('#frames-stage .unknown').length == 1")
+    page.locator('#frames-go').click()
+    page.locator('#frames-table', has_text='last seen frame repeated').wait_for()
+    at = page.locator('#frames-stage .tile img').evaluate_all("""tiles => tiles.map(e => {
+        const a = e.getAnimations()[0];
+        return [a.effect.getTiming().duration, a.currentTime] })""")
+    assert len(at) == 2 and at[0][0] == at[1][0] and abs(at[0][1] - at[1][1]) < 20
+
+
+def test_the_piece_starts_off_the_middle(visit):
+    "Where guessing the middle would be right nothing could be learnt; beside the answers stands that guess"
+    page = visit('Locations')
+    page.locator(FIGURE).nth(2).wait_for()
+    page.get_by_role('button', name='Click in a picture, or use sliders').click()
+    at = [float(number_box(page, f'Centre: {axis}').input_value()) for axis in 'xy']
+    assert max(abs(x - .5) for x in at) > .15
+    assert page.get_by_text('The prior').locator('visible=true').count()
+
+
+def test_tabs_and_length_on_a_phone(visit):
+    "A tab is wide enough for a finger, and Flow is read without scrolling for ever"
+    page = visit('Flow', viewport=dict(width=390, height=844))
+    tabs = page.get_by_role('tab').locator('visible=true')
+    assert all(t.bounding_box()['width'] >= 44 for t in tabs.all())
+    for figure in page.locator('.figure:visible').all(): figure.scroll_into_view_if_needed()   # they load when seen
+    page.wait_for_function("[...document.querySelectorAll('.figure img')].every(i => !i.offsetParent || i.complete)")
+    assert page.evaluate('document.documentElement.scrollHeight') < 4000
 
 
 def test_endpoints(url, photo):

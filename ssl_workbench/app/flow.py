@@ -127,8 +127,9 @@ def warped_frame(
 # %% ../../nbs/app/46b_flow.ipynb #32f9627b
 ORIGINS = ('The drawn world', 'Two pictures', 'A clip')
 HINTS = ('One colour is one motion: do the edges of the colours lie on the edges of things?',
-         'Above, one colour is one motion; do the edges of the colours lie on the edges of things? '
-         'Below, bright is where the arrows end in the wrong place: mostly at the edges of moving things.')
+         'One colour is one motion: do the edges of the colours lie on the edges of things? '
+         'In the dark pictures, bright is where the arrows end in the wrong place: mostly at the edges of moving '
+         'things.')
 
 def frames_from(
     where:str,                    # one of ORIGINS
@@ -194,7 +195,7 @@ def layout() -> SimpleNamespace:  # of components
             'It needs no truth, but it can be fooled: on a flat wall any arrow fits.')
     subheading('Follow it')
     ui.source = gr.Radio(['DIS', 'truth'], value='DIS', label='Flow of', elem_id='flow-source')
-    with gr.Row(elem_classes='three'):
+    with gr.Row(elem_classes='three follow'):
         with gr.Column(min_width=240):
             ui.warped = picture_output('A on its way to B', elem_id='flow-warped')
             ui.s = gr.Slider(0, 1, .5, step=.05, label='From A (0) to B (1)')

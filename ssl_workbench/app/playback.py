@@ -45,7 +45,8 @@ def reel(
     if n and frames > n:
         nothing = torch.full_like(parts[0][0][:1], 225).expand(frames - n, -1, -1, -1)
         parts, n = [*parts, (nothing, (225, 225, 225))], frames
-    moves = f'animation: reel {n / FPS:.3f}s steps({n}) infinite' if n > 1 else ''
+    name = 'together-reel' if frames else 'reel'  # another name starts anew: a page keeps what stays between updates
+    moves = f'animation: {name} {n / FPS:.3f}s steps({n}) infinite' if n > 1 else ''
     return tile(title, html_image(rimmed_strip(parts, 2), title, f'width: {100 * n}%; {moves}'))
 
 def strip_rows(
