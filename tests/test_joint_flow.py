@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from benchmarks.claims import poodle as claims
-from benchmarks.claims import runner
 from ssl_workbench import catalog, world
 from ssl_workbench.methods import mcjepa, poodle
 from ssl_workbench.training import learner_of, training_data
@@ -81,14 +80,10 @@ def test_a_run_is_trained_stored_and_gone_on_with(tmp_path):
     assert rates == {1., mcjepa.cpu.flow_lr} or mcjepa.cpu.flow_lr == 1.
 
 
-def test_the_claim_has_its_four_arms_and_says_how_many_seeds_it_wants():
+def test_the_claim_has_its_four_arms():
     assert [a.get('flow') for a in claims.joint.arms.values()] == ['joint', 'mcjepa', 'dis', 'truth']
     data = claims.training_pairs(replace(JOINT, kind='drive', level=0), claims.Protocol(pool=3, flow='joint'))
     assert 'flow' not in data[0] and len(data) == 3
-    unclear = dict(verdict='unclear', effect=1.)
-    assert runner.power(unclear) == '; with this effect 7 seeds would decide it'    # t(6) = 2.447, √7 = 2.646
-    assert runner.seeds_needed(2.4) == 4 and runner.seeds_needed(.001) is None      # 4.303/√3 = 2.48, 3.182/2 = 1.59
-    assert runner.power(dict(unclear, verdict='holds')) == ''
 
 
 def test_without_an_estimator_it_is_one_sentence():

@@ -22,16 +22,14 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, fields
-from math import isfinite
 from pathlib import Path
 
 import torch
-from scipy.stats import t as students_t
 
 from benchmarks.claims.code_hash import code_hash
 from benchmarks.provenance import RESULTS, command, commit, device_name, positive_int, read_json, versions, write_json
 from ssl_workbench import catalog
-from ssl_workbench.claims import verdicts
+from ssl_workbench.claims import said, verdicts
 from ssl_workbench.learner import Diverged
 
 HERE = Path(__file__).resolve().parent
@@ -367,20 +365,8 @@ def run_all(claim_runs, args):
         log(f"[{n}/{len(todo)}] {task.arm}, seed {task.seed}: {record['seconds']:.0f} s  {score_line(record)}  "
             f"(about {left / 60:.0f} min left)")
     for s in claim_runs:
-        rows = (f"  {r['what']}, {r['metric']}: {r['verdict']}{power(r)}" for r in s.result(store)['verdicts'])
+        rows = (f"  {r['what']}, {r['metric']}: {said(r)}" for r in s.result(store)['verdicts'])
         log('\n'.join([f'{s.file.name}:', *rows]))
-
-
-def seeds_needed(effect, most=1000):
-    "Seeds whose 95 % t-interval would exclude zero if the effect stayed (mean over spread of the paired differences)"
-    return next((n for n in range(2, most) if students_t.ppf(.975, n - 1) / n**.5 < abs(effect)), None)
-
-
-def power(verdict):
-    "What an unclear sentence needs, by the spread of the seeds there are; nothing else is said"
-    if verdict['verdict'] != 'unclear' or not verdict['effect'] or not isfinite(verdict['effect']): return ''
-    n = seeds_needed(verdict['effect'])
-    return f"; with this effect {n} seeds would decide it" if n else '; no thousand seeds would decide it'
 
 
 def score_line(record):
