@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from . import core
 from .catalog import Entry, build, find, inference_state, load, migrate, module, replace_config, start_from
 from ssl_workbench.data import (
+    ClassCaptions,
     Selection,
     Streams,
     WithFlow,
@@ -79,10 +80,11 @@ def training_data(
     views = module(entry.name).Views(config)
     if _holds_world(parse_source(name)): data = _cut(open_data(name, **drawn | clip), views, canvas)
     else: data = open_data(name, size=canvas, **clip) if clip else _images(name, canvas, views)
-    if 'caption' in entry.inputs and not {'facts', 'caption'} & set(data[0]):
-        raise ValueError(f'{name} holds no captions, from which {entry.title} learns: choose a world, or a table of '
-                         'pictures and captions')
-    return data
+    if 'caption' not in entry.inputs or {'facts', 'caption'} & set(data[0]): return data
+    try: return ClassCaptions(data)
+    except ValueError as e:
+        raise ValueError(f'{name} holds no captions, from which {entry.title} learns: choose a world, a table of '
+                         f'pictures and captions, or pictures in folders named after their classes; {e}') from None
 
 def _cut(data, views, canvas):
     "Pictures larger than the canvas keep their pixels, where the method says which crops it wants"

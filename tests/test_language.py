@@ -1,4 +1,6 @@
 """CLIP and SF-CLIP: captions on their way to the views, what may not leak, teachers, and what cannot be read."""
+import io
+import tarfile
 import warnings
 from dataclasses import replace
 
@@ -114,6 +116,51 @@ def test_data_without_captions_are_refused(tmp_path):
     for name in ('clip', 'sfclip', 'xlm'):
         with pytest.raises(ValueError, match='holds no captions'):
             training.training_data(str(tmp_path), catalog.find(name), catalog.module(name).cpu)
+
+
+@pytest.mark.parametrize('kind', ['clip', 'sfclip'])
+@pytest.mark.parametrize('ending', ['csv', 'tar', 'classes'])
+def test_trained_on_files(kind, ending, tmp_path, monkeypatch):
+    "A table with columns of one's own, shards, and folders named after classes: trained, stopped, resumed"
+    from ssl_workbench.show import to_image
+    data, place = pairs(8), tmp_path/'pairs'
+    monkeypatch.setattr(training, 'with_teachers', lambda config: (replace(config, vision_dims=(24,), word_dim=16),
+                                                                   teachers()))
+    pictures = [to_image(data[i]['frames'][0]) for i in range(8)]
+    captions = [write_caption(data[i]['facts']) for i in range(8)]
+    place.mkdir()
+    if ending == 'classes':
+        for k, picture in enumerate(pictures):
+            (place/f'polar_{"ab"[k % 2]}').mkdir(exist_ok=True)
+            picture.save(place/f'polar_{"ab"[k % 2]}'/f'{k}.png')
+        name = str(place)
+    elif ending == 'csv':
+        for k, picture in enumerate(pictures): picture.save(place/f'{k}.png')
+        rows = [f'{k}.png,"{c}"' for k, c in enumerate(captions)]
+        (place/'mine.csv').write_text('\n'.join(['photo,title', *rows]), encoding='utf-8')
+        name = f'{place}/mine.csv:image=photo,caption=title'
+    else:
+        name = str(place/'shard.tar')
+        with tarfile.open(name, 'w') as shard:
+            for k, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
+                picture.save(body := io.BytesIO(), 'PNG')
+                for suffix, raw in (('png', body.getvalue()), ('txt', caption.encode())):
+                    entry = tarfile.TarInfo(f'{k:04}.{suffix}')
+                    entry.size = len(raw)
+                    shard.addfile(entry, io.BytesIO(raw))
+    config = replace(catalog.module(kind).cpu, **TINY | dict(batch=4))
+    def run(out): return training.open_run(kind, config, name, 0, out, 'cpu', resume=out.exists())
+    seen = run(tmp_path/'whole').data[3]['caption']
+    assert seen == ('a photo of the large polar a.' if ending == 'classes' else captions[3])
+    whole, first = run(tmp_path/'a'), run(tmp_path/'b')
+    for _ in whole.steps(): pass
+    for _ in first.steps(2): pass
+    first.save()
+    again = run(tmp_path/'b')
+    assert again.i == 2
+    for _ in again.steps(): pass
+    theirs = again.method.state_dict()
+    assert all(torch.equal(v, theirs[k]) for k, v in whole.method.state_dict().items())
 
 
 # What is read

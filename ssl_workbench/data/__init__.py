@@ -30,10 +30,10 @@ __all__ = ['limits', 'HEIC_BRANDS', 'IMAGE_FORMATS', 'DEEP_CHANNELS', 'IMAGE_EXT
            'dataset_kind', 'open_path', 'open_data', 'share_keywords', 'open_pairs', 'each_stride', 'Selection',
            'distinct', 'report', 'reading', 'cropped', 'memory_needed', 'readable', 'spread', 'split_by_class',
            'has_splits', 'own_splits', 'labelled_split', 'Adapted', 'picture_bytes', 'adapt', 'CAPTION_COLUMNS',
-           'IMAGE_COLUMNS', 'MOST_BYTES', 'TABLE_ENDINGS', 'CaptionTable', 'Member', 'Pair', 'caption_columns',
-           'clean_caption', 'decode_table', 'find_column', 'pairs_of_row', 'read_csv', 'read_parquet', 'read_shard',
-           'read_table', 'shard_column', 'shard_members', 'shard_words', 'table_files', 'table_options', 'to_pair',
-           'table_source']
+           'IMAGE_COLUMNS', 'MOST_BYTES', 'TABLE_ENDINGS', 'TEMPLATES', 'CaptionTable', 'ClassCaptions', 'Member',
+           'Pair', 'caption_columns', 'class_name', 'clean_caption', 'decode_table', 'find_column', 'pairs_of_row',
+           'read_csv', 'read_parquet', 'read_shard', 'read_table', 'shard_column', 'shard_members', 'shard_words',
+           'table_files', 'table_options', 'to_pair', 'table_source']
 
 # %% ../../nbs/data/02g_data.ipynb #6ae8d00b
 # isort: off
@@ -71,8 +71,9 @@ from ssl_workbench.data.sources import (
     report, share_keywords, split_by_class, spread, table_source
 )
 from ssl_workbench.data.tables import (
-    CAPTION_COLUMNS, IMAGE_COLUMNS, MOST_BYTES, TABLE_ENDINGS, CaptionTable, Member, Pair, caption_columns,
-    clean_caption, decode_table, find_column, pairs_of_row, read_csv, read_parquet, read_shard, read_table,
+    CAPTION_COLUMNS, IMAGE_COLUMNS, MOST_BYTES, TABLE_ENDINGS, TEMPLATES, CaptionTable, ClassCaptions, Member,
+    Pair, caption_columns, class_name, clean_caption, decode_table, find_column, pairs_of_row, read_csv,
+    read_parquet, read_shard, read_table,
     shard_column, shard_members, shard_words, table_files, table_options, to_pair
 )
 from ssl_workbench.data.videos import (
@@ -108,6 +109,7 @@ _all_ = [limits, HEIC_BRANDS, IMAGE_FORMATS, DEEP_CHANNELS, IMAGE_EXTENSIONS, VI
          parse_plain, known_keywords, build_dataset, open_world, holds_flow_files, dataset_kind, open_path, open_data,
          share_keywords, open_pairs, each_stride, Selection, distinct, report, reading, cropped, memory_needed,
          readable, spread, split_by_class, has_splits, own_splits, labelled_split, Adapted, picture_bytes, adapt,
-         CAPTION_COLUMNS, IMAGE_COLUMNS, MOST_BYTES, TABLE_ENDINGS, CaptionTable, Member, Pair, caption_columns,
-         clean_caption, decode_table, find_column, pairs_of_row, read_csv, read_parquet, read_shard, read_table,
+         CAPTION_COLUMNS, IMAGE_COLUMNS, MOST_BYTES, TABLE_ENDINGS, TEMPLATES, CaptionTable, ClassCaptions, Member,
+         Pair, caption_columns, class_name, clean_caption, decode_table, find_column, pairs_of_row, read_csv,
+         read_parquet, read_shard, read_table,
          shard_column, shard_members, shard_words, table_files, table_options, to_pair, table_source]
