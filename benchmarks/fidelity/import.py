@@ -1,6 +1,6 @@
 """Checkpoints that the authors' public code saves, imported by ours: features, scores, slots and predictions agree.
 
-    git clone https://github.com/facebookresearch/dino PUBLIC/dino            # and mae, moco-v3, dinov2, vicreg
+    git clone https://github.com/facebookresearch/dino PUBLIC/dino    # and mae, moco-v3, dinov2, dinov3, vicreg
     git clone https://github.com/bytedance/ibot PUBLIC/ibot
     git clone https://github.com/CVMI-Lab/SlotMIM PUBLIC/SlotMIM
     git clone https://github.com/MCG-NJU/VideoMAE PUBLIC/VideoMAE
@@ -431,6 +431,29 @@ def dinov2(path, file, images):
     return found
 
 
+def dinov3(path, file, images):
+    hub = importlib.import_module('dinov3.hub.backbones')
+    found = {}
+    for name, builder, biased, run in (('ViT-S/16', 'dinov3_vits16', False, False),
+                                       ('ViT-S/16 with biases, a training run', 'dinov3_vits16', True, True),
+                                       ('ViT-S+/16', 'dinov3_vits16plus', False, False)):
+        theirs = getattr(hub, builder)(pretrained=False)
+        theirs.init_weights()
+        shaken(theirs)
+        if not biased:
+            for block in theirs.blocks: block.attn.qkv.bias.zero_()       # as in most published files
+        state = theirs.state_dict()
+        heads = {'dino_head.mlp.0.weight': torch.zeros(2, 2), 'ibot_head.mlp.0.weight': torch.zeros(2, 2)}
+        torch.save(dict(teacher={f'backbone.{k}': v for k, v in state.items()} | heads) if run else state, file)
+        mine, out = catalog.load(file), theirs.forward_features(standard(images))
+        seen, large = mine.features(images), torch.rand(1, 3, 2 * SIDE, 3 * SIDE)
+        found |= {f'{name}: tokens': figure(out['x_norm_patchtokens'], seen['tokens']),
+                  f'{name}: class token': figure(out['x_norm_clstoken'], seen['pooled']),
+                  f'{name}: a wide picture': figure(theirs.forward_features(standard(large))['x_norm_patchtokens'],
+                                                    mine.features(large)['tokens'])}
+    return found
+
+
 def open_clip(path, file, images):
     clip, tokens = (importlib.import_module(f'open_clip.{m}') for m in ('model', 'tokenizer'))
     text = dict(context_length=77, width=DIM, heads=HEADS, layers=DEPTH)
@@ -464,7 +487,8 @@ FORMATS = dict(dino=('dino', 'facebookresearch/dino'), ibot=('ibot', 'bytedance/
                vjepa=('jepa', 'facebookresearch/jepa'), river=('river', 'Araachie/river'),
                vqgan=('river', 'Araachie/river'),
                vicreg=('vicreg', 'facebookresearch/vicreg'),
-               dinov2=('dinov2', 'facebookresearch/dinov2'), open_clip=('open_clip', 'mlfoundations/open_clip'))
+               dinov2=('dinov2', 'facebookresearch/dinov2'), dinov3=('dinov3', 'facebookresearch/dinov3'),
+               open_clip=('open_clip', 'mlfoundations/open_clip'))
 COMMITS = dict(poodle='7518934e1a7824c70acf4088f2f19f89c14acb1b')                # where the folder is no checkout
 DIFFERENCES = [
     'What is compared are pictures of the size that a network was built for: at others each interpolates its positions '
@@ -483,6 +507,8 @@ DIFFERENCES = [
     'V-JEPA: the target encoder alone; its size, frames and the division of its channels are found from its positions.',
     'RIVER and VQGAN: the smaller configuration of the code (f8_small), at a quarter of its width and with one block '
     'less; the solver is compared in fidelity-river.json. The discriminator is left out.',
+    "DINOv3: ViT-S and ViT-S+ at their own size, since the architecture is found by its shapes; the hub's file and the "
+    'teacher of a training run.',
     'OpenCLIP: the vocabulary of its tokenizer lies beside the file; ftfy, which mends broken text, has a stand-in '
     'that leaves text as it is. 1 is added to their token numbers, so that 0 is free for padding.']
 

@@ -243,10 +243,13 @@ def read_dinov3(
     tree:dict,                    # of `encoders.read_checkpoint`
     heads:int=None,               # no use: the architecture tells
 ) -> Found:
-    "DINOv3's ViT: the architecture of timm that takes all its tensors"
+    "DINOv3's ViT, of the hub or of a training run's teacher: the architecture of timm that takes all its tensors"
     state = network_of(tree)
+    state = under(state, 'backbone.') or state
     dim, biases = state['cls_token'].shape[-1], {k: v for k, v in state.items() if k.endswith('attn.qkv.bias')}
     biased = any(v.any() for v in biases.values())
+    keys_too = any(v.chunk(3)[1].any() for k, v in biases.items() if f'{k}_mask' not in state)
+    if keys_too: raise ValueError('its keys have a bias, which no published DINOv3 has: it cannot be read')
     if not biased: state = {k: v for k, v in state.items() if k not in biases}     # published ones are all zero
     for name in timm.list_models('*dinov3*'):
         if ('qkvb' in name) != biased: continue
@@ -254,7 +257,8 @@ def read_dinov3(
         if net.embed_dim != dim: continue
         named = eva.checkpoint_filter_fn(dict(state), net)
         wanted = {k: v.shape for k, v in net.state_dict().items()}
-        if {k: v.shape for k, v in named.items()} == wanted: return Found('DINOv3', named, architecture=name)
+        if {k: v.shape for k, v in named.items()} == wanted:
+            return Found('DINOv3', named, architecture=name, options=dict(global_pool='token'))   # their summary
     raise ValueError(f'no DINOv3 ViT of timm has {len(state)} tensors of {dim} channels: the file is cut or unknown')
 
 CLIP_VIT, QUICK = 'vit_base_patch16_clip_224', 'vit_base_patch16_clip_quickgelu_224'
@@ -349,6 +353,7 @@ def format_of(
     has = lambda *keys: all(any(k.startswith(key) for k in names) for key in keys)
     if 'ibot_loss' in tree or has('backbone.', 'head.last_layer2'): return 'ibot'
     body = {k.removeprefix('backbone.') for k in names}
+    if 'storage_tokens' in body: return 'dinov3'
     if has('dino_head') or 'register_tokens' in body or {'mask_token', 'cls_token', 'pos_embed'} <= body and not any(
             k.startswith('decoder') for k in body): return 'dinov2'
     if 'dino_loss' in tree or has('backbone.', 'head.last_layer'): return 'dino'
@@ -360,7 +365,6 @@ def format_of(
     if has('teacher_backbone.', 'decoder_laterals.'): return 'poodle'
     if has('vector_field_regressor.'): return 'river'
     if has('quantize.embedding') or has('vector_quantizer.embedding'): return 'vqgan'
-    if has('storage_tokens'): return 'dinov3'
     if has('visual.conv1', 'visual.class_embedding'): return 'clip'
     if has('backbone.layer1', 'projector.'): return 'vicreg'
     return 'encoder'
