@@ -147,6 +147,34 @@ def test_dinov2_and_vicreg_are_encoders(tmp_path):
     assert torch.allclose(mine.features(x)['pooled'], net.eval()((x - mine.mean) / mine.std), atol=1e-5)
 
 
+def dinov3_file(net, biases=None):
+    "The authors' names of timm's tensors"
+    state = {k.replace('reg_token', 'storage_tokens').replace('gamma_', 'ls'): v for k, v in net.state_dict().items()}
+    state = {k + '.gamma' * k.endswith(('ls1', 'ls2')): v for k, v in state.items()}
+    for k in range(12):
+        state[f'blocks.{k}.attn.qkv.bias'] = torch.zeros(3 * 384) if biases is None else biases
+        state[f'blocks.{k}.attn.qkv.bias_mask'] = torch.ones(3 * 384)
+    return state | {'rope_embed.periods': torch.zeros(16), 'mask_token': torch.zeros(1, 384)}
+
+
+def test_dinov3_as_published_and_as_trained(tmp_path):
+    "Its summary is the class token, not timm's mean; a teacher with heads beside it; biases of keys are refused"
+    net, file = timm.create_model('vit_small_patch16_dinov3', num_classes=0).eval(), tmp_path/'dinov3.pth'
+    x = torch.rand(1, 3, 32, 48)
+    for wrap in (dict, lambda s: dict(teacher={f'backbone.{k}': v for k, v in s.items()} | {
+            'dino_head.last_layer.weight': torch.zeros(2, 2)})):
+        torch.save(wrap(dinov3_file(net)), file)
+        mine, _ = catalog.import_checkpoint(file)
+        out = net.forward_features((x - mine.mean) / mine.std)
+        found = mine.features(x)
+        assert torch.allclose(found['pooled'], out[:, 0], atol=1e-5)
+        assert torch.allclose(found['tokens'], out[:, 5:], atol=1e-5)
+    bare = {k: v for k, v in dinov3_file(net, torch.ones(3 * 384)).items() if not k.endswith('mask')}
+    torch.save(bare, file)
+    with pytest.raises(ValueError, match='its keys have a bias') as e: catalog.load(file)
+    assert '\n' not in str(e.value)
+
+
 def poodle():
     sizes = dict(bottleneck=True, small=False, channels=(8, 16, 24, 32), hidden=24, out_dim=12, block_first=True)
     method = shaken(catalog.build('poodle', 'cpu', sizes))
