@@ -250,7 +250,8 @@ def export_weights(
 ) -> int:                         # exit code
     "Write trained weights in the format of another library; print where"
     out = args.out or f'runs/{Path(args.weights).name.removesuffix(".safetensors")}-{args.to}'
-    print(export(args.weights, args.to, out))
+    print(export(args.weights, args.to, out, args.push))
+    if args.push: print(f'pushed to {args.push}')
     return 0
 
 # %% ../nbs/50_cli.ipynb #3baf5227
@@ -298,6 +299,7 @@ def parser() -> argparse.ArgumentParser:
     e.add_argument('weights', metavar='run', help='bundled name, .safetensors file, or folder of a run')
     e.add_argument('--to', required=True, choices=FORMATS, help='timm and hf: a folder; onnx and torch.export: a file')
     e.add_argument('--out', help='runs/NAME-FORM when left out')
+    e.add_argument('--push', default='', metavar='USER/NAME', help='with --to hf: push it to the Hugging Face hub')
     e.set_defaults(run=export_weights)
     d = verbs.add_parser('doctor', help='what is wrong with a run, from what it wrote')
     d.add_argument('folder', metavar='run', help='folder of a run')

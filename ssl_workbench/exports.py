@@ -398,8 +398,10 @@ def export(
     name_or_path,                 # as `catalog.load` takes it
     to:str,                       # of FORMATS
     out,                          # folder or file
+    push:str='',                  # of 'hf' alone: name on the hub, USER/NAME, to push to; '': none
 ) -> Path:                        # what was written
     "What was trained here in the format of another library; ValueError in one sentence"
     if to not in FORMATS: raise ValueError(f"no form '{to[:80]}' is known: choose one of {', '.join(FORMATS)}")
     if Path(out).exists(): raise ValueError(f'{out} exists already: choose another --out')
-    return FORMATS[to](load(name_or_path), out)
+    if push and to != 'hf': raise ValueError(f'only a Hugging Face folder is pushed: --to hf, not --to {to}')
+    return FORMATS[to](load(name_or_path), out, **(dict(push=push) if push else {}))

@@ -1,5 +1,7 @@
 """Trained weights for others: timm, the hub, torch.export, ONNX; each opened again and equal."""
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import timm
@@ -60,6 +62,26 @@ def encoder(name):
     "A small encoder: of clips by its positions, or timm's"
     if name in CLIPS: return shaken(ClipEncoder(ClipConfig(32, 8, 8, 2, 48, 1, 2, name)))
     return shaken(open_timm(name, False, embed_dim=48, depth=1, num_heads=2))
+
+
+def test_pushed_to_the_hub(tmp_path, monkeypatch, capsys):
+    "What is pushed is what was written; without a connection the folder stays, and there is one sentence"
+    from ssl_workbench.cli import main
+    pushed = {}
+    def upload(self, repo_id, folder_path, **more): pushed[repo_id] = {p.name for p in Path(folder_path).iterdir()}
+    def create(self, repo_id, **more): return SimpleNamespace(repo_id=repo_id)
+    monkeypatch.setattr('huggingface_hub.HfApi.create_repo', create)
+    monkeypatch.setattr('huggingface_hub.HfApi.upload_folder', upload)
+    words = ['export', 'loca', '--to', 'hf', '--push', 'me/loca', '--out']
+    assert main([*words, str(tmp_path/'a')]) == 0 and 'pushed to me/loca' in capsys.readouterr().out
+    assert {'config.json', 'model.safetensors'} <= pushed['me/loca']
+    def unreachable(*_, **__): raise ConnectionError('no route')
+    monkeypatch.setattr('huggingface_hub.HfApi.create_repo', unreachable)
+    assert main([*words, str(tmp_path/'b')]) == 2
+    assert 'is written, but me/loca was not reached (ConnectionError)' in capsys.readouterr().err
+    assert (tmp_path/'b'/'model.safetensors').exists()
+    assert main(['export', 'loca', '--to', 'timm', '--push', 'me/v', '--out', str(tmp_path/'c')]) == 2
+    assert 'only a Hugging Face folder is pushed' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('name', CHANGES)
