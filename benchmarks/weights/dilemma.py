@@ -5,10 +5,18 @@ from benchmarks.protocols.classification import random_subset
 from benchmarks.protocols.positions import mismatch, misplaced_patches
 from benchmarks.protocols.worlds import scenes
 from benchmarks.weights.recipes import Recipe
-from benchmarks.weights.scores import SEEDS, camvid, iconic, over_seeds, row, segmented
+from benchmarks.weights.scores import (
+    SEEDS,
+    camvid,
+    iconic,
+    over_seeds,
+    row,
+    segmented,
+    tiny_imagenet_available,
+)
 from benchmarks.weights.scores import real as real_pictures
 from ssl_workbench import core, probes
-from ssl_workbench.data import CamVid, Cifar10
+from ssl_workbench.data import CamVid, Cifar10, TinyImageNet
 from ssl_workbench.methods.dilemma import auroc, centre_crop
 
 MILD = dict(                        # few steps: misplaced patches are found sooner, and weigh more in the loss
@@ -74,7 +82,9 @@ def real(data):
 def scores(method, name, **others):
     "The card's scores; those on real data only where the data are"
     if name == 'dilemma-real':
-        return [*real_pictures(method, others), *detection(method, 'level-3 scenes', drawn_scenes)]
+        photos = real(TinyImageNet(split='val')) if tiny_imagenet_available() else None
+        return [*(detection(method, 'photographs', photos) if photos else ()), *real_pictures(method, others),
+                *detection(method, 'level-3 scenes', drawn_scenes)]
     found = [*detection(method, 'level-3 scenes', drawn_scenes),
              *(r for level in (0, 1, 2) for r in iconic(method, level, others, mixed=True)),
              *(r for level in (1, 2, 3) for r in iconic(method, level, others)), segmented(method, others)]

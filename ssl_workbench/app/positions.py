@@ -252,8 +252,8 @@ def layout() -> SimpleNamespace:  # of components
                 ui.photo = photo_input('positions-photo')
                 ui.share = gr.Slider(.05, .5, .2, step=.05, label='Moved',
                                      info='Share of the patches that changed places.')
-                ui.number = gr.Slider(1, 99, 10, step=1, label='Picture', info='Another number gives another scene and '
-                                      'other patches; of your own picture, other patches.')
+                ui.number = gr.Slider(1, 99, 2, step=1, label='Picture', info='Another number gives another picture '
+                                      'and other patches; of your own picture, other patches.')
     return ui
 
 def fill() -> None:
