@@ -866,13 +866,16 @@ def upload_events(blocks):
     import gradio as gr
     for event in blocks.fns.values():
         inputs = event.inputs
-        is_file = lambda c: isinstance(c, gr.Video) or isinstance(c, gr.Image) and bool(c.interactive is not False)
+        is_file = lambda c: isinstance(c, (gr.Video, gr.File)) or isinstance(c, gr.Image) and c.interactive is not False
         if not event.fn or not any(map(is_file, inputs)): continue
         if any(p.annotation in (gr.SelectData, gr.Request) for p in signature(event.fn).parameters.values()): continue
         yield event.fn, inputs, is_file
 
 
-@pytest.mark.parametrize('name', 'slots attention positions locations flow features frames words'.split())
+UPLOADS = 'slots attention comparison positions locations flow features dropping frames search words'.split()
+
+
+@pytest.mark.parametrize('name', UPLOADS)
 def test_every_page_refuses_a_broken_upload(tmp_path, name):
     "Each handler that reads a file which is none raises one sentence for the visitor: nothing on screen changes"
     import inspect
@@ -885,7 +888,9 @@ def test_every_page_refuses_a_broken_upload(tmp_path, name):
     for function, inputs, is_file in upload_events(shell.build(name)):
         radios = [c for c in inputs if isinstance(c, gr.Radio)]
         own = lambda c: next((v for _, v in c.choices if 'clip' in str(v) or 'pictures' in str(v)), c.value)
-        values = [str(bad) if is_file(c) else own(c) if c in radios else c.value for c in inputs]
+        several = lambda c: getattr(c, 'file_count', '') == 'multiple'
+        values = [([str(bad)] if several(c) else str(bad)) if is_file(c) else own(c) if c in radios else c.value
+                  for c in inputs]
         try:
             found = function(*values)
             if inspect.isgenerator(found): next(found)
@@ -909,7 +914,7 @@ def test_timeline_of_clips(visit):
     assert 'No clip is in' in toast(page)
 
 
-def test_search_in_two_languages(visit):
+def test_search_in_two_languages(visit, photo, tmp_path):
     "A caption is translated with the language, and finds something; an empty sentence is refused in one"
     page = visit('Search')
     place, sentence = page.locator('#search-verdict'), page.locator('#search-sentence textarea')
@@ -922,9 +927,16 @@ def test_search_in_two_languages(visit):
     sentence.fill('🙂 something of my own')
     page.get_by_role('button', name='Search', exact=True).click()
     place.get_by_text('A sentence of your own.').wait_for()
+    with page.expect_response(lambda r: 'queue/join' in r.url): # a picture of one's own is searched, too
+        page.locator('#search-own input[type=file]').set_input_files(photo)
+    place.get_by_text('A sentence of your own.').wait_for()
     sentence.fill(' ')
     page.get_by_role('button', name='Search', exact=True).click()
     assert 'Write a sentence first' in toast(page)
+    sentence.fill('a star')
+    (tmp_path/'notes.jpg').write_text('Dear diary, this is not a picture.')
+    page.locator('#search-own input[type=file]').set_input_files(tmp_path/'notes.jpg')
+    page.locator('.toast-body', has_text='notes.jpg').wait_for()
 
 
 def test_words_have_heats(visit):
