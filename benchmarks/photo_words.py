@@ -20,8 +20,8 @@ from benchmarks import provenance
 from benchmarks.protocols.captions import embedded, sized
 from benchmarks.protocols.runs import train
 from ssl_workbench import catalog, core, probes
-from ssl_workbench.data import Cifar10, TinyImageNet
-from ssl_workbench.probes.zero_shot import TEMPLATES, class_prompts
+from ssl_workbench.data import TEMPLATES, Cifar10, TinyImageNet, class_name
+from ssl_workbench.probes.zero_shot import class_prompts
 
 RESULT = Path(__file__).resolve().parent/'results/photo-words.json'
 SEEDS = (0, 1, 2)
@@ -33,18 +33,13 @@ POOL, VAL, CIFAR = 20_000, 4000, 4000
 SETTINGS = ('steps', 'pool', 'judged', 'shared', 'arms', 'device')     # rows of others are not mixed with these
 
 
-def first_name(words):
-    "A class of Tiny-ImageNet has several names; the first is taken"
-    return words.split(',')[0].strip()
-
-
 class Named:
     "Pictures held in memory, each with its class name in one of the sentences"
     def __init__(self, data):
         rows = [data[i] for i in range(len(data))]
         self.frames = torch.stack([r['frames'] for r in rows])
         self.label = torch.tensor([int(r['label']) for r in rows])
-        self.names = [first_name(n) for n in data.classes]
+        self.names = [class_name(n) for n in data.classes]
 
     def __len__(self): return len(self.frames)
 
