@@ -1,12 +1,14 @@
 """DILEMMA's bundled weights: their recipes, and the scores on their cards."""
 import torch
 
+from benchmarks.protocols import camvid as streets
 from benchmarks.protocols.classification import random_subset
 from benchmarks.protocols.positions import mismatch, misplaced_patches
 from benchmarks.protocols.worlds import scenes
 from benchmarks.weights.recipes import Recipe
 from benchmarks.weights.scores import (
     SEEDS,
+    bundled,
     camvid,
     iconic,
     over_seeds,
@@ -84,7 +86,8 @@ def scores(method, name, **others):
     if name == 'dilemma-real':
         photos = real(TinyImageNet(split='val')) if tiny_imagenet_available() else None
         return [*(detection(method, 'photographs', photos) if photos else ()), *real_pictures(method, others),
-                *detection(method, 'level-3 scenes', drawn_scenes)]
+                *detection(method, 'level-3 scenes', drawn_scenes),
+                *([camvid(method, bundled('dino-real'))] if streets.available() else ())]
     found = [*detection(method, 'level-3 scenes', drawn_scenes),
              *(r for level in (0, 1, 2) for r in iconic(method, level, others, mixed=True)),
              *(r for level in (1, 2, 3) for r in iconic(method, level, others)), segmented(method, others)]

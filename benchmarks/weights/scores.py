@@ -11,7 +11,7 @@ from benchmarks.protocols.classification import PixelEncoder, encoder_accuracy
 from benchmarks.protocols.films import films, propagation_scores
 from benchmarks.protocols.segmentation import GROUPS, iou_by_group, patch_pixels
 from benchmarks.protocols.worlds import CARD_SIDE, iconic_sets, scenes
-from ssl_workbench import core, probes, world
+from ssl_workbench import catalog, core, probes, world
 from ssl_workbench.data import TinyImageNet
 
 SEEDS = (0, 1, 2)
@@ -129,6 +129,12 @@ def mean_iou(name, protocol, maps, sets, classes):
         train, test = sets(seed)
         return {n: probes.segment(f, train, test, classes, seed=seed)['miou'] for n, f in maps(seed).items()}
     return row_of(name, protocol, measure)
+
+
+def bundled(name):
+    "Title of bundled weights, with the seconds they were trained for → that method"
+    card = catalog.card(name)
+    return {f"{catalog.find(card['method']).title}, trained for {card['wall_seconds']:.0f} s": catalog.load(name)}
 
 
 def camvid(method, others=()):

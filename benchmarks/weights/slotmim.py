@@ -3,7 +3,7 @@ from benchmarks.protocols import camvid as streets
 from benchmarks.protocols.discovery import ari_and_mbo
 from benchmarks.protocols.worlds import CARD_SIDE, in_chunks, scenes
 from benchmarks.weights.recipes import Recipe
-from benchmarks.weights.scores import SEEDS, camvid, iconic, over_seeds, real, row
+from benchmarks.weights.scores import SEEDS, bundled, camvid, iconic, over_seeds, real, row
 from ssl_workbench import catalog, probes
 
 MILD = dict(colour=.2, grey=0., momentum=(.98, 1.), steps=4000)    # colour tells things apart, so it is changed less
@@ -51,7 +51,8 @@ def scores(method, name):
     if name == 'slotmim':
         drawn = [*discovery(method), *(r for level in (1, 2, 3) for r in iconic(method, level))]
         return [*drawn, camvid(method)] if streets.available() else drawn
-    return [*real(method, {'slotmim': catalog.load('slotmim')}, slots=True), *discovery(method)]
+    found = [*real(method, {'slotmim': catalog.load('slotmim')}, slots=True), *discovery(method)]
+    return [*found, camvid(method, bundled('dino-real'))] if streets.available() else found
 
 
 def recheck(method, card):
