@@ -58,12 +58,12 @@ def scores(
 
 def differences_of(
     result:dict,                  # of a claim
-    pair:dict,                    # above, below (an arm, or a reference such as a guess), metric
+    pair:dict,                    # above, below (an arm, or a reference such as a guess), metric; times, if not 1
 ) -> list:                        # of floats, one a seed
-    "Score of `above` minus score of `below`, for every seed that both have"
+    "`times` the score of `above` minus the score of `below`, for every seed that both have"
     runs = {a: arm['runs'] for a, arm in result['arms'].items()} | result.get('references', {})
     a, b = (scores(runs[pair[side]], pair['metric']) for side in ('above', 'below'))
-    return [a[s] - b[s] for s in sorted(a.keys() & b.keys())]
+    return [pair.get('times', 1) * a[s] - b[s] for s in sorted(a.keys() & b.keys())]
 
 # %% ../nbs/31_claims.ipynb #99afdd9d
 def correlation(
@@ -91,7 +91,7 @@ def paper_difference(
 ):                                # float in the paper's unit, None where the paper has no figure
     "The same difference in the paper's figures"
     a, b = (result['paper'].get(pair[side], {}).get(pair['metric']) for side in ('above', 'below'))
-    return None if a is None or b is None else a - b
+    return None if a is None or b is None else pair.get('times', 1) * a - b
 
 def paper_correlation(
     result:dict,                  # of a claim
@@ -107,7 +107,8 @@ def verdicts(
     result:dict,                  # of a claim
 ) -> list:                        # of dicts: why, what, metric, paper, and what `verdict` says; 'not run' without seeds
     "One row a sentence: pairs first, then scores that should go together"
-    rows = [dict(why=p['why'], what=f"{p['above']} above {p['below']}", metric=p['metric'],
+    several = lambda p: '' if p.get('times', 1) == 1 else f"{p['times']:g} × "
+    rows = [dict(why=p['why'], what=f"{several(p)}{p['above']} above {p['below']}", metric=p['metric'],
                  paper=paper_difference(result, p), **_verdict_or_none(differences_of(result, p)))
             for p in result['pairs']]
     return rows + [dict(why=b['why'], what=f"{b['x']} with {b['y']}", metric='correlation',

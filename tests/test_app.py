@@ -985,6 +985,20 @@ def test_head_ends_with_the_network(visit):
         e => e.offsetParent && (e.getAttribute('aria-label') || '').includes('Head') && +e.max < 16)''')
 
 
+@pytest.mark.parametrize('second', [False, True])
+def test_the_python_for_a_comparison(photo, tmp_path, monkeypatch, second):
+    "Run where the files lie, it draws a sheet of all that is compared: raw colours and the second picture, too"
+    from ssl_workbench.app import comparison
+    for name in ('one.jpg', 'two.jpg'): shutil.copy(photo, tmp_path/name)
+    other = str(tmp_path/'two.jpg') if second else None
+    names = ['loca', comparison.COLOURS]
+    code = comparison.python(names, str(tmp_path/'one.jpg'), other, None, 'all', 4, 8, (.5, .5))
+    monkeypatch.chdir(tmp_path)
+    exec(code, done := {})
+    assert list(done['methods']) == names and len(done['pictures']) == 1 + second
+    assert done['sheet'].ndim == 3 and done['sheet'].float().std() > 5
+
+
 def test_a_dropped_picture_goes_along(visit, photo):
     "Dropped under Slots, it lies under Attention, too"
     page = visit('Attention')

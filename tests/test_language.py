@@ -145,7 +145,7 @@ def test_trained_on_files(kind, ending, tmp_path, monkeypatch):
             for k, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
                 picture.save(body := io.BytesIO(), 'PNG')
                 for suffix, raw in (('png', body.getvalue()), ('txt', caption.encode())):
-                    entry = tarfile.TarInfo(f'{k:04}.{suffix}')
+                    entry = tarfile.TarInfo(f'./{k:04}.{suffix}')          # as tar writes a folder's files
                     entry.size = len(raw)
                     shard.addfile(entry, io.BytesIO(raw))
     config = replace(catalog.module(kind).cpu, **TINY | dict(batch=4))
@@ -178,7 +178,7 @@ def test_odd_texts(kind):
         cut = method.embed_texts(['red star ' * 1111, 'A red star.'])
     assert cut.isfinite().all()
     for wrong, hint in (([''], 'text 0 of 1 is empty'), (['a', ' \n'], 'text 1 of 2 is empty'), ('a star', 'list'),
-                        ([None], 'list'), ([3], 'list')):
+                        ([None], 'list'), ([3], 'list'), (None, 'list'), (5, 'list'), ((w for w in 'ab'), 'list')):
         with pytest.raises(ValueError, match=hint) as e: method.embed_texts(wrong)
         assert '\n' not in str(e.value)
 
@@ -412,3 +412,10 @@ def test_any_text_comes_back(text):
     "Whatever it is"
     tokenizer = world_tokenizer()
     assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_classes_that_no_caption_would_say():
+    "Numbers of WordNet train with a warning; two folders of one name are refused"
+    from ssl_workbench.data import class_names
+    with pytest.warns(UserWarning, match="'n02123045' is a number of WordNet"): class_names(['n02123045', 'n02123159'])
+    with pytest.raises(ValueError, match="two classes are called"): class_names(['polar_bear', 'polar bear'])

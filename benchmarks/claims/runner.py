@@ -43,11 +43,12 @@ class Pair:
     below: str                      # an arm, or what needs no training: a name of `references`
     metric: str
     why: str                        # the sentence it stands for
+    times: float = 1.               # what the score of `above` is multiplied with: a limit
 
 
-def above(a, b, why, *metrics):
+def above(a, b, why, *metrics, times=1.):
     "A pair for each metric"
-    return tuple(Pair(a, b, m, why) for m in metrics)
+    return tuple(Pair(a, b, m, why, times) for m in metrics)
 
 
 @dataclass(frozen=True)

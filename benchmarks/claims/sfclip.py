@@ -232,8 +232,8 @@ table710 = Claim(
           ALL: dict(image_share=1., text_share=1.), SUBSET: {}, KNOWN: dict(precomputed=True)},
     pairs=(*above('CLIP + SimCLR', SUBSET, 'significantly faster than SLIP', 'time'),
            *above('MaskCLIP', SUBSET, 'and MaskCLIP', 'time'), *above(ALL, SUBSET, 'the subset is cheaper', 'time'),
-           *above(SUBSET, 'CLIP', 'only slightly slower than CLIP', 'time'),
-           *above(SUBSET, KNOWN, 'precomputed targets cost virtually nothing', 'time')))
+           *above('CLIP', SUBSET, 'only slightly slower than CLIP: at most a quarter', 'time', times=1.25),
+           *above('CLIP', KNOWN, 'precomputed targets cost virtually nothing: at most 8 %', 'time', times=1.08)))
 
 rest78 = Claim(
     id='table78-rest', sentence='Masking text helps, masking pictures has mixed effects, and the default rate is best.',

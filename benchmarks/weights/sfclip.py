@@ -11,6 +11,7 @@ from benchmarks.weights.recipes import RUNS, Recipe, train
 from benchmarks.weights.scores import row
 from ssl_workbench import core, probes
 from ssl_workbench.classics.xlm import word_translation
+from ssl_workbench.probes.retrieval import WAYS
 from ssl_workbench.world import LANGUAGE_NAMES
 
 SEEDS = (0, 1, 2)                  # of training
@@ -47,7 +48,7 @@ def found_by(method):
     device = next(method.parameters()).device
     by = captions.retrieval(method, LEVEL, CANVAS, TEST, device)
     return {'image→text R@1, English': by['en']['i2t'][1], 'text→image R@1, English': by['en']['t2i'][1],
-            **{f'image→text R@5, {LANGUAGE_NAMES[lang]}': by[lang]['i2t'][5] for lang in by},
+            **{f'{WAYS[way]} R@5, {LANGUAGE_NAMES[lang]}': by[lang][way][5] for way in WAYS for lang in by},
             'zero-shot class': captions.zero_shot(method, LEVEL, CANVAS, OBJECTS, device),
             **{f'pixels by words, {read}': captions.word_map_miou(method, LEVEL, CANVAS, PIXELS, device, read)
                for read in ('values', 'keys')},
@@ -58,7 +59,7 @@ def chances(method):
     "metric → chance, of retrieval"
     by = captions.retrieval(method, LEVEL, CANVAS, TEST, next(method.parameters()).device)
     return {'image→text R@1, English': by['en']['i2t_chance'][1], 'text→image R@1, English': by['en']['t2i_chance'][1],
-            **{f'image→text R@5, {LANGUAGE_NAMES[lang]}': by[lang]['i2t_chance'][5] for lang in by}}
+            **{f'{WAYS[way]} R@5, {LANGUAGE_NAMES[lang]}': by[lang][f'{way}_chance'][5] for way in WAYS for lang in by}}
 
 
 HOW = (f'world:scene:{LEVEL}, unseen: {TEST} scenes and their captions, {OBJECTS} iconic pictures by class (balanced), '

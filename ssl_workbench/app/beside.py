@@ -74,7 +74,7 @@ def load_line(
         lines, made = load_line(name.removesuffix(TWIN))
         return [*lines, 'from ssl_workbench.probes import random_init'], f'random_init({made}, seed=1)'
     ours = ['from ssl_workbench import catalog']
-    if name.endswith(RANDOM): return ours, f'catalog.build({name.removesuffix(RANDOM)!r}).eval()'
+    if name.endswith(RANDOM): return ['from ssl_workbench.app.models import model'], f'model({name!r})'
     if name in weights_methods(): return ours, f'catalog.load({name!r})'
     timm = name.removeprefix(TIMM).strip().removeprefix('timm/')
     return ['from ssl_workbench.encoders import open_timm'], f'open_timm({timm!r}, or_random=True)'

@@ -132,13 +132,16 @@ def python(
     names:list, path, other, clip, view:str, clusters:int, detail:int, place:tuple,  # what the page shows
 ) -> str:
     "The lines that draw the same sheet"
-    lines = {n: load_line(n) for n in names if n != COLOURS}
-    imports = sorted({'from ssl_workbench.data import read_image',
+    raw = ['from ssl_workbench.app.comparison import network'], f'network({COLOURS!r})'
+    lines = {n: raw if n == COLOURS else load_line(n) for n in names}
+    given = ', '.join(repr(p.split('/')[-1]) if p else 'None' for p in (path or 'my picture.jpg', other, clip))
+    if (other or clip) and view == 'all': view = 'PCA'          # as `sheet` does
+    imports = sorted({'from ssl_workbench.app.comparison import pictures_of',
                       'from ssl_workbench.panels.compare import compare_panel',
                       *(line for more, _ in lines.values() for line in more)})
     nets = ',\n           '.join(f'{n!r}: {made}' for n, (_, made) in lines.items())
     return '\n'.join([*imports, '', f'methods = {{{nets}}}',
-                      f"pictures = [read_image({(path or 'my picture.jpg').split('/')[-1]!r})]",
+                      f'pictures = pictures_of({given})         # a picture, a second one, or a clip',
                       f"sheet = compare_panel.figure(methods, pictures, view={view!r}, clusters={int(clusters)}, "
                       f'detail={int(detail)}, place=({place[0]:.4g}, {place[1]:.4g}))'])
 

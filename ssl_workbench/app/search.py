@@ -136,7 +136,9 @@ def search_files(
     name:str, tongue:str, sentence:str, paths,  # as for `find_pictures`
 ) -> dict:                        # tensors
     "The gallery and the sentence in the joint space, and their cosines"
-    rows, row = gallery_rows(name), sentence_row(model(name), sentence)[0]
+    method, own = model(name), [read_input('image', path) for path in (paths or [])[:OWN]]
+    rows, row = gallery_rows(name), sentence_row(method, sentence)[0]
+    if own: rows = torch.cat([rows, embed_pictures(method, own)])
     return dict(pictures=rows, sentence=row, cosines=rows @ row)
 
 def python(

@@ -221,8 +221,10 @@ class ZeroShot(ViTInference):
         texts:list,               # of str, in any language; long ones are cut with a warning
     ) -> torch.Tensor:            # (B,P) unit rows
         "Texts in the joint space; ValueError for what is not a list of strings, and for an empty one"
+        if not isinstance(texts, (list, tuple)):
+            raise ValueError(f'texts come in a list of strings, not as {type(texts).__name__}')
         empty = [i for i, t in enumerate(texts) if isinstance(t, str) and not t.strip()]
-        if empty and not isinstance(texts, str): raise ValueError(f'text {empty[0]} of {len(texts)} is empty')
+        if empty: raise ValueError(f'text {empty[0]} of {len(texts)} is empty')
         ids = self.tokenizer(texts).to(self.text_head.weight.device)
         return normalize(self.text_head(self.text_summary(self.text(ids), ids)), dim=-1)
 

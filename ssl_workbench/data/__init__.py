@@ -31,9 +31,9 @@ __all__ = ['limits', 'HEIC_BRANDS', 'IMAGE_FORMATS', 'DEEP_CHANNELS', 'IMAGE_EXT
            'distinct', 'report', 'reading', 'cropped', 'memory_needed', 'readable', 'spread', 'split_by_class',
            'has_splits', 'own_splits', 'labelled_split', 'Adapted', 'picture_bytes', 'adapt', 'CAPTION_COLUMNS',
            'IMAGE_COLUMNS', 'MOST_BYTES', 'TABLE_ENDINGS', 'TEMPLATES', 'CaptionTable', 'ClassCaptions', 'Member',
-           'Pair', 'caption_columns', 'class_name', 'clean_caption', 'decode_table', 'find_column', 'pairs_of_row',
-           'read_csv', 'read_parquet', 'read_shard', 'read_table', 'shard_column', 'shard_members', 'shard_words',
-           'table_files', 'table_options', 'to_pair', 'table_source']
+           'Pair', 'caption_columns', 'class_name', 'class_names', 'clean_caption', 'decode_table', 'find_column',
+           'pairs_of_row', 'read_csv', 'read_parquet', 'read_shard', 'read_table', 'shard_column', 'shard_members',
+           'shard_words', 'table_files', 'table_options', 'to_pair', 'table_source']
 
 # %% ../../nbs/data/02g_data.ipynb #6ae8d00b
 # isort: off
@@ -72,8 +72,8 @@ from ssl_workbench.data.sources import (
 )
 from ssl_workbench.data.tables import (
     CAPTION_COLUMNS, IMAGE_COLUMNS, MOST_BYTES, TABLE_ENDINGS, TEMPLATES, CaptionTable, ClassCaptions, Member,
-    Pair, caption_columns, class_name, clean_caption, decode_table, find_column, pairs_of_row, read_csv,
-    read_parquet, read_shard, read_table,
+    Pair, caption_columns, class_name, class_names, clean_caption, decode_table, find_column, pairs_of_row,
+    read_csv, read_parquet, read_shard, read_table,
     shard_column, shard_members, shard_words, table_files, table_options, to_pair
 )
 from ssl_workbench.data.videos import (
@@ -110,6 +110,6 @@ _all_ = [limits, HEIC_BRANDS, IMAGE_FORMATS, DEEP_CHANNELS, IMAGE_EXTENSIONS, VI
          share_keywords, open_pairs, each_stride, Selection, distinct, report, reading, cropped, memory_needed,
          readable, spread, split_by_class, has_splits, own_splits, labelled_split, Adapted, picture_bytes, adapt,
          CAPTION_COLUMNS, IMAGE_COLUMNS, MOST_BYTES, TABLE_ENDINGS, TEMPLATES, CaptionTable, ClassCaptions, Member,
-         Pair, caption_columns, class_name, clean_caption, decode_table, find_column, pairs_of_row, read_csv,
-         read_parquet, read_shard, read_table,
+         Pair, caption_columns, class_name, class_names, clean_caption, decode_table, find_column, pairs_of_row,
+         read_csv, read_parquet, read_shard, read_table,
          shard_column, shard_members, shard_words, table_files, table_options, to_pair, table_source]

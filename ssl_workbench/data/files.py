@@ -341,7 +341,7 @@ def is_hidden(
     name:str # of a file, with '/'
 )->bool:
     "Whether a file or a folder above it is hidden, or a system's own"
-    return any(part.startswith('.') or part in SYSTEM_FOLDERS for part in name.split('/'))
+    return any(part.startswith('.') and part != '.' or part in SYSTEM_FOLDERS for part in name.split('/'))
 
 SIGNATURES = [(b'\xff\xd8\xff', '.jpg'), (b'\x89PNG', '.png'), (b'GIF8', '.gif'), (b'BM', '.bmp'), (b'II*\0', '.tif'),
               (b'MM\0*', '.tif'), (b'RIFF....WEBP', '.webp'), (b'....ftypavif', '.avif'), (b'....ftyp', '.mp4'),

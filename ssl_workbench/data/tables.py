@@ -6,7 +6,7 @@
 __all__ = ['IMAGE_COLUMNS', 'CAPTION_COLUMNS', 'TABLE_ENDINGS', 'MOST_BYTES', 'TEMPLATES', 'find_column', 'caption_columns',
            'clean_caption', 'Pair', 'pairs_of_row', 'decode_table', 'read_csv', 'to_pair', 'read_parquet', 'Member',
            'shard_members', 'read_shard', 'shard_words', 'shard_column', 'CaptionTable', 'table_options', 'read_table',
-           'table_files', 'class_name', 'ClassCaptions']
+           'table_files', 'class_name', 'class_names', 'ClassCaptions']
 
 # %% ../../nbs/data/02cc_tables.ipynb #cb16ed92
 import csv
@@ -15,6 +15,7 @@ import json
 import os
 import re
 import tarfile
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
@@ -370,6 +371,19 @@ def class_name(
     if not name: raise ValueError(f'a class is called {words!r}, which is no name: rename its folder')
     return name
 
+def class_names(
+    classes          # names of the classes, in the order of their numbers
+)->list:             # of str, each once
+    "As they stand in sentences: the first name of each, all where two would be equal; ValueError where two still are"
+    first = [class_name(c) for c in classes]
+    names = [f if first.count(f) == 1 else ' '.join(str(c).replace('_', ' ').split()) for f, c in zip(first, classes)]
+    if twice := [n for n in names if names.count(n) > 1]:
+        raise ValueError(f"two classes are called '{twice[0]}': words cannot tell them apart")
+    if codes := [n for n in names if re.fullmatch(r'n\d{5,}', n)]:
+        warnings.warn(f"'{codes[0]}' is a number of WordNet, which no caption would say: name the folders in words",
+                      stacklevel=2)
+    return names
+
 class ClassCaptions:
     "Labelled pictures with the names of their classes in sentences: what the data hold, and caption (str)"
     def __init__(self,
@@ -378,7 +392,7 @@ class ClassCaptions:
     ):
         if not (getattr(data, 'classes', None) and 'label' in data[0]):
             raise ValueError('these data have no classes whose names could be captions')
-        self.data, self.templates, self.classes = data, templates, [class_name(n) for n in data.classes]
+        self.data, self.templates, self.classes = data, templates, class_names(data.classes)
         if hasattr(data, 'batch'): self.batch = self.captioned_batch
 
     def __len__(self): return len(self.data)

@@ -7,12 +7,10 @@ __all__ = ['ZERO_SHOT', 'class_prompts', 'world_prompts', 'word_classifier', 'em
            'zero_shot_scores']
 
 # %% ../../nbs/probes/09o_zero_shot.ipynb #665e3f3d
-from collections import Counter
-
 import torch
 from torch.nn.functional import normalize
 
-from ..data import TEMPLATES, class_name
+from ..data import TEMPLATES, class_names
 from .features import device_of, encode, eval_mode, random_init
 from .scores import Score
 from ..world.captions import COLOUR_WORDS, NOUNS, Facts, write_caption
@@ -23,11 +21,7 @@ def class_prompts(
     templates=TEMPLATES,  # each with one {}
 ) -> dict:
     "class number -> its sentences, of its first name where that is no other's; ValueError where two are equal."
-    first = [class_name(name) for name in names]
-    names = [name if first.count(name) == 1 else " ".join(str(words).replace("_", " ").split())
-             for name, words in zip(first, names)]
-    if twice := [name for name, n in Counter(names).items() if n > 1]:
-        raise ValueError(f"two classes are called '{twice[0]}': words cannot tell them apart")
+    names = class_names(names)
     if wrong := [t for t in templates if t.count("{}") != 1]:
         raise ValueError(f"a template has one {{}} for the name, not '{wrong[0]}'")
     return {k: [t.format(name) for t in templates] for k, name in enumerate(names)}
