@@ -5,8 +5,8 @@
 
 The data folder (SSL_DATA) holds Tiny-ImageNet and CIFAR-10. A caption is a class name in one of seven sentences, so
 pictures of Tiny-ImageNet's validation set are new and its words are not; CIFAR-10's pictures and its task are both new.
-SF-CLIP's teachers are weights trained on the same photographs without their names, and a published sentence encoder
-(minilm).
+SF-CLIP's teachers are weights trained on all 50,000 photographs without their names (`slotmim-real`), and a published
+sentence encoder (minilm); the third arm's have seen drawn scenes and captions only.
 """
 import argparse
 import json
