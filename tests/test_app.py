@@ -1,5 +1,6 @@
 """The workbench in a headless browser: what a visitor, a phone, a keyboard and twenty at once find."""
 import contextlib
+import inspect
 import os
 import re
 import runpy
@@ -1114,6 +1115,27 @@ def test_tabs_and_length_on_a_phone(visit):
     for figure in page.locator('.figure:visible').all(): figure.scroll_into_view_if_needed()   # they load when seen
     page.wait_for_function("[...document.querySelectorAll('.figure img')].every(i => !i.offsetParent || i.complete)")
     assert page.evaluate('document.documentElement.scrollHeight') < 4000
+
+
+ENDPOINTS = 'slots attention features locate suspect predict clip_features summary match flow'.split()
+
+
+@pytest.mark.parametrize('name', ENDPOINTS)
+def test_endpoints_name_what_weights_cannot(name, photo, tmp_path):
+    "Weights of another kind, of no name, and none at all: one sentence, which is a ValueError"
+    import torch
+
+    from ssl_workbench.app import endpoints
+    from ssl_workbench.data import write_video
+    write_video(torch.zeros(4, 3, 64, 64, dtype=torch.uint8), film := tmp_path/'film.mp4')
+    given = dict(image=str(photo), a=str(photo), b=str(photo), clip=str(film), video=str(film), sentences='a star',
+                 detail=8, x=.3, y=.6, size=.4, share=.2, seed=3, frames=1, futures=1, steps=1)
+    function = getattr(endpoints, name)
+    names = [n for n in inspect.signature(function).parameters if n != 'weights']
+    for wrong in ('xlm', 'nonsense of mine', None, ''):
+        with pytest.raises(ValueError) as error: function(**{n: given[n] for n in names}, weights=wrong)
+        assert '\n' not in str(error.value) and len(str(error.value)) < 1500
+    with pytest.raises(ValueError, match='no weights have the ability'): endpoints.weights('nonsense')
 
 
 def test_endpoints(url, photo):

@@ -16,7 +16,16 @@ import torch.nn.functional as F
 from .. import catalog as shelf
 from .beside import data_files
 from .locations import box_around, hits, locate_maps, middle_cells
-from .models import choices, describe_weights, encoder, model, video_frames
+from ssl_workbench.app.models import (
+    TWIN,
+    choices,
+    describe_weights,
+    encoder,
+    has_ability,
+    model,
+    video_frames,
+    weights_methods,
+)
 from .motion import estimate_flow, picture_pair
 from .rollouts import middle_square
 from ..data import resize_image, write_video
@@ -30,11 +39,26 @@ def _needed(path, what:str='image') -> str:
     if not path: raise ValueError(f'{what} needs a file.')
     return path
 
+def _able(
+    name:str,                     # of weights, or of a network of timm where that will do
+    ability:str,                  # as `models.has_ability` takes it
+    timm:bool=False,              # whether a network of timm will do
+) -> str:
+    "The name; ValueError where there are no such weights, or they cannot do that"
+    method = weights_methods().get((name or '').removesuffix(TWIN))
+    if method is None and not (timm and name):
+        raise ValueError(f"There are no weights '{name}' here; choose one of {', '.join(choices(ability))}.")
+    if method is not None and not has_ability(method, ability):
+        raise ValueError(f"'{name}' has no {ability.replace('_', ' ')}; choose one of {', '.join(choices(ability))}.")
+    return name
+
 def weights(
     ability:str,                  # 'features', 'slots', 'attention', 'mismatch', 'locate', 'flow', 'predict', …
 ) -> tuple:                       # tensors, figure, summary
     "Names of the weights that have an ability, and what each has seen"
-    return {}, None, {name: describe_weights(name) for name in choices(ability)}
+    found = choices(ability or '')
+    if not found: raise ValueError(f"no weights have the ability '{str(ability)[:40]}'; try features, slots or flow.")
+    return {}, None, {name: describe_weights(name) for name in found}
 
 def slots(
     image:str,                    # path
@@ -42,7 +66,7 @@ def slots(
     detail:int,                   # patches along the longer side
 ) -> tuple:                       # tensors, figure, summary
     "Scores and shares of every prototype at every patch"
-    maps = slot_panel.tensors(model(weights), read_input('image', _needed(image)), detail=int(detail))
+    maps = slot_panel.tensors(model(_able(weights, 'slots')), read_input('image', _needed(image)), detail=int(detail))
     labels = maps['scores'].argmax(0)
     found, count = labels.unique(return_counts=True)
     share = {str(int(k)): round(float(n) / labels.numel(), 4) for k, n in zip(found, count)}
@@ -54,7 +78,7 @@ def attention(
     detail:int,                   # patches along the longer side
 ) -> tuple:                       # tensors, figure, summary
     "The last block's attention"
-    net = encoder(weights)
+    net = encoder(_able(weights, 'attention', timm=True))
     if not hasattr(net, 'attention'): raise ValueError(f'{weights} has no attention to look at.')
     picture = read_input('image', _needed(image))
     maps = attention_panel.tensors(net, picture, detail=int(detail))
@@ -67,7 +91,7 @@ def features(
     detail:int,                   # patches along the longer side
 ) -> tuple:                       # tensors, figure, summary
     "Features of the patches, as the network gives them, and of the whole picture"
-    net = encoder(weights)
+    net = encoder(_able(weights, 'features', timm=True))
     with torch.no_grad(): out = net.features(patch_input(net, read_input('image', _needed(image)), int(detail)))
     tokens = out['tokens'][0].float().unflatten(0, tuple(out['grid'])).cpu()
     return dict(features=tokens, pooled=out['pooled'][0].float().cpu()), None, dict(shape=list(tokens.shape))
@@ -78,7 +102,7 @@ def flow(
 ) -> tuple:                       # tensors, figure, summary
     "Where each pixel of the first picture is in the second"
     pair = picture_pair(*(read_input('image', _needed(p, n)) for p, n in ((a, 'a'), (b, 'b'))))
-    found = estimate_flow(weights, *pair['frames'])
+    found = estimate_flow(weights if weights in ('dis', 'raft') else _able(weights, 'flow'), *pair['frames'])
     return (dict(flow=found, frames=pair['frames']), flow_colours(found),
             dict(size=list(found.shape[1:]), mean_length=round(float(found.norm(dim=0).mean()), 3), note=pair['note']))
 
@@ -89,7 +113,7 @@ def locate(
     size:float,                   # part of each side
 ) -> tuple:                       # tensors, figure, summary
     "The cells that the patches of a piece are put into, with all, a fifth and none of the picture visible"
-    maps, c = locate_maps(weights, _needed(image), size, x, y), model(weights).config
+    maps, c = locate_maps(_able(weights, 'locate'), _needed(image), size, x, y), model(weights).config
     right = {s: hits(maps[f'cells-{s.replace(" ", "-")}'], maps['true'], c.grid) for s in VISIBLE}
     right['always the middle'] = hits(middle_cells(maps['true'], c.grid), maps['true'], c.grid)
     told = {k: dict(exact=e, within_one=n, patches=t) for k, (e, n, t) in right.items()}
@@ -104,7 +128,7 @@ def suspect(
     "The probability that each patch is in a wrong place"
     panel = shelf.module('dilemma').panels['mismatch']
     picture, knobs = read_input('image', _needed(image)), dict(share=share, seed=int(seed))
-    maps = panel.tensors(model(weights), picture, **knobs)
+    maps = panel.tensors(model(_able(weights, 'mismatch')), picture, **knobs)
     return maps, panel.figure(model(weights), picture, **knobs), dict(grid=list(maps['truth'].shape),
                                                                       moved=int(maps['truth'].sum()))
 
@@ -119,7 +143,7 @@ def predict(
     "Possible next frames"
     if not (1 <= frames <= 20 and 1 <= futures <= 4 and 1 <= steps <= 50):
         raise ValueError('At most 20 frames, 4 futures and 50 steps are allowed.')
-    method = model(weights)
+    method = model(_able(weights, 'predict'))
     given = middle_square(video_frames(_needed(clip, 'clip'))[0][:2], method.config.size)
     seeds = torch.arange(int(futures)) + int(seed)
     x = given[None].expand(int(futures), -1, -1, -1, -1).float() / 255
@@ -132,7 +156,7 @@ def clip_features(
     weights:str,                  # with `sparse_features`
 ) -> tuple:                       # tensors, figure, summary
     "Tokens of a clip, as many frames as the weights were trained on, and one row for the whole"
-    method, frames = model(weights), video_frames(_needed(clip, 'clip'))[0]
+    method, frames = model(_able(weights, 'sparse_features')), video_frames(_needed(clip, 'clip'))[0]
     at = torch.linspace(0, len(frames) - 1, method.config.length).round().long()
     with torch.no_grad(): out = method.features(middle_square(frames[at], method.config.size)[None].float() / 255)
     return (dict(tokens=out['tokens'][0].float().cpu(), pooled=out['pooled'][0].float().cpu()), None,
@@ -144,7 +168,7 @@ def summary(
 ) -> tuple:                       # tensors, figure, summary
     "One row for a long video"
     frames = read_input('clip', _needed(video, 'video'))
-    with torch.no_grad(): row = model(weights).embed(frames[None].float() / 255)[0].float().cpu()
+    with torch.no_grad(): row = model(_able(weights, 'embed')).embed(frames[None].float() / 255)[0].float().cpu()
     return dict(summary=row), None, dict(numbers=len(row), frames=len(frames))
 
 def match(
@@ -153,7 +177,8 @@ def match(
     weights:str,                  # with `embed_patches`
 ) -> tuple:                       # tensors, figure, summary
     "Cosine of a picture with sentences"
-    method, lines = model(weights), [line for line in (sentences or '').splitlines() if line.strip()][:64]
+    method = model(_able(weights, 'embed_patches'))
+    lines = [line for line in (sentences or '').splitlines() if line.strip()][:64]
     if not lines: raise ValueError('Give at least one sentence, one per line.')
     x = resize_image(read_input('image', _needed(image)), method.config.size)[0][None]
     with torch.no_grad(): row, words = method.embed_images(x)[0], method.embed_texts(lines)
@@ -191,7 +216,7 @@ def offer_endpoints() -> None:
         _wire(flow, image('a'), image('b'), net('flow', ('dis', 'raft')))
         _wire(locate, image(), net('locate'), number('x', .3, 0, 1, .01), number('y', .68, 0, 1, .01),
               number('size', .4, .15, .9, .05))
-        _wire(suspect, image(), net('mismatch'), number('share', .2, .05, .5, .05), number('seed', 0, 0, 10**6))
+        _wire(suspect, image(), net('mismatch'), number('share', .2, .05, .5, .05), number('seed', 0, 0, 99))
         _wire(predict, gr.Video(label='clip'), net('predict'), number('frames', 8, 1, 20), number('futures', 1, 1, 4),
               number('steps', 10, 1, 50), number('seed', 0, 0, 10**6))
         _wire(clip_features, gr.Video(label='clip'), net('sparse_features'))
