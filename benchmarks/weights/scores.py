@@ -1,5 +1,6 @@
 """Scores for cards: a frozen method beside a random network of its kind, raw pixels and others; three probe seeds."""
 import math
+from statistics import mean
 
 import torch
 from torch.utils.data import Subset
@@ -186,14 +187,13 @@ def davis(method, others=(), sequences=None, models=None):
     "Label propagation on DAVIS; sequences: those it was not trained on, None: all; models(seed): name → method"
     models = models or beside(method, others)
     clips = [c for c, name in zip(real_films.sequences(), real_films.names()) if sequences is None or name in sequences]
-    def measure(seed):
-        found = {name: real_films.scores(one, clips) for name, one in models(seed).items()}
-        plain = real_films.scores(real_films.pixels(method.patch), clips)
-        return {name: s['method']['jf'] for name, s in found.items()} | {
-            'first mask kept': plain['still']['jf'], f'raw pixels of {method.patch} px': plain['method']['jf']}
-    protocol = (f"mean of J and F over {len(clips)} sequences of DAVIS 2016 val, 24 frames of 120×216 px; "
-                "DINO's protocol (5 neighbours, 7 frames, radius 12); three seeds")
-    return row_of('J&F, DAVIS', protocol, measure)
+    def jf(one): return [real_films.scores(one, [clip])['method']['jf'] for clip in clips]     # one object a sequence
+    ours, plain = jf(models(SEEDS[0])['ours']), real_films.scores(real_films.pixels(method.patch), clips)
+    drawn = over_seeds(lambda seed: dict(jf={n: mean(jf(m)) for n, m in models(seed).items() if n != 'ours'}))['jf']
+    protocol = (f"mean of J and F over {len(clips)} sequences of DAVIS 2016 val, 24 frames of 120×216 px; DINO's "
+                'protocol (5 neighbours, 7 frames, radius 12); ± over the sequences; random weights: three seeds')
+    return row('J&F, DAVIS', protocol, dict(ours=ours) | drawn | {
+        'first mask kept': [plain['still']['jf']], f'raw pixels of {method.patch} px': [plain['method']['jf']]})
 
 
 def real(method, others=(), slots=False, sequences=None):

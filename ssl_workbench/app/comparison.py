@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MOST', 'FRAMES', 'PAGE', 'network', 'seen_note', 'offered', 'shown_first', 'pictures_of', 'pointed', 'sheet',
-           'python', 'fill', 'thumbnail']
+           'python', 'beside_twins', 'fill', 'thumbnail']
 
 # %% ../../nbs/app/48i_comparison.ipynb #c246c417
 import base64
@@ -145,6 +145,15 @@ def python(
                       f"sheet = compare_panel.figure(methods, pictures, view={view!r}, clusters={int(clusters)}, "
                       f'detail={int(detail)}, place=({place[0]:.4g}, {place[1]:.4g}))'])
 
+def beside_twins(
+    names:list, path, other, clip, view:str, clusters:int, detail:int, place:tuple,  # what the page shows
+) -> str:                         # HTML
+    "Each trained network above its random twin, and raw colours; ValueError where none is chosen"
+    chosen = [n for n in names if n != COLOURS and not n.endswith(TWIN)][:(MOST - 1) // 2]
+    if not chosen: raise ValueError('Choose a trained network first.')
+    rows = [*(one for n in chosen for one in (n, n + TWIN)), COLOURS]
+    return sheet(rows, pictures_of(path, other, clip), view, int(clusters), int(detail), place)
+
 def fill() -> None:
     "Networks one below the other on one picture, pair or clip"
     with gr.Row():
@@ -175,7 +184,7 @@ def fill() -> None:
         maps = compare_panel.compute({n: network(n) for n in names}, pictures_of(path, other, clip), int(detail))
         plain = lambda n: ''.join(c if c.isalnum() else '-' for c in n)
         return dict(images=maps['images']) | {f'features-{plain(m["name"])}': m['features'] for m in maps['networks']}
-    along(inputs, None, files, python)
+    along(inputs, beside_twins, files, python, 'Beside their random twins and raw colours')
     def move(picture, event:gr.SelectData): return click_place(event, picture)
     shown.select(errors_shown(move), shown, place, **QUIET)
     gr.on([on_open(), *change_events(inputs)], errors_shown(run), inputs, [shown, out], trigger_mode='always_last',
