@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PROCESSES', 'listing', 'list_methods', 'train', 'probe', 'app', 'examine', 'import_weights', 'export_weights',
-           'parser', 'main']
+           'parser', 'ask_the_hub', 'main']
 
 # %% ../nbs/50_cli.ipynb #45764bee
 import argparse
@@ -15,6 +15,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import huggingface_hub
 import torch
 
 from . import core
@@ -293,6 +294,7 @@ def parser() -> argparse.ArgumentParser:
     t.add_argument('--train', type=_positive_int, default=2000, help='samples to learn from')
     t.add_argument('--test', type=_positive_int, default=1000, help='samples to score')
     t.add_argument('--device', help='cpu, cuda; chosen when left out')
+    t.add_argument('--online', action='store_true', help='let timm and the Hugging Face hub fetch published weights')
     t.set_defaults(run=probe)
     _import_options(verbs.add_parser('import', help="make the authors' published weights ours"))
     e = verbs.add_parser('export', help='take trained weights elsewhere: timm, Hugging Face, ONNX, torch.export')
@@ -300,6 +302,7 @@ def parser() -> argparse.ArgumentParser:
     e.add_argument('--to', required=True, choices=FORMATS, help='timm and hf: a folder; onnx and torch.export: a file')
     e.add_argument('--out', help='runs/NAME-FORM when left out')
     e.add_argument('--push', default='', metavar='USER/NAME', help='with --to hf: push it to the Hugging Face hub')
+    e.add_argument('--online', action='store_true', help='let timm and the Hugging Face hub fetch published weights')
     e.set_defaults(run=export_weights)
     d = verbs.add_parser('doctor', help='what is wrong with a run, from what it wrote')
     d.add_argument('folder', metavar='run', help='folder of a run')
@@ -339,9 +342,16 @@ def _train_options(t) -> None:
     t.add_argument('--seed', type=_seed, default=0, help='same seed, same run')
     t.add_argument('--set', action='append', default=[], metavar='KEY=VALUE', help='change a setting of the preset')
     t.add_argument('--device', help='cpu, cuda; chosen when left out')
+    t.add_argument('--online', action='store_true', help='let timm and the Hugging Face hub fetch published weights')
     t.set_defaults(run=train)
 
 # %% ../nbs/50_cli.ipynb #68fc70ae
+def ask_the_hub(
+    yes:bool,                     # whether it may be asked
+) -> None:
+    "Lets the Hugging Face hub be asked in this process, or not; what HF_HUB_OFFLINE says goes first"
+    if 'HF_HUB_OFFLINE' not in os.environ: huggingface_hub.constants.HF_HUB_OFFLINE = not yes
+
 def main(
     argv=None,                    # list of words; None reads the command line
 ) -> int:                         # 0 fine, 1 diverged, 2 cannot be done, 130 or 143 stopped
@@ -354,6 +364,7 @@ def main(
         try:
             args = parser().parse_args(words)
             args.words = words
+            if args.verb != 'app': ask_the_hub(getattr(args, 'online', False) or bool(getattr(args, 'push', '')))
             return args.run(args)
         except Diverged as e: message(e); return 1
         except torch.OutOfMemoryError: message('the memory of the GPU is full: try --set batch=...'); return 2

@@ -578,3 +578,18 @@ def test_app_is_offline_unless_told(monkeypatch):
     monkeypatch.setattr(shell, 'launch', lambda **options: asked.append(options))
     assert main(['app', 'slots', '--port', '7999']) == main(['app', '--online']) == 0
     assert asked == [dict(port=7999, page='slots', online=False), dict(port=None, page=None, online=True)]
+
+
+def test_the_hub_is_asked_on_request_alone(monkeypatch, capsys):
+    "Without --online a network of timm is one sentence at once, and no name is looked up"
+    import socket
+
+    import huggingface_hub
+    asked = []
+    def lookup(host, *args, **more): asked.append(host); raise OSError('no network')
+    monkeypatch.delenv('HF_HUB_OFFLINE', raising=False)
+    monkeypatch.setattr(huggingface_hub.constants, 'HF_HUB_OFFLINE', False)
+    monkeypatch.setattr(socket, 'getaddrinfo', lookup)
+    assert main(['probe', 'timm:vit_tiny_patch16_224', '--data', 'world:iconic:1']) == 2
+    said = capsys.readouterr().err
+    assert huggingface_hub.constants.HF_HUB_OFFLINE and '--online' in said and said.count('\n') == 1 and not asked
