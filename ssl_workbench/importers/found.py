@@ -22,7 +22,7 @@ class Found:
     method:str = ''               # of the catalog; '': an encoder, of clips where there are settings, else of timm
     config:dict = field(default_factory=dict)  # settings; those of a method that it lacks are its paper preset's
     architecture:str = ''         # of timm; '': recognised by shapes
-    options:dict = field(default_factory=dict)  # of timm.create_model
+    options:dict = field(default_factory=dict)  # of timm.create_model, and `pixels`
     heads:int = None              # attention heads of an encoder; None: 64 channels a head
     text:tuple = ()               # settings and tensors of a text tower beside the encoder of timm
     notes:tuple = ()              # sentences: what the file does not hold, or what is left out
