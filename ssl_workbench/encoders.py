@@ -6,8 +6,8 @@
 __all__ = ['PICKLES', 'CUT', 'HARMLESS', 'WRAPPERS', 'NESTED', 'VIT', 'DISTILLED', 'GATED', 'CONVNEXT', 'CONVNEXT2', 'BASIC',
            'BOTTLENECK', 'CLASSIFIER', 'GUESSED', 'IMAGENET', 'OURS', 'as_tokens', 'watched', 'Config', 'make_timm',
            'Encoder', 'AttentiveEncoder', 'wrap', 'open_timm', 'encoder_settings', 'fill_vit', 'read_checkpoint',
-           'tensors_of', 'network_of', 'vit_options', 'convnext_options', 'resnet_options', 'recognise', 'told_beside',
-           'identify', 'from_state', 'open_file']
+           'tensors_of', 'check_sound', 'network_of', 'vit_options', 'convnext_options', 'resnet_options', 'recognise',
+           'told_beside', 'identify', 'from_state', 'open_file']
 
 # %% ../nbs/05ca_encoders.ipynb #2b9565ab
 import argparse
@@ -263,6 +263,10 @@ def read_checkpoint(
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError, IndexError) as e:
         raise ValueError(f'{path} is {CUT} ({type(e).__name__}): compare its size with the original') from None
     if not isinstance(found, dict): raise ValueError(f'{path} holds {type(found).__name__}, not a dict of tensors')
+    for part in (found, *(found.get(k) for k in NESTED)):
+        number = [k for k, v in part.items() if isinstance(v, torch.Tensor) and not isinstance(k, str)] if isinstance(
+            part, dict) else []
+        if number: raise ValueError(f'{path} names a tensor {str(number[0])[:80]}, which is no text: it cannot be read')
     return found
 
 def _refused(path:Path, why:str) -> str:
@@ -282,6 +286,20 @@ def tensors_of(
     for prefix in (*WRAPPERS, *WRAPPERS):
         if flat and all(k.startswith(prefix) for k in flat): flat = {k[len(prefix):]: v for k, v in flat.items()}
     return flat
+
+def check_sound(
+    state:dict,                   # name → tensor
+    wanted:dict,                  # name → tensor of the network that takes them
+    where,                        # for the refusal
+) -> None:
+    "ValueError names the first tensor that is sparse or quantised, of another kind of number, or not finite"
+    for name, v in state.items():
+        if v.layout != torch.strided or v.is_quantized: what = 'sparse or quantised'
+        elif v.is_complex(): what = 'of complex numbers'
+        elif name in wanted and wanted[name].is_floating_point() != v.is_floating_point(): what = f'of {v.dtype}'
+        elif v.is_floating_point() and not v.float().isfinite().all(): what = 'not finite (NaN or infinite)'
+        else: continue
+        raise ValueError(f'{where} cannot be used: its tensor {name[:80]} is {what}')
 
 NESTED = 'teacher', 'model_ema', 'model', 'state_dict', 'state_dict_ema', 'module'     # where networks lie, best first
 
@@ -452,6 +470,7 @@ def from_state(
     state = _without_classifier(state, wanted)
     wrong = _wrong(state, wanted)
     if wrong: raise ValueError(f'{where} does not fit {known}: {len(wrong)} tensors differ, {wrong[0]} for one')
+    check_sound(state, wanted, where)
     net.load_state_dict({k: v.to(wanted[k].dtype) for k, v in state.items()})
     size = options.get('img_size', net.pretrained_cfg.get('input_size', (3, 224, 224))[-1])
     return wrap(net, Config(known, size, None, tuple(sorted(options.items())), *pixels))

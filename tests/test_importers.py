@@ -280,6 +280,52 @@ def test_a_named_format_has_its_body(body, tmp_path):
                 e.value).split('it holds')[1]
 
 
+UNSOUND = dict(
+    number=(lambda s, k: {1: torch.ones(2)}, 'names a tensor 1'),
+    beside=(lambda s, k: s | {1: torch.ones(2)}, 'names a tensor 1'),
+    nested=(lambda s, k: dict(model=s | {(2, 3): torch.ones(2)}), 'names a tensor'),
+    sparse=(lambda s, k: s | {k: s[k].to_sparse()}, 'sparse'),
+    nan=(lambda s, k: s | {k: s[k] * torch.nan}, 'not finite'),
+    infinite=(lambda s, k: s | {k: s[k] / 0}, 'not finite'),
+    complex=(lambda s, k: s | {k: s[k] * 1j}, 'complex'),
+    integer=(lambda s, k: s | {k: s[k].long()}, 'int64'))
+
+
+@pytest.mark.parametrize('kind', UNSOUND)
+@pytest.mark.parametrize('body', ['encoder', 'method'])
+def test_unsound_tensors_are_one_sentence(body, kind, tmp_path, capsys):
+    "By all doors, exit code 2; the file is named"
+    if body == 'encoder':
+        state, name = timm.create_model('vit_tiny_patch16_224', num_classes=0, img_size=32, patch_size=8, embed_dim=64,
+                                        depth=1, num_heads=1).state_dict(), 'blocks.0.mlp.fc1.weight'
+    else: state, name = mae()[1]['model'], 'decoder_blocks.0.mlp.fc1.weight'
+    change, said = UNSOUND[kind]
+    torch.save(change(state, name), file := tmp_path/'weights.pth')
+    doors = (catalog.load, catalog.import_checkpoint, *[open_file] * (body == 'encoder'))
+    for door in doors:
+        with pytest.raises(ValueError, match=said) as e: door(file)
+        assert 'weights.pth' in str(e.value) and '\n' not in str(e.value)
+    assert main(['import', 'auto', str(file), '--out', str(tmp_path/'mine')]) == 2
+    assert 'weights.pth' in capsys.readouterr().err and not (tmp_path/'mine.safetensors').exists()
+
+
+def test_harmless_numbers_in_other_parts(tmp_path):
+    "An optimizer's numbered state beside the network is no matter"
+    method, tree = mae()
+    torch.save(tree | dict(optimizer={'state': {0: dict(step=torch.ones(1))}}, milestones={30: 1},
+                           last={0: torch.ones(1)}), file := tmp_path/'weights.pth')
+    assert type(catalog.load(file)) is type(method)
+
+
+def test_what_cannot_be_written_is_one_sentence(tmp_path, capsys):
+    "Another thing in the place of the file, or of its folder"
+    torch.save(mae()[1], file := tmp_path/'weights.pth')
+    (tmp_path/'mine.part').mkdir()
+    for out in (tmp_path/'mine', file/'mine'):
+        assert main(['import', 'mae', str(file), '--out', str(out)]) == 2
+        assert f'{out}.safetensors cannot be written' in capsys.readouterr().err
+
+
 def test_import_on_the_command_line(tmp_path, capsys):
     "Weights with a card that says where they came from; nothing is overwritten"
     method, tree = slotmim()
