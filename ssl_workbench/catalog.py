@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 
 from . import core
 from .core import sha256
-from .encoders import PICKLES, Encoder, from_state, open_timm
+from .encoders import PICKLES, Encoder, check_sound, from_state, open_timm
 from .importers import HOMES, read
 from .importers.flax import is_flax
 from .importers.found import Found, under
@@ -431,6 +431,7 @@ def from_found(
         config['small_size'] = round(config['small_size'] / config['patch']) * config['patch']
     shapes = {k: tuple(v.shape) for k, v in found.state.items()}
     method = _build_stored(found.method, config, shapes, lambda m: m.state_dict(), where, largest)
+    check_sound(found.state, method.state_dict(), where)
     return start_from(method, found.state).eval()
 
 def import_checkpoint(
@@ -477,12 +478,15 @@ def save_imported(
     story = dict(method=name, config=config,
                  imported=dict(format=found.format, file=Path(path).name, sha256=sha256(path), home=home,
                                licence=licence, notes=list(found.notes)))
-    out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_suffix('.part')
-    save_file({k: v.detach().clone().contiguous() for k, v in state.items()}, part)
-    story['sha256'] = sha256(part)
-    core.write_whole(out.with_suffix('.json'), json.dumps(story, indent=1, ensure_ascii=False) + '\n')
-    part.replace(out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        save_file({k: v.detach().clone().contiguous() for k, v in state.items()}, part)
+        story['sha256'] = sha256(part)
+        core.write_whole(out.with_suffix('.json'), json.dumps(story, indent=1, ensure_ascii=False) + '\n')
+        part.replace(out)
+    except (SafetensorError, OSError) as e:
+        raise ValueError(f'{out} cannot be written: {getattr(e, "strerror", None) or e}') from None
     return out, story
 
 def _load_encoder(path:Path, kind:str, config:dict):

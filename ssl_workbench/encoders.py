@@ -4,13 +4,15 @@
 
 # %% auto #0
 __all__ = ['PICKLES', 'CUT', 'HARMLESS', 'WRAPPERS', 'NESTED', 'VIT', 'DISTILLED', 'GATED', 'CONVNEXT', 'CONVNEXT2', 'BASIC',
-           'BOTTLENECK', 'CLASSIFIER', 'as_tokens', 'watched', 'Config', 'make_timm', 'Encoder', 'AttentiveEncoder',
-           'wrap', 'open_timm', 'encoder_settings', 'fill_vit', 'read_checkpoint', 'tensors_of', 'network_of',
-           'vit_options', 'convnext_options', 'resnet_options', 'recognise', 'from_state', 'open_file']
+           'BOTTLENECK', 'CLASSIFIER', 'GUESSED', 'IMAGENET', 'OURS', 'as_tokens', 'watched', 'Config', 'make_timm',
+           'Encoder', 'AttentiveEncoder', 'wrap', 'open_timm', 'encoder_settings', 'fill_vit', 'read_checkpoint',
+           'tensors_of', 'check_sound', 'network_of', 'vit_options', 'convnext_options', 'resnet_options', 'recognise',
+           'told_beside', 'identify', 'from_state', 'open_file']
 
 # %% ../nbs/05ca_encoders.ipynb #2b9565ab
 import argparse
 import copy
+import json
 import math
 import pickle
 import re
@@ -261,6 +263,10 @@ def read_checkpoint(
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError, IndexError) as e:
         raise ValueError(f'{path} is {CUT} ({type(e).__name__}): compare its size with the original') from None
     if not isinstance(found, dict): raise ValueError(f'{path} holds {type(found).__name__}, not a dict of tensors')
+    for part in (found, *(found.get(k) for k in NESTED)):
+        number = [k for k, v in part.items() if isinstance(v, torch.Tensor) and not isinstance(k, str)] if isinstance(
+            part, dict) else []
+        if number: raise ValueError(f'{path} names a tensor {str(number[0])[:80]}, which is no text: it cannot be read')
     return found
 
 def _refused(path:Path, why:str) -> str:
@@ -280,6 +286,20 @@ def tensors_of(
     for prefix in (*WRAPPERS, *WRAPPERS):
         if flat and all(k.startswith(prefix) for k in flat): flat = {k[len(prefix):]: v for k, v in flat.items()}
     return flat
+
+def check_sound(
+    state:dict,                   # name → tensor
+    wanted:dict,                  # name → tensor of the network that takes them
+    where,                        # for the refusal
+) -> None:
+    "ValueError names the first tensor that is sparse or quantised, of another kind of number, or not finite"
+    for name, v in state.items():
+        if v.layout != torch.strided or v.is_quantized: what = 'sparse or quantised'
+        elif v.is_complex(): what = 'of complex numbers'
+        elif name in wanted and wanted[name].is_floating_point() != v.is_floating_point(): what = f'of {v.dtype}'
+        elif v.is_floating_point() and not v.float().isfinite().all(): what = 'not finite (NaN or infinite)'
+        else: continue
+        raise ValueError(f'{where} cannot be used: its tensor {name[:80]} is {what}')
 
 NESTED = 'teacher', 'model_ema', 'model', 'state_dict', 'state_dict_ema', 'module'     # where networks lie, best first
 
@@ -381,12 +401,57 @@ def _rotary(state:dict) -> str:
         if {k: tuple(v.shape) for k, v in net.state_dict().items()} == shapes: return name
     return ''
 
-def _named(path:Path) -> str:
-    "The architecture named in a file name, '' if there is none"
-    name = path.name.removesuffix(path.suffix)
-    return name if timm.is_model(name) else ''
-
 CLASSIFIER = 'head.', 'head_dist.', 'fc.', 'classifier.', 'head.fc.'
+GUESSED = 'attention heads are guessed, 64 channels a head: name them with --heads (in Python heads=…)'
+IMAGENET = 'pixels normalised as for ImageNet, which the file does not say'
+OURS = 'num_classes', 'pretrained', 'pretrained_cfg', 'pretrained_cfg_overlay', 'checkpoint_path', 'cache_dir'
+
+def told_beside(
+    path,                         # of weights
+) -> tuple:                       # timm's architecture or '', arguments that make it, mean and deviation or None
+    "What timm's config.json beside weights says of them"
+    try: c = json.loads((Path(path).parent/'config.json').read_text(encoding='utf-8'))
+    except (OSError, ValueError): c = None
+    name = c.get('architecture') if isinstance(c, dict) else None
+    if not isinstance(name, str) or not timm.is_model(name): return '', {}, (None, None)
+    args, cfg = (v if isinstance(v, dict) else {} for v in (c.get('model_args'), c.get('pretrained_cfg', c)))
+    lists = lambda v: tuple(map(lists, v)) if isinstance(v, list) else v
+    three = lambda v: isinstance(v, list) and len(v) == 3 and all(isinstance(x, (int, float)) for x in v)
+    pixels = tuple(tuple(cfg[k]) if three(cfg.get(k)) else None for k in ('mean', 'std'))
+    return name, {k: lists(v) for k, v in args.items() if k not in OURS}, pixels
+
+def _wrong(state:dict, wanted:dict) -> list:
+    "Names of tensors that differ, or that only one side has"
+    return sorted(wanted.keys() ^ state.keys()) + [k for k in wanted.keys() & state.keys()
+                                                  if wanted[k].shape != state[k].shape]
+
+def _without_classifier(state:dict, wanted:dict) -> dict:
+    "The tensors but those of a classifier that the network lacks"
+    return {k: v for k, v in state.items() if k in wanted or not k.startswith(CLASSIFIER)}
+
+def _named(path:Path, state:dict) -> str:
+    "The architecture named in a file name, '' if there is none, or if it has other tensors"
+    name = path.name.removesuffix(path.suffix)
+    if not timm.is_model(name): return ''
+    with torch.device('meta'): wanted = make_timm(name).state_dict()
+    return '' if _wrong(_without_classifier(state, wanted), wanted) else name
+
+def identify(
+    state:dict,                   # name → tensor, timm's names
+    path,                         # of the file
+    heads:int=None,               # of a ViT, where the caller knows
+    pixels:tuple=(None, None),    # mean and deviation, where the caller knows
+) -> tuple:                       # architecture or '' (by its shapes), arguments of `from_state`, notes
+    "What a file is of: config.json beside it tells, else its own name, else its shapes; notes say what is guessed"
+    path = Path(path)
+    name, options, theirs = told_beside(path)
+    pixels = tuple(mine or other for mine, other in zip(pixels, theirs))
+    if heads and 'num_heads' in options: options['num_heads'] = heads
+    if name or (name := _named(path, state)): return name, options | dict(pixels=pixels), ()
+    title = path.name.removesuffix(path.suffix)
+    guessed = heads is None and {'patch_embed.proj.weight', 'pos_embed', 'blocks.0.mlp.fc1.weight'} <= state.keys()
+    notes = (f'its name says {title}, whose tensors are others: taken by its shapes',) * timm.is_model(title)
+    return '', dict(pixels=pixels), (*notes, *[GUESSED] * guessed, *[IMAGENET] * (pixels[0] is None))
 
 def from_state(
     state:dict,                   # name → tensor, timm's names
@@ -402,23 +467,24 @@ def from_state(
     options |= more
     with core.seeded(0): net = make_timm(known, **options)
     wanted = net.state_dict()
-    state = {k: v for k, v in state.items() if k in wanted or not k.startswith(CLASSIFIER)}
-    wrong = sorted(wanted.keys() ^ state.keys()) + [k for k in wanted.keys() & state.keys()
-                                                   if wanted[k].shape != state[k].shape]
+    state = _without_classifier(state, wanted)
+    wrong = _wrong(state, wanted)
     if wrong: raise ValueError(f'{where} does not fit {known}: {len(wrong)} tensors differ, {wrong[0]} for one')
+    check_sound(state, wanted, where)
     net.load_state_dict({k: v.to(wanted[k].dtype) for k, v in state.items()})
     size = options.get('img_size', net.pretrained_cfg.get('input_size', (3, 224, 224))[-1])
     return wrap(net, Config(known, size, None, tuple(sorted(options.items())), *pixels))
 
 def open_file(
     path,                         # .safetensors, .pth, .pt …, with timm's names
-    name:str='',                  # timm's architecture; '': that in the file's name, else recognised by shapes
+    name:str='',                  # timm's architecture; '': as `identify` finds it
     heads:int=None,               # of a ViT; None: 64 channels a head
-    pixels:tuple=(None, None),    # mean and deviation of the pixels it was trained on; None: of `name`, else ImageNet's
+    pixels:tuple=(None, None),    # mean and deviation of the pixels it was trained on; None: as found, else ImageNet's
 ) -> Encoder:
     "A local file as an encoder; ValueError in one sentence"
     path = Path(path)
-    out = from_state(network_of(read_checkpoint(path)), name or _named(path), heads, str(path), pixels)
-    out.note = f'weights of {path.name}' + ('' if name or _named(path) or pixels[0] else
-                                            ', pixels normalised as for ImageNet, which the file does not say')
+    state = network_of(read_checkpoint(path))
+    found, options, notes = (name, dict(pixels=pixels), ()) if name else identify(state, path, heads, pixels)
+    out = from_state(state, found, heads, str(path), **options)
+    out.note = ', '.join((f'weights of {path.name}', *notes))
     return out

@@ -91,12 +91,41 @@ def test_timm_loads_it(name, tmp_path):
     file = to_timm(method, tmp_path/'out')
     config = json.loads((tmp_path/'out'/'config.json').read_text())
     net = timm.create_model(config['architecture'], num_classes=0, **config['model_args']).eval()
-    net.load_state_dict(open_file(file, heads=2).net.state_dict(), strict=True)
+    net.load_state_dict(open_file(file).net.state_dict(), strict=True)
     encoder = method.inference_encoder
     seen = net.forward_features((x - encoder.mean) / encoder.std)[:, encoder.prefix:]
     assert torch.allclose(seen, encoder(x)[0], atol=1e-5)
     local = timm.create_model(f"local-dir:{tmp_path/'out'}", pretrained=True).eval()
     assert torch.allclose(local.forward_features((x - encoder.mean) / encoder.std)[:, encoder.prefix:], seen, atol=1e-6)
+
+
+def test_timms_config_beside_the_weights_is_read(tmp_path):
+    "Heads, pixels and architecture of our export come back, by whatever door; without it the guess is a note"
+    sizes, x = dict(size=32, patch=8, dim=128, depth=1, heads=4), torch.rand(1, 3, 32, 32)
+    method = shaken(catalog.build('slotmim', 'cpu', sizes | dict(stem='linear')))
+    file = to_timm(method, tmp_path/'out')
+    wanted = method.features(x)['tokens']
+    import_of = lambda name='', heads=None: catalog.import_checkpoint(file, name, heads)
+    for again in (open_file(file), catalog.load(file), import_of('encoder')[0], import_of('slotmim')[0]):
+        assert again.net.blocks[0].attn.num_heads == 4
+        assert torch.allclose(again.features(x)['tokens'], wanted, atol=1e-5)
+        assert torch.allclose(again.mean, method.inference_encoder.mean) and 'guessed' not in again.note
+    assert import_of(heads=8)[0].net.blocks[0].attn.num_heads == 8
+    (tmp_path/'out'/'config.json').unlink()
+    assert open_file(file).net.blocks[0].attn.num_heads == 2 and 'heads are guessed' in open_file(file).note
+    again, found = import_of()
+    assert any('heads are guessed' in n and '--heads' in n for n in found.notes) and 'guessed' in again.note
+    assert not any('guessed' in n for n in import_of(heads=4)[1].notes)
+
+
+@pytest.mark.parametrize('text', ['[]', '{', '{"architecture": 3}', '{"architecture": "bert", "model_args": {}}',
+                                  '{"name": "x"}', '{"architecture": "vit_tiny_patch16_224", "model_args": 3}'])
+def test_a_config_of_others_is_no_traceback(text, tmp_path):
+    "What is not timm's is passed over; what does not fit is refused in one sentence"
+    file = to_timm(made(sorted(CHANGES)[0]), tmp_path/'out')
+    (tmp_path/'out'/'config.json').write_text(text)
+    if 'vit_tiny' not in text: assert 'guessed' in open_file(file).note; return
+    with pytest.raises(ValueError, match='does not fit vit_tiny_patch16_224'): catalog.load(file)
 
 
 @pytest.mark.parametrize('name', CHANGES)

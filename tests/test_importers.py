@@ -7,7 +7,7 @@ import torch
 
 from ssl_workbench import catalog, importers
 from ssl_workbench.cli import main
-from ssl_workbench.encoders import Encoder
+from ssl_workbench.encoders import Encoder, open_file
 
 SIZE = dict(size=32, patch=8, dim=64, depth=2, heads=1)
 HEAD = dict(hidden=24, out_dim=12, prototypes=10)
@@ -228,6 +228,102 @@ def test_byol_is_a_resnet(form, tmp_path):
     torch.save(tree, file)
     with pytest.raises(ValueError) as e: catalog.import_checkpoint(file, 'byol')
     assert '\n' not in str(e.value)
+
+
+@pytest.mark.parametrize('arch', ['vit_tiny_patch16_224', 'resnetaa50', 'resnetblur50', 'flexivit_small',
+                                  'convnext_atto'])
+def test_the_name_of_a_plain_file_tells(arch, tmp_path):
+    "As `open_file`: the same network and pixels by both doors; under another name the guess is on the card"
+    net = timm.create_model(arch).eval()
+    torch.save(net.state_dict(), file := tmp_path/f'{arch}.pth')
+    (mine, found), x = catalog.import_checkpoint(file), torch.rand(1, 3, 64, 64)
+    for again in (mine, open_file(file), catalog.load(file)):
+        assert again.config.name == arch and type(again.net) is type(net)
+        assert torch.allclose(again.mean.flatten(), torch.tensor(net.pretrained_cfg['mean']))
+    if arch[0] == 'r':
+        wanted = net.forward_head(net.forward_features((x - mine.mean) / mine.std), pre_logits=True)
+        assert torch.allclose(mine.features(x)['pooled'], wanted, atol=1e-5)
+    assert found.notes == ()
+
+
+def test_a_name_that_the_tensors_belie(tmp_path):
+    "Taken by its shapes, and said so, with what is guessed on the card"
+    net = timm.create_model('vit_tiny_patch16_224', num_classes=0, img_size=32, embed_dim=64, depth=1, num_heads=1)
+    torch.save(net.state_dict(), file := tmp_path/'vit_tiny_patch16_224.pth')
+    _, card = catalog.save_imported(file, tmp_path/'mine')
+    notes = ' '.join(card['imported']['notes'])
+    assert all(w in notes for w in ('its name says vit_tiny_patch16_224', 'heads are guessed', 'as for ImageNet'))
+    assert all(n in open_file(file).note for n in card['imported']['notes'])
+
+
+BODIES = dict(vit=('vit_tiny_patch16_224', dict(img_size=32, patch_size=8, embed_dim=64, depth=1, num_heads=1)),
+              scaled=('vit_small_patch14_dinov2', dict(img_size=28, embed_dim=64, depth=1, num_heads=1)),
+              resnet=('resnet50', dict(layers=(1, 1, 1, 1), channels=(8, 16, 24, 32))))
+FIT = dict(vit={'dino', 'ibot', 'mae', 'mocov3', 'slotmim'}, resnet={'dino', 'mocov3', 'byol', 'vicreg'},
+           scaled={'dino', 'ibot', 'mae', 'mocov3', 'slotmim', 'dinov2'})
+
+
+@pytest.mark.parametrize('body', BODIES)
+def test_a_named_format_has_its_body(body, tmp_path):
+    "A bare backbone that fits is imported with a note; any other is refused with what was expected and found"
+    arch, options = BODIES[body]
+    torch.save(timm.create_model(arch, num_classes=0, **options).state_dict(), file := tmp_path/'weights.pth')
+    for name in importers.READERS.keys() - {'encoder'}:
+        if name in FIT[body]:
+            found = catalog.import_checkpoint(file, name)[1]
+            assert 'the format is as you named it: the file itself does not tell' in found.notes, name
+            continue
+        with pytest.raises(ValueError) as e: catalog.import_checkpoint(file, name)
+        assert 'weights.pth' in str(e.value) and '\n' not in str(e.value)
+        if name in importers.BODIES and (body, name) != ('scaled', 'dinov3'):    # whose shapes are looked up
+            assert 'is expected' in str(e.value) and ('a ResNet' if body == 'resnet' else 'a ViT') in str(
+                e.value).split('it holds')[1]
+
+
+UNSOUND = dict(
+    number=(lambda s, k: {1: torch.ones(2)}, 'names a tensor 1'),
+    beside=(lambda s, k: s | {1: torch.ones(2)}, 'names a tensor 1'),
+    nested=(lambda s, k: dict(model=s | {(2, 3): torch.ones(2)}), 'names a tensor'),
+    sparse=(lambda s, k: s | {k: s[k].to_sparse()}, 'sparse'),
+    nan=(lambda s, k: s | {k: s[k] * torch.nan}, 'not finite'),
+    infinite=(lambda s, k: s | {k: s[k] / 0}, 'not finite'),
+    complex=(lambda s, k: s | {k: s[k] * 1j}, 'complex'),
+    integer=(lambda s, k: s | {k: s[k].long()}, 'int64'))
+
+
+@pytest.mark.parametrize('kind', UNSOUND)
+@pytest.mark.parametrize('body', ['encoder', 'method'])
+def test_unsound_tensors_are_one_sentence(body, kind, tmp_path, capsys):
+    "By all doors, exit code 2; the file is named"
+    if body == 'encoder':
+        state, name = timm.create_model('vit_tiny_patch16_224', num_classes=0, img_size=32, patch_size=8, embed_dim=64,
+                                        depth=1, num_heads=1).state_dict(), 'blocks.0.mlp.fc1.weight'
+    else: state, name = mae()[1]['model'], 'decoder_blocks.0.mlp.fc1.weight'
+    change, said = UNSOUND[kind]
+    torch.save(change(state, name), file := tmp_path/'weights.pth')
+    doors = (catalog.load, catalog.import_checkpoint, *[open_file] * (body == 'encoder'))
+    for door in doors:
+        with pytest.raises(ValueError, match=said) as e: door(file)
+        assert 'weights.pth' in str(e.value) and '\n' not in str(e.value)
+    assert main(['import', 'auto', str(file), '--out', str(tmp_path/'mine')]) == 2
+    assert 'weights.pth' in capsys.readouterr().err and not (tmp_path/'mine.safetensors').exists()
+
+
+def test_harmless_numbers_in_other_parts(tmp_path):
+    "An optimizer's numbered state beside the network is no matter"
+    method, tree = mae()
+    torch.save(tree | dict(optimizer={'state': {0: dict(step=torch.ones(1))}}, milestones={30: 1},
+                           last={0: torch.ones(1)}), file := tmp_path/'weights.pth')
+    assert type(catalog.load(file)) is type(method)
+
+
+def test_what_cannot_be_written_is_one_sentence(tmp_path, capsys):
+    "Another thing in the place of the file, or of its folder"
+    torch.save(mae()[1], file := tmp_path/'weights.pth')
+    (tmp_path/'mine.part').mkdir()
+    for out in (tmp_path/'mine', file/'mine'):
+        assert main(['import', 'mae', str(file), '--out', str(out)]) == 2
+        assert f'{out}.safetensors cannot be written' in capsys.readouterr().err
 
 
 def test_import_on_the_command_line(tmp_path, capsys):

@@ -9,7 +9,7 @@ __all__ = ['HEADS', 'Found', 'heads_of', 'plain_vit', 'under', 'renamed']
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..encoders import from_state, vit_options
+from ..encoders import check_sound, from_state, vit_options
 from ..towers import TextConfig, open_towers, vocabulary_beside
 from ..video_nets import ClipConfig, open_clips
 
@@ -22,13 +22,14 @@ class Found:
     method:str = ''               # of the catalog; '': an encoder, of clips where there are settings, else of timm
     config:dict = field(default_factory=dict)  # settings; those of a method that it lacks are its paper preset's
     architecture:str = ''         # of timm; '': recognised by shapes
-    options:dict = field(default_factory=dict)  # of timm.create_model
+    options:dict = field(default_factory=dict)  # of timm.create_model, and `pixels`
     heads:int = None              # attention heads of an encoder; None: 64 channels a head
     text:tuple = ()               # settings and tensors of a text tower beside the encoder of timm
     notes:tuple = ()              # sentences: what the file does not hold, or what is left out
 
     def encoder(self, where:str='the file'):    # Encoder, or ClipEncoder
         "The encoder, where it is no method"
+        for part in (self.state, *self.text[1:]): check_sound(part, {}, where)
         if self.config: out = open_clips(ClipConfig(**self.config), self.state, where)
         else: out = from_state(self.state, self.architecture, self.heads, where, **self.options)
         if self.text:
@@ -36,6 +37,7 @@ class Found:
             data = vocabulary_beside(where)
             config = TextConfig(**config, vocabulary=len(data))
             out = open_towers(out, config, state | dict(vocabulary=data), where)
+        if self.config: check_sound(self.state, out.state_dict(), where)
         out.note = '; '.join((f'{self.format}, from {Path(where).name}', *self.notes))
         return out
 
