@@ -101,8 +101,8 @@ def make_timm(
 def _reason(name:str, pretrained:bool, e:Exception) -> str:
     "Why there is no network"
     if not pretrained: return f'{name} cannot be built like this ({type(e).__name__}): {" ".join(str(e).split())[:120]}'
-    return (f'the weights of {name} are not available ({type(e).__name__}): go online (--online), name a local file, or use '
-            'pretrained=False for random ones')
+    return (f'the weights of {name} are not available ({type(e).__name__}): go online (--online), name a local '
+            'file, or use pretrained=False for random ones')
 
 class Encoder(nn.Module):
     "A network of timm, frozen: tokens on their grid and a summary of the picture"
