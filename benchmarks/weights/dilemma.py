@@ -28,7 +28,7 @@ recipes = {
     'dilemma': Recipe('dilemma', 'world:scene:3', against='mocov3-scenes', changes=dict(
         MILD, kind='scene', level=3, canvas=192, pictures=8192, steps=5000)),
     'dilemma-real': Recipe('dilemma', 'tiny_imagenet', changes=dict(
-        MILD, canvas=64, dim=128, depth=4, heads=4, scale=(.4, 1.), steps=3000),
+        MILD, canvas=64, dim=128, depth=4, heads=4, scale=(.4, 1.), steps=6000),
         gpu=dict(canvas=64, dense_task=True, scale=(.4, 1.), steps=3500))}
 
 
