@@ -11,8 +11,9 @@ HOW = '''# Scores
 
 What comes with the project was trained on {devices}: small networks, minutes to an hour and a half of training. Most
 learnt from drawn pictures; those whose names end in *-real* learnt from photographs of 64 pixels, drives and films.
-They show how a method begins to work on real pictures, not how good it is in its paper: naming photographs
-(*Tiny-ImageNet*) and finding their main object stay close to random weights. Read each number beside its baselines.
+They show how a method begins to work on real pictures, not how good it is in its paper: at naming photographs
+(*Tiny-ImageNet*) the best get about twice what random weights get, and finding their main object stays close to random
+weights. Read each number beside its baselines.
 Where a baseline is better, that is the result. ± is half of a 95 % interval over three seeds, unless *How each score
 is measured* says otherwise.
 
