@@ -264,6 +264,6 @@ PAGE = Page(
     seeing='Each patch of the picture and each word is a direction in one space; the heat map shows the cosine '
     'between them. The network was never told where an object is. The bundled weights know the words of drawn '
     'scenes; a word that they have never read also gives a heat map, but it means nothing. At this size the maps of '
-    'SF-CLIP fit the true objects no better than those of random weights, and CLIP\'s only a little better: press '
+    'SF-CLIP fit the true objects no better than those of random weights, CLIP\'s not clearly better: press '
     '*Beside its random twin*.',
     terms=('patch', 'cosine', 'joint space', 'random twin'))
